@@ -1,0 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Brain extraction and meningioma segmentation in T1-weighted MRI, as a BIDS App."""
+
+__version__ = "0.1.0"

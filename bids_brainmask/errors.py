@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What can go wrong, by whom it concerns.
+
+::
+
+    BrainMaskError
+    ├── UsageError       the command cannot be carried out as given (exit status 2)
+    ├── NothingToDo      the dataset holds no image that was asked for (exit status 3)
+    ├── ImageError       one image cannot be read or used; the others go on (exit status 1)
+    ├── OutputError      a result cannot be written
+    └── ModelError       a model is unknown, absent, not the registered file, or unreadable
+
+Messages say where, what was found, what was wanted, and what to do.
+"""
+
+
+class BrainMaskError(Exception):
+    """Base of every error that this package raises on purpose."""
+
+
+class UsageError(BrainMaskError):
+    """The command cannot be carried out as given."""
+
+
+class NothingToDo(BrainMaskError):  # noqa: N818 - it reads as what it is
+    """The dataset holds no image that was asked for."""
+
+
+class ImageError(BrainMaskError):
+    """One image cannot be read or used."""
+
+
+class OutputError(BrainMaskError):
+    """A result cannot be written."""
+
+
+class ModelError(BrainMaskError):
+    """A model is unknown, absent, not the registered file, or unreadable."""
