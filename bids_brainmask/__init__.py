@@ -2,3 +2,5 @@
 """Brain extraction and meningioma segmentation in T1-weighted MRI, as a BIDS App."""
 
 __version__ = "0.1.0"
+
+CODE_URL = "https://github.com/bids-brainmask/bids_brainmask"

@@ -50,7 +50,7 @@ class Architecture:
         """
         found: list[tuple[str, tuple[int, ...]]] = []
 
-        def conv(name: str, size: int, inputs: int, filters: int, transposed: bool = False) -> int:
+        def conv(name: str, size: int, inputs: int, filters: int, *, transposed=False) -> int:
             channels = (filters, inputs) if transposed else (inputs, filters)
             found.append((f"{name}/kernel", (size,) * 3 + channels))
             found.append((f"{name}/bias", (filters,)))

@@ -15,7 +15,7 @@ from scipy.spatial.transform import Rotation
 
 
 def random_affine(rng: np.random.Generator) -> np.ndarray:
-    """A random rotation, shear, scaling and left-right flip of the world, in mm.
+    """Draw a rotation, shear, scaling and left-right flip of the world, in mm.
 
     Returns
     -------
@@ -30,7 +30,7 @@ def random_affine(rng: np.random.Generator) -> np.ndarray:
 
 
 def smooth_field(shape, knots, rng: np.random.Generator) -> np.ndarray:
-    """White noise on a coarse lattice, interpolated to `shape`; about zero, about unit variance.
+    """Interpolate white noise on a coarse lattice to `shape`; about zero and of unit variance.
 
     Parameters
     ----------
@@ -81,12 +81,11 @@ def sample(image, label, affine, centre, window, rng: np.random.Generator):
         return tuple(
             ndimage.affine_transform(values, matrix, offset, **linear) for values in (image, label)
         )
-    index = [np.arange(n, dtype=np.float32).reshape(np.roll([n, 1, 1], a)) for a, n in
-             enumerate(window)]
-    millimetres = rng.uniform(0, 5)
-    bent = [
-        axis + millimetres * smooth_field(window, rng.integers(4, 8), rng) for axis in index
+    index = [
+        np.arange(n, dtype=np.float32).reshape(np.roll([n, 1, 1], a)) for a, n in enumerate(window)
     ]
+    millimetres = rng.uniform(0, 5)
+    bent = [axis + millimetres * smooth_field(window, rng.integers(4, 8), rng) for axis in index]
     matrix, offset = matrix.astype(np.float32), offset.astype(np.float32)
     points = np.empty((3, *window), np.float32)
     for row in range(3):

@@ -74,10 +74,13 @@ class Windows(keras.utils.PyDataset):
     batch, steps : int
         Windows a batch, batches an epoch.
     seed : int
+    neck : float
+        Share of the windows, in [0, 1], that look at the neck and the lower face.
     """
 
-    def __init__(self, heads, window, batch, steps, seed, **kwargs):
+    def __init__(self, heads, window, batch, steps, seed, *, neck=0.0, **kwargs):
         super().__init__(**kwargs)
+        self.neck = neck
         self.heads, self.window, self.batch, self.steps = heads, tuple(window), batch, steps
         self.seed, self.epoch = seed, 0
         self.share = np.array([head.weight for head in heads])
@@ -96,12 +99,15 @@ class Windows(keras.utils.PyDataset):
         return images, labels
 
     def on_epoch_end(self):
+        """Go on to the next epoch's windows; Keras calls this."""
         self.epoch += 1
 
     def _example(self, rng):
         index = rng.choice(len(self.heads), p=self.share)
         head = self.heads[index]
         centre = self.middles[index] + rng.uniform(-45, 45, 3)
+        if rng.random() < self.neck:
+            centre[2] = self.middles[index][2] - rng.uniform(45, 130)
         image, label = augment.sample(
             head.image, head.label, head.affine, centre, self.window, rng
         )

@@ -24,18 +24,28 @@ from bids_brainmask.train.losses import dice, dice_cross_entropy_loss
 log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class Stage:
+    """A part of a training."""
+
+    epochs: int
+    window: tuple[int, int, int]
+    """Voxels of 1 mm seen at once."""
+    neck: float
+    """Share of the windows that look at the neck and the lower face."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
     """All that decides the result of a training, beside the data."""
 
     labels: str = "deepbet"
     """Folder under derivatives/ with the reference masks."""
-    window: tuple[int, int, int] = (128, 128, 128)
-    """Voxels of 1 mm seen at once in the first stage: small, for many heads a minute."""
-    last_window: tuple[int, int, int] = (160, 192, 160)
-    """In the second stage: a whole brain and what surrounds it."""
-    epochs: int = 30
-    last_epochs: int = 4
+    stages: tuple[Stage, ...] = (
+        Stage(13, (128, 128, 128), 0.0),  # many small windows: tissue and edge
+        Stage(14, (128, 128, 128), 0.35),  # what lies below and is no brain
+        Stage(4, (160, 192, 160), 0.1),  # a whole brain and what surrounds it
+    )
     steps: int = 100
     """Steps of an epoch."""
     batch: int = 2
@@ -48,15 +58,17 @@ class Recipe:
 
 
 def compiled(recipe: Recipe):
-    """The network with batch normalisation, and its optimiser."""
+    """Build the network with batch normalisation, and its optimiser."""
     model = unet3d(COMPACT, normalise=True)
     last_bias = np.full(1, -1.0, np.float32)  # three voxels in four are not brain
     kernel, _ = model.get_layer("logits").get_weights()
     model.get_layer("logits").set_weights([kernel, last_bias])
-    steps = (recipe.epochs + recipe.last_epochs) * recipe.steps
+    steps = sum(stage.epochs for stage in recipe.stages) * recipe.steps
     warm_up = steps // 20
     rate = keras.optimizers.schedules.CosineDecay(
-        recipe.learning_rate / 100, steps - warm_up, warmup_target=recipe.learning_rate,
+        recipe.learning_rate / 100,
+        steps - warm_up,
+        warmup_target=recipe.learning_rate,
         warmup_steps=warm_up,
     )
     model.compile(
@@ -84,21 +96,30 @@ def train(bids_dir: Path, out: Path, recipe: Recipe) -> None:
     checkpoint, log_file = out / "checkpoint.keras", out / "log.csv"
     (out / "recipe.json").write_text(json.dumps(asdict(recipe), indent=2) + "\n")
     done = epochs_done(log_file)
-    model = keras.models.load_model(
-        checkpoint,
-        custom_objects={"dice_cross_entropy_loss": dice_cross_entropy_loss, "dice": dice},
-    ) if done else compiled(recipe)
+    model = (
+        keras.models.load_model(
+            checkpoint,
+            custom_objects={"dice_cross_entropy_loss": dice_cross_entropy_loss, "dice": dice},
+        )
+        if done
+        else compiled(recipe)
+    )
     heads = read_heads(bids_dir, recipe.labels, "train", dict(recipe.favoured))
     log.info("%d heads, %d parameters, %d epochs done", len(heads), model.count_params(), done)
-    stages = [(recipe.window, recipe.epochs), (recipe.last_window, recipe.last_epochs)]
     end = 0
-    for number, (window, epochs) in enumerate(stages):
-        end += epochs
+    for number, stage in enumerate(recipe.stages):
+        end += stage.epochs
         if done >= end:
             continue
         windows = Windows(
-            heads, window, recipe.batch, recipe.steps, recipe.seed + number,
-            workers=2, max_queue_size=6,
+            heads,
+            stage.window,
+            recipe.batch,
+            recipe.steps,
+            recipe.seed + number,
+            neck=stage.neck,
+            workers=2,
+            max_queue_size=6,
         )
         windows.epoch = done
         model.fit(
@@ -127,13 +148,9 @@ def main(argv=None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("bids_dir", type=Path)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--epochs", type=int, default=Recipe.epochs)
-    parser.add_argument("--last-epochs", type=int, default=Recipe.last_epochs)
-    parser.add_argument("--steps", type=int, default=Recipe.steps)
     args = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    recipe = Recipe(epochs=args.epochs, last_epochs=args.last_epochs, steps=args.steps)
-    train(args.bids_dir, args.out, recipe)
+    train(args.bids_dir, args.out, Recipe())
     return 0
 
 

@@ -1,0 +1,6 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``python -m bids_brainmask``; the same as ``bids-brainmask``."""
+
+from bids_brainmask.cli import main
+
+raise SystemExit(main())

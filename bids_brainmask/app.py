@@ -1,0 +1,252 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The whole path, from a dataset to its derivatives. Start reading here."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import platform
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import Literal
+
+import numpy as np
+
+import bids_brainmask
+from bids_brainmask import (
+    bids,
+    clean,
+    derivatives,
+    engine,
+    grid,
+    image,
+    predict,
+    registry,
+    resources,
+)
+from bids_brainmask.errors import BrainMaskError, ImageError, UsageError
+from bids_brainmask.settings import Settings
+
+log = logging.getLogger(__name__)
+
+RESEARCH_ONLY = "For research only; not a medical device."
+
+
+@dataclass(frozen=True)
+class Run:
+    """What is about to be done: every scan, and with what."""
+
+    settings: Settings
+    model: registry.Model
+    threshold: float
+    jobs: list[derivatives.Job]
+
+    @property
+    def parameters(self) -> dict:
+        """All that decides a result, beside the source image."""
+        return {
+            "Model": self.model.name,
+            "ModelVersion": self.model.version,
+            "ModelSHA256": self.model.sha256,
+            "Threshold": self.threshold,
+        }
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one scan."""
+
+    job: derivatives.Job
+    status: Literal["done", "skipped", "failed"]
+    detail: str
+
+
+@dataclass(frozen=True)
+class Extraction:
+    """A brain, on the grid of its image."""
+
+    mask: np.ndarray  # (I, J, K) bool
+    probability: np.ndarray  # (I, J, K) float32, in [0, 1]
+    volume_ml: float
+
+
+def prepare(settings: Settings) -> Run:
+    """Find the scans and the model, and check that the run can be carried out.
+
+    Raises
+    ------
+    UsageError, NothingToDo, ModelError
+        Before any work.
+    """
+    if settings.analysis_level == "group":
+        raise UsageError("group: comes with the quality-control reports, not in this version.")
+    scans = bids.find_scans(settings)
+    model = registry.resolve(settings.model)
+    if model.task != "brain":
+        raise UsageError(
+            f"--model {settings.model}: a model for {model.task}; this version extracts brains. "
+            "Choose embedded or brainy."
+        )
+    check_memory(settings.mem_gb, model)
+    threshold = model.threshold if settings.threshold is None else settings.threshold
+    return Run(settings, model, threshold, [derivatives.plan(scan, settings) for scan in scans])
+
+
+def check_memory(mem_gb: float | None, model: registry.Model) -> None:
+    """Raise a `UsageError` where the model wants more memory than the run may take."""
+    given = resources.memory_gb() if mem_gb is None else mem_gb
+    if given < model.memory_gb:
+        raise UsageError(
+            f"--mem-gb: {given:.1f} GB are given, and {model.name} takes {model.memory_gb:g} GB "
+            "for a scan. Give more, or choose a smaller model: brainmask models list."
+        )
+
+
+def process(run: Run) -> Iterator[Outcome]:
+    """Do every job that is not done yet, one after the other.
+
+    A scan that fails leaves a crash record under ``logs/`` and does not stop the others, whatever
+    its error was: one odd file must not cost a night on a cluster.
+
+    Yields
+    ------
+    Outcome
+        One a job, in order.
+    """
+    settings = run.settings
+    if settings.work_dir:
+        settings.work_dir.mkdir(parents=True, exist_ok=True)
+        tempfile.tempdir = str(settings.work_dir)
+    derivatives.describe_dataset(settings)
+    network = None
+    owners: dict = {}
+    for job in run.jobs:
+        first = next(iter(job.images.values()))
+        if first in owners:
+            error = ImageError(
+                f"{job.scan.path}: would be written to the same files as {owners[first]}. "
+                "Keep one of the two."
+            )
+            yield failure(job, error, settings)
+            continue
+        owners[first] = job.scan.relative
+        if not settings.overwrite and derivatives.finished(job, run.parameters):
+            yield Outcome(job, "skipped", "finished before, from the same image and parameters")
+            continue
+        network = network or load_network(run)
+        try:
+            yield segment_scan(job, run, network)
+        except Exception as error:  # noqa: BLE001 - recorded, reported, and the rest goes on
+            yield failure(job, error, settings)
+
+
+def load_network(run: Run) -> engine.Network:
+    """Make the run's network ready, on the engine and the threads that the settings ask for."""
+    threads = run.settings.n_cpus or resources.cpus()
+    network = engine.load(run.model, run.settings.engine, threads)
+    log.info(
+        "model %s %s on %s, %d threads",
+        run.model.name,
+        run.model.version,
+        network.engine,
+        threads,
+    )
+    return network
+
+
+def segment_scan(job: derivatives.Job, run: Run, network: engine.Network) -> Outcome:
+    """Extract the brain of one scan, from its file to its derivatives."""
+    started = time.perf_counter()
+    source = image.read(job.scan.path)
+    brain = extract(source, run.model, network, run.threshold)
+    makers = {
+        "mask": lambda: image.mask_like(source, brain.mask),
+        "brain": lambda: image.brain_like(source, brain.mask),
+        "probseg": lambda: image.probability_like(source, brain.probability),
+    }
+    files = {output: image.to_bytes(makers[output](), compress=True) for output in job.images}
+    seconds = time.perf_counter() - started
+    record = {
+        "SourceFile": derivatives.source_record(job.scan.path),
+        "Parameters": run.parameters,
+        "BrainVolume": round(brain.volume_ml, 3),
+        "BrainVolumeUnits": "mL",
+        "ContrastEnhanced": job.scan.contrast,
+        "ModelCitation": run.model.citation,
+        "SoftwareVersions": software_versions(network),
+        "Seconds": round(seconds, 2),
+        "IntendedUse": RESEARCH_ONLY,
+    }
+    derivatives.write_results(job, files, record)
+    return Outcome(job, "done", f"{brain.volume_ml:.0f} mL in {seconds:.1f} s")
+
+
+def extract(
+    source: image.Source, model: registry.Model, network: engine.Network, threshold: float
+) -> Extraction:
+    """Find the brain in an image: to the network's grid, through the network, and back.
+
+    Raises
+    ------
+    ImageError
+        No voxel is as probable as the threshold.
+    """
+    volume = source.volume
+    target = (
+        grid.fsconform(volume) if model.grid == "fsconform" else grid.head(volume, network.divisor)
+    )
+    conformed = grid.resample(volume, target)
+    found = predict.probability(
+        conformed, network.run, intensities=model.intensities, block=model.block
+    )
+    probability = grid.restore(found, target, volume)
+    cleaned = clean.brain(probability >= threshold)
+    if not cleaned.mask.any():
+        raise ImageError(
+            f"no brain was found: the highest probability is {probability.max():.2f}, the "
+            f"threshold {threshold:g}. Look at the image; is it a T1-weighted head?"
+        )
+    voxel_ml = abs(np.linalg.det(volume.affine[:3, :3])) / 1000
+    return Extraction(cleaned.mask, probability, float(cleaned.mask.sum() * voxel_ml))
+
+
+def failure(job: derivatives.Job, error: Exception, settings: Settings) -> Outcome:
+    """Record a failed scan under ``logs/``, with all that a report of the bug would want."""
+    now = datetime.now(UTC)
+    reason = str(error) or type(error).__name__
+    if not isinstance(error, BrainMaskError):
+        reason = f"{type(error).__name__}: {reason}"
+    record = {
+        "Time": now.isoformat(timespec="seconds"),
+        "Source": job.scan.relative,
+        "Error": type(error).__name__,
+        "Message": reason,
+        "Traceback": "".join(traceback.format_exception(error)),
+        "Command": sys.argv,
+        "Version": bids_brainmask.__version__,
+        "Python": platform.python_version(),
+        "Host": platform.node(),
+        "PeakMemory": round(resources.peak_memory_gb(), 2),
+    }
+    folder = settings.output_dir / "logs" / f"sub-{job.scan.participant}"
+    stamp = now.strftime("%Y%m%dT%H%M%S%f")
+    path = folder / f"{job.scan.prefix}_T1w_crash-{stamp}-{os.getpid()}.json"
+    try:
+        derivatives.write_json(path, record)
+    except BrainMaskError as second:
+        log.error("%s; the crash record: %s", second, json.dumps(record))
+    return Outcome(job, "failed", reason)
+
+
+def software_versions(network: engine.Network) -> dict[str, str]:
+    """Versions of what made a result."""
+    name, _, number = network.engine.partition(" ")
+    packages = {package: version(package) for package in ("nibabel", "numpy", "pybids", "scipy")}
+    return {"bids_brainmask": bids_brainmask.__version__, name: number, **packages}

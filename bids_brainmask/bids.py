@@ -1,0 +1,279 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Find the T1-weighted images of a BIDS dataset. Reads, and never writes there."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from bids_brainmask.errors import NothingToDo, UsageError
+from bids_brainmask.settings import Settings
+
+log = logging.getLogger(__name__)
+
+NAME = re.compile(
+    r"(?P<entities>sub-[A-Za-z0-9+]+(?:_[a-z]+-[A-Za-z0-9+]+)*)_T1w(?P<ext>\.nii(\.gz)?)"
+)
+"""A raw T1w file's name: key-value pairs, then the suffix."""
+
+OTHER_FILTERS = {"fmap", "bold", "sbref", "flair", "t2w", "roi"}
+"""Keys of fMRIPrep's filter files that are about images which this app does not read."""
+
+DERIVED = {"space", "seg", "res", "den", "label", "desc", "hemi", "atlas", "scale"}
+"""Entities that no raw image has."""
+
+FIXED = {"suffix": "T1w", "datatype": "anat", "extension": [".nii", ".nii.gz"]}
+
+
+@dataclass(frozen=True)
+class Scan:
+    """A T1-weighted image of the dataset."""
+
+    path: Path
+    relative: str
+    """Path in the dataset, with forward slashes."""
+
+    entities: tuple[tuple[str, str], ...]
+    """The key-value pairs of its name, in its order and with its padding."""
+
+    contrast: bool
+    """Contrast-enhanced: by its ``ce-`` entity or its sidecar's ``ContrastBolusIngredient``."""
+
+    @property
+    def prefix(self) -> str:
+        """Name without suffix and extension: what every derivative's name begins with."""
+        return "_".join(f"{key}-{value}" for key, value in self.entities)
+
+    @property
+    def folder(self) -> Path:
+        """Folder in the dataset, and in the derivatives."""
+        return Path(self.relative).parent
+
+    @property
+    def participant(self) -> str:
+        """Label, without ``sub-``."""
+        return dict(self.entities)["sub"]
+
+
+def participants(bids_dir: Path) -> list[str]:
+    """Labels of the participants that have a folder, sorted, without ``sub-``."""
+    return sorted(p.name[4:] for p in bids_dir.glob("sub-*") if p.is_dir())
+
+
+def check_dataset(settings: Settings) -> None:
+    """Raise unless the input is a raw BIDS dataset.
+
+    Raises
+    ------
+    UsageError
+        No such folder; or, unless validation is skipped, a dataset_description.json that is
+        absent, not JSON, without Name and BIDSVersion.
+    """
+    root = settings.bids_dir
+    if not root.is_dir():
+        raise UsageError(f"{root}: no such folder; expected a BIDS dataset.")
+    if settings.output_dir.resolve() == root.resolve():
+        raise UsageError(
+            f"{root}: the output folder is the dataset itself, which is never written to. "
+            f"Choose another, such as {root / 'derivatives' / 'bids_brainmask'}."
+        )
+    if settings.skip_bids_validation:
+        return
+    path = root / "dataset_description.json"
+    hint = "Mend it, or pass --skip-bids-validation."
+    if not path.is_file():
+        raise UsageError(f"{path}: not found, so {root} is not a BIDS dataset. {hint}")
+    try:
+        description = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UsageError(f"{path}: not JSON ({error}). {hint}") from error
+    missing = {"Name", "BIDSVersion"} - set(description if isinstance(description, dict) else ())
+    if missing:
+        raise UsageError(f"{path}: required, and not there: {', '.join(sorted(missing))}. {hint}")
+
+
+def find_scans(settings: Settings) -> list[Scan]:
+    """Every T1w image that the settings ask for, sorted by path, one `Scan` a file.
+
+    Parts other than the magnitude are left out. ``derivatives/``, ``sourcedata/`` and other
+    participants are not even looked at.
+
+    Raises
+    ------
+    UsageError
+        Not a dataset, an unknown participant or session, or an unreadable filter file.
+    NothingToDo
+        No image matches.
+    """
+    check_dataset(settings)
+    labels = choose_participants(settings)
+    layout = _layout(settings, labels)
+    filters = _filters(settings, layout)
+    found = layout.get(subject=labels, **filters, invalid_filters="allow")
+    scans = [_scan(Path(file.path), settings, layout) for file in found]
+    scans = sorted(filter(None, scans), key=lambda scan: scan.relative)
+    if not scans:
+        asked = {key: value for key, value in filters.items() if key not in FIXED}
+        raise NothingToDo(
+            f"{settings.bids_dir}: no T1w image of {len(labels)} participants matches {asked}. "
+            "Images want names such as sub-01/anat/sub-01_T1w.nii.gz."
+        )
+    return scans
+
+
+def choose_participants(settings: Settings) -> list[str]:
+    """Labels to process: those asked for, or all.
+
+    Raises
+    ------
+    UsageError
+        A label without a folder; the message lists those that have one.
+    NothingToDo
+        The dataset has no participant.
+    """
+    there = participants(settings.bids_dir)
+    if not there:
+        raise NothingToDo(f"{settings.bids_dir}: no folder named sub-*, so no participant.")
+    unknown = sorted(set(settings.participant_label) - set(there))
+    if unknown:
+        raise UsageError(
+            f"--participant-label: {', '.join(unknown)} not in {settings.bids_dir}; "
+            f"it has {', '.join(there)}"
+        )
+    return sorted(set(settings.participant_label)) or there
+
+
+def _layout(settings: Settings, labels: list[str]):
+    """Index the ``anat`` folders of the participants; of all of them for a database."""
+    from bids import BIDSLayout, BIDSLayoutIndexer
+
+    database = settings.bids_database_dir
+    subject = "[A-Za-z0-9+]+" if database else "|".join(map(re.escape, labels))
+    wanted = rf"sub-(?:{subject})(/ses-[A-Za-z0-9+]+)?(/anat)?(/[^/]+\.(json|nii|nii\.gz))?"
+    elsewhere = re.compile(rf"^/(?!({wanted}|[^/]+\.json)$)(?!$)")
+    # Names are checked here, in `_scan`: pybids would pass over the illegal ones in silence.
+    indexer = BIDSLayoutIndexer(validate=False, index_metadata=False, ignore=[elsewhere])
+    try:
+        return BIDSLayout(
+            settings.bids_dir,
+            validate=False,  # of dataset_description.json; check_dataset has seen to that
+            derivatives=False,
+            indexer=indexer,
+            database_path=database,
+        )
+    except (AttributeError, OSError, TypeError, ValueError) as error:
+        raise UsageError(f"{settings.bids_dir}: pybids cannot index it: {error}") from error
+
+
+def _filters(settings: Settings, layout) -> dict:
+    """Entities, by pybids' names, and the values that they must have."""
+    from bids.layout import Query
+
+    filters = {"part": ["mag", Query.NONE]}
+    if settings.bids_filter_file:
+        filters |= read_filter_file(settings.bids_filter_file, set(layout.get_entities()))
+    sessions = layout.get_sessions()
+    unknown = sorted(set(settings.session_label) - set(sessions))
+    if unknown:
+        raise UsageError(
+            f"--session-label: {', '.join(unknown)} not in {settings.bids_dir}; "
+            f"it has {', '.join(sessions) or 'no sessions'}"
+        )
+    asked = {
+        "session": settings.session_label,
+        "run": settings.run_id,
+        "acquisition": settings.acquisition,
+    }
+    return filters | {key: list(value) for key, value in asked.items() if value} | FIXED
+
+
+def read_filter_file(path: Path, known: Iterable[str]) -> dict:
+    """Read what a filter file in fMRIPrep's form asks of T1w images.
+
+    Parameters
+    ----------
+    path : Path
+        JSON: ``{"t1w": {"acquisition": "mprage", "session": null, "run": "*"}}``, where null
+        stands for "has none" and ``"*"`` for "has one, whichever".
+    known : iterable of str
+        Names of entities, as pybids has them. Others are warned of and ignored.
+
+    Raises
+    ------
+    UsageError
+        Not readable, not JSON, or not of that form.
+    """
+    from bids.layout import Query
+
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UsageError(f"--bids-filter-file: {path} cannot be read as JSON: {error}") from error
+    asked = content.get("t1w", {}) if isinstance(content, dict) else None
+    if not isinstance(asked, dict):
+        raise UsageError(
+            f'--bids-filter-file: {path}: expected {{"t1w": {{"entity": value}}}}, found {content}'
+        )
+    for key in sorted(set(content) - {"t1w"}):
+        level = logging.INFO if key in OTHER_FILTERS else logging.WARNING
+        log.log(level, "%s: key %r is not for T1w images; ignored", path, key)
+    special = {None: Query.NONE, "*": Query.ANY}
+    filters = {}
+    for entity, value in asked.items():
+        if entity in FIXED or entity not in known:
+            log.warning("%s: %r is not an entity that can be filtered by; ignored", path, entity)
+            continue
+        values = value if isinstance(value, list) else [value]
+        if not all(isinstance(v, str | int | None) for v in values):
+            raise UsageError(
+                f"--bids-filter-file: {path}: {entity}: expected text, a number, null or a list "
+                f"of them, found {value}"
+            )
+        values = [special.get(v, v) for v in values]
+        filters[entity] = values if isinstance(value, list) else values[0]
+    return filters
+
+
+def _scan(path: Path, settings: Settings, layout) -> Scan | None:
+    """Describe a file that pybids found; None, with a warning, where its name is not BIDS."""
+    from bids_validator import BIDSValidator
+
+    relative = path.relative_to(settings.bids_dir.absolute()).as_posix()
+    name = NAME.fullmatch(path.name)
+    pairs = [tuple(pair.split("-", 1)) for pair in name["entities"].split("_")] if name else []
+    keys = [key for key, _ in pairs]
+    if (
+        not name
+        or not relative.startswith(f"sub-{pairs[0][1]}/")
+        or len(set(keys)) < len(keys)
+        or DERIVED & set(keys)
+    ):
+        log.warning("%s: not the name of a raw T1w image in its place; passed over", relative)
+        return None
+    if not settings.skip_bids_validation and not BIDSValidator().is_bids(f"/{relative}"):
+        log.warning(
+            "%s: not a name that BIDS allows; passed over (--skip-bids-validation takes it)",
+            relative,
+        )
+        return None
+    contrast = "ce" in keys or bool(_contrast_agent(path, layout))
+    return Scan(path, relative, tuple(pairs), contrast)
+
+
+def _contrast_agent(path: Path, layout) -> str:
+    """Value of ``ContrastBolusIngredient`` in the nearest sidecar that has one, or nothing."""
+    options = {"extension": ".json", "suffix": "T1w", "all_": True, "strict": False}
+    for sidecar in layout.get_nearest(str(path), **options) or []:
+        try:
+            content = json.loads(Path(sidecar).read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            log.warning("%s: not readable as JSON (%s); taken as empty", sidecar, error)
+            continue
+        if isinstance(content, dict) and "ContrastBolusIngredient" in content:
+            agent = str(content["ContrastBolusIngredient"]).strip()
+            return "" if agent.lower() in ("", "none", "n/a", "[]") else agent
+    return ""

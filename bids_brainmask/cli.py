@@ -1,0 +1,319 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The BIDS App's command line: ``bids-brainmask BIDS_DIR OUTPUT_DIR LEVEL [options]``.
+
+Nothing heavy is imported before the arguments are known to be good.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from bids_brainmask import __version__
+from bids_brainmask.errors import BrainMaskError, ModelError, NothingToDo, UsageError
+from bids_brainmask.settings import Settings
+
+log = logging.getLogger(__name__)
+
+EPILOG = """\
+exit status:
+  0  all images are done, now or before
+  1  some images failed; the others are written, and logs/ says why
+  2  the command cannot be carried out as given
+  3  nothing to do was found
+
+For research only; not a medical device. Nothing is sent anywhere, and nothing is
+downloaded unless you ask for it with `brainmask models get`.
+"""
+
+
+class Formatter(argparse.RawDescriptionHelpFormatter, argparse.ArgumentDefaultsHelpFormatter):
+    """Show defaults, and the epilog as it is."""
+
+    def _get_help_string(self, action):
+        if action.default in (None, (), False, 0):
+            return action.help  # the help says what absence means
+        return super()._get_help_string(action)
+
+
+def label(prefix: str):
+    """Make a parser of labels that takes them with or without ``sub-`` or ``ses-``."""
+
+    def parse(text: str) -> str:
+        bare = text.removeprefix(prefix)
+        if not bare or not bare.replace("+", "").isalnum():
+            raise argparse.ArgumentTypeError(f"{text!r} is not a label: letters and digits only")
+        return bare
+
+    return parse
+
+
+def positive(kind):
+    """Make a parser of numbers above zero."""
+
+    def parse(text: str):
+        number = kind(text)
+        if not 0 < number < float("inf"):
+            raise argparse.ArgumentTypeError(f"expected more than 0, found {text}")
+        return number
+
+    parse.__name__ = kind.__name__
+    return parse
+
+
+def probability(text: str) -> float:
+    """Parse a number strictly between 0 and 1."""
+    number = float(text)
+    if not 0 < number < 1:
+        raise argparse.ArgumentTypeError(f"expected a number between 0 and 1, found {text}")
+    return number
+
+
+def parser() -> argparse.ArgumentParser:
+    """Build the command line. Every option is a field of `Settings`, which has the defaults."""
+    top = argparse.ArgumentParser(
+        prog="bids-brainmask",
+        description="Extract the brain from every T1-weighted image of a BIDS dataset.",
+        epilog=EPILOG,
+        formatter_class=Formatter,
+        allow_abbrev=False,
+    )
+    top.add_argument("bids_dir", type=Path, help="the dataset to read; never written to")
+    top.add_argument("output_dir", type=Path, help="the derivative dataset to write")
+    top.add_argument("analysis_level", choices=["participant", "group"])
+    top.add_argument("--version", action="version", version=f"bids-brainmask {__version__}")
+    add_selection(top.add_argument_group("which images"))
+    add_extraction(top.add_argument_group("how"))
+    add_resources(top.add_argument_group("with what"))
+    top.set_defaults(
+        **{
+            action.dest: getattr(Settings, action.dest)
+            for action in top._actions
+            if hasattr(Settings, action.dest)
+        }
+    )
+    return top
+
+
+def add_selection(group) -> None:
+    """Options that choose images."""
+    group.add_argument(
+        "--participant-label",
+        nargs="+",
+        type=label("sub-"),
+        metavar="LABEL",
+        help="participants to process, with or without sub-; all if not given",
+    )
+    group.add_argument(
+        "--session-label",
+        nargs="+",
+        type=label("ses-"),
+        metavar="LABEL",
+        help="sessions to process, with or without ses-; all if not given",
+    )
+    group.add_argument(
+        "--run-id",
+        nargs="+",
+        type=label("run-"),
+        metavar="RUN",
+        help="runs to process; all if not given",
+    )
+    group.add_argument(
+        "--acquisition",
+        nargs="+",
+        type=label("acq-"),
+        metavar="LABEL",
+        help="values of acq- to process; all if not given",
+    )
+    group.add_argument(
+        "--bids-filter-file",
+        type=Path,
+        metavar="FILE",
+        help='JSON in fMRIPrep\'s form, such as {"t1w": {"session": null, "acquisition": "*"}}; '
+        'null: has none, "*": has any',
+    )
+    group.add_argument(
+        "--skip-bids-validation",
+        action="store_true",
+        help="take the dataset as it is: no check of its description and of file names",
+    )
+    group.add_argument(
+        "--bids-database-dir",
+        type=Path,
+        metavar="DIR",
+        help="keep pybids' index of the whole dataset here, and use it if it is there",
+    )
+
+
+def add_extraction(group) -> None:
+    """Options that decide the result."""
+    add_model(group)
+    group.add_argument(
+        "--outputs",
+        nargs="+",
+        choices=["mask", "brain", "probseg"],
+        help="what to write of each image",
+    )
+    group.add_argument("--overwrite", action="store_true", help="do finished images again")
+    group.add_argument("--dry-run", action="store_true", help="print the table of jobs and stop")
+
+
+def add_model(group) -> None:
+    """Options about the network, which the tools have as well."""
+    group.add_argument(
+        "--model",
+        default=Settings.model,
+        help="a name that `brainmask models list` shows, or a file (.h5, .keras, .npz); auto is "
+        "brainy where it has been downloaded, else embedded",
+    )
+    group.add_argument(
+        "--threshold",
+        type=probability,
+        metavar="P",
+        help="probability from which a voxel is brain; the model's own if not given",
+    )
+    group.add_argument(
+        "--engine",
+        choices=["auto", "openvino", "tensorflow"],
+        default=Settings.engine,
+        help="what runs the network; auto is TensorFlow on a GPU, else OpenVINO",
+    )
+    group.add_argument(
+        "--n-cpus",
+        type=positive(int),
+        metavar="N",
+        help="processor threads; if not given, what affinity, control group and SLURM allow",
+    )
+
+
+def add_resources(group) -> None:
+    """Options about the machine and the messages."""
+    group.add_argument(
+        "--mem-gb",
+        type=positive(float),
+        metavar="GB",
+        help="memory that may be taken; a model that wants more is refused",
+    )
+    group.add_argument(
+        "-w",
+        "--work-dir",
+        type=Path,
+        metavar="DIR",
+        help="where temporary files go",
+    )
+    group.add_argument("-v", "--verbose", action="count", help="say more; twice: say everything")
+
+
+def dashed(argv: Sequence[str]) -> list[str]:
+    """Spell the options with dashes: ``--participant_label`` is ``--participant-label``."""
+    spelled = []
+    for word in argv:
+        name, equals, value = word.partition("=")
+        spelled.append(name.replace("_", "-") + equals + value if word.startswith("--") else word)
+    return spelled
+
+
+def settings_of(args: argparse.Namespace) -> Settings:
+    """Turn parsed arguments into settings: lists become tuples."""
+    for name, value in vars(args).items():
+        if isinstance(value, list):
+            setattr(args, name, tuple(dict.fromkeys(value)))
+    return Settings.from_args(args)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the app.
+
+    Parameters
+    ----------
+    argv : sequence of str, optional
+        Arguments without the program's name; the process's own if not given.
+
+    Returns
+    -------
+    int
+        Exit status: see the help.
+    """
+    top = parser()
+    settings = settings_of(top.parse_args(dashed(sys.argv[1:] if argv is None else argv)))
+    start_logging(settings.verbose)
+    try:
+        return run(settings)
+    except BrainMaskError as error:
+        print(f"{top.prog}: error: {error}", file=sys.stderr)
+        return exit_status(error)
+
+
+def exit_status(error: BrainMaskError) -> int:
+    """Exit status of an error that ended the run."""
+    if isinstance(error, NothingToDo):
+        return 3
+    return 2 if isinstance(error, UsageError | ModelError) else 1
+
+
+def run(settings: Settings) -> int:
+    """Carry out the settings, and end with a table of what became of every image."""
+    from tqdm import tqdm
+    from tqdm.contrib.logging import logging_redirect_tqdm
+
+    from bids_brainmask import app
+
+    plan = app.prepare(settings)
+    if settings.dry_run:
+        print_jobs(plan)
+        return 0
+    outcomes = []
+    with logging_redirect_tqdm():
+        bar = tqdm(total=len(plan.jobs), unit="image", disable=not sys.stderr.isatty())
+        for outcome in app.process(plan):
+            outcomes.append(outcome)
+            level = logging.ERROR if outcome.status == "failed" else logging.INFO
+            place = f"[{len(outcomes)}/{len(plan.jobs)}] {outcome.job.scan.relative}"
+            log.log(level, "%s: %s: %s", place, outcome.status, outcome.detail)
+            bar.update()
+        bar.close()
+    print_outcomes(outcomes)
+    return 1 if any(outcome.status == "failed" for outcome in outcomes) else 0
+
+
+def print_jobs(plan) -> None:
+    """Print, tab-separated with a header, what would be done."""
+    print("input", "analysis", "model", "outputs", sep="\t")
+    for job in plan.jobs:
+        outputs = " ".join(str(path) for path in job.images.values())
+        print(
+            job.scan.relative,
+            "brain",
+            f"{plan.model.name}-{plan.model.version}",
+            outputs,
+            sep="\t",
+        )
+
+
+def print_outcomes(outcomes: Iterable) -> None:
+    """Print a table of images, what became of them and why, and the sums below it."""
+    outcomes = list(outcomes)
+    width = max(len(outcome.job.scan.relative) for outcome in outcomes)
+    print(f"\n{'image':{width}}  status   detail")
+    for outcome in outcomes:
+        detail = " ".join(outcome.detail.split())
+        print(f"{outcome.job.scan.relative:{width}}  {outcome.status:7}  {detail}")
+    count = {
+        status: sum(outcome.status == status for outcome in outcomes)
+        for status in ("done", "skipped", "failed")
+    }
+    print(", ".join(f"{number} {status}" for status, number in count.items()))
+
+
+def start_logging(verbose: int) -> None:
+    """Send messages to standard error: warnings and progress; with -v steps; with -vv all."""
+    logging.captureWarnings(capture=True)
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S")
+    levels = [logging.WARNING, logging.INFO, logging.DEBUG]
+    logging.getLogger("bids_brainmask").setLevel(levels[min(verbose, 2)])
+    log.setLevel(min(logging.INFO, levels[min(verbose, 2)]))
+    if verbose > 1:
+        logging.getLogger().setLevel(logging.DEBUG)

@@ -1,0 +1,232 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The derivative dataset: names, sidecars, and files that appear whole or not at all.
+
+Rules of BIDS Derivatives 1.10 (https://bids-specification.readthedocs.io, "Imaging derivatives").
+An image comes first and its sidecar last, so what has its sidecars is finished.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+import bids_brainmask
+from bids_brainmask.bids import Scan
+from bids_brainmask.errors import OutputError
+from bids_brainmask.settings import Output, Settings
+
+BIDS_VERSION = "1.10.0"
+
+NAMES: dict[Output, tuple[dict[str, str], str]] = {
+    "mask": ({"desc": "brain"}, "mask"),
+    "brain": ({"desc": "brain"}, "T1w"),
+    "probseg": ({"label": "brain"}, "probseg"),
+}
+"""Of each output: the entities that follow the source's, and the suffix."""
+
+FIELDS: dict[Output, dict] = {
+    "mask": {
+        "Type": "Brain",
+        "Description": "Brain mask on the grid of the source image",
+        "Manual": False,
+    },
+    "brain": {
+        "SkullStripped": True,
+        "Description": "The source image inside the brain mask, blank outside",
+    },
+    "probseg": {
+        "Description": "Probability of brain, in [0, 1], on the grid of the source image",
+        "Manual": False,
+    },
+}
+"""What each output's sidecar always says."""
+
+IGNORED = "*.html\nsub-*/figures\ngroup_*\n"
+"""Reports, which are no BIDS files. (A slash behind `figures` would ignore its files only.)"""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A scan, and the files to make of it."""
+
+    scan: Scan
+    images: Mapping[Output, Path]
+
+    @property
+    def sidecars(self) -> dict[Output, Path]:
+        """Sidecar of each image."""
+        return {output: _sidecar(path) for output, path in self.images.items()}
+
+
+def plan(scan: Scan, settings: Settings) -> Job:
+    """Name what a scan will become: ``<source entities>_desc-brain_mask.nii.gz`` and so on."""
+    folder = settings.output_dir / scan.folder
+    images = {}
+    for output in settings.outputs:
+        entities, suffix = NAMES[output]
+        pairs = [f"{key}-{value}" for key, value in entities.items()]
+        images[output] = folder / ("_".join([scan.prefix, *pairs, suffix]) + ".nii.gz")
+    return Job(scan, images)
+
+
+def _sidecar(image: Path) -> Path:
+    return image.with_name(image.name.removesuffix(".nii.gz") + ".json")
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file that appears whole: under a hidden name beside it first, then renamed.
+
+    Raises
+    ------
+    OutputError
+        The disk is full, the folder is not writable, or a file is in a folder's place.
+    """
+    hidden = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            hidden.write_bytes(content)
+            os.replace(hidden, path)  # noqa: PTH105 - the call whose atomicity counts
+        finally:
+            hidden.unlink(missing_ok=True)
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written: {error}. Make room or mend it.") from error
+
+
+def write_json(path: Path, content: Mapping) -> None:
+    """Write JSON for people: indented, not escaped, a newline at the end."""
+    write_bytes(path, (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())
+
+
+def write_results(job: Job, files: Mapping[Output, bytes], record: Mapping) -> None:
+    """Write the images of a job, then their sidecars.
+
+    Parameters
+    ----------
+    job : Job
+    files : mapping of output to bytes
+        Gzipped NIfTI files.
+    record : mapping
+        What every sidecar says of the run: see `finished` for the keys that are read again.
+    """
+    for sidecar in job.sidecars.values():
+        sidecar.unlink(missing_ok=True)  # of an earlier run, whose image is about to go
+    for output, path in job.images.items():
+        write_bytes(path, files[output])
+    source = {
+        "Sources": [f"bids:raw:{quote(job.scan.relative)}"],
+        "SpatialReference": "orig",
+    }
+    for output, path in job.sidecars.items():
+        write_json(path, FIELDS[output] | source | record)
+
+
+def source_record(path: Path) -> dict:
+    """Size, time of change and hash of a source image, to know it again."""
+    status = path.stat()
+    return {
+        "Bytes": status.st_size,
+        "Modified": status.st_mtime_ns,
+        "SHA256": sha256(path),
+    }
+
+
+def sha256(path: Path) -> str:
+    """Hash of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def finished(job: Job, parameters: Mapping) -> bool:
+    """Tell whether every file of a job is there, from this source and with these parameters.
+
+    The source is the same if its size and time of change are, or else its hash.
+
+    Parameters
+    ----------
+    job : Job
+    parameters : mapping
+        The record's ``Parameters``: everything that decides the result.
+    """
+    for output, path in job.sidecars.items():
+        try:
+            record = json.loads(path.read_text(encoding="utf-8"))
+            before = record["SourceFile"]
+            same = record["Parameters"] == parameters and job.images[output].is_file()
+            status = job.scan.path.stat()
+            if not same or before["Bytes"] != status.st_size:
+                return False
+            if before["Modified"] != status.st_mtime_ns and before["SHA256"] != sha256(
+                job.scan.path
+            ):
+                return False
+        except (OSError, ValueError, KeyError, TypeError):
+            return False  # absent, torn, or another program's: to be made
+    return True
+
+
+def describe_dataset(settings: Settings) -> None:
+    """Write ``dataset_description.json`` and ``.bidsignore``, unless they stand as they should.
+
+    Every job of a parallel run writes the same bytes, so it does not matter who is last.
+    """
+    raw = settings.bids_dir.resolve()
+    out = settings.output_dir.resolve()
+    generator = {
+        "Name": "bids_brainmask",
+        "Version": bids_brainmask.__version__,
+        "Description": "Brain extraction from T1-weighted MRI with a 3D U-Net",
+        "CodeURL": bids_brainmask.CODE_URL,
+    } | ({"Container": container} if (container := _container()) else {})
+    content = {
+        "Name": f"Brain masks of {_raw_name(raw)}",
+        "BIDSVersion": BIDS_VERSION,
+        "DatasetType": "derivative",
+        "License": "as the source dataset's",
+        "GeneratedBy": [generator],
+        "SourceDatasets": [_raw_reference(raw)],
+        "DatasetLinks": {"raw": quote(os.path.relpath(raw, out))},
+        "HowToAcknowledge": "See the model's citation in the sidecars.",
+    }
+    path = settings.output_dir / "dataset_description.json"
+    wanted = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+    for file, text in ((path, wanted), (settings.output_dir / ".bidsignore", IGNORED)):
+        if not file.is_file() or file.read_text(encoding="utf-8") != text:
+            write_bytes(file, text.encode())
+
+
+def _raw_description(raw: Path) -> dict:
+    try:
+        content = json.loads((raw / "dataset_description.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _raw_name(raw: Path) -> str:
+    return str(_raw_description(raw).get("Name") or raw.name)
+
+
+def _raw_reference(raw: Path) -> dict:
+    doi = _raw_description(raw).get("DatasetDOI")
+    return {"DOI": doi} if isinstance(doi, str) and doi else {"URL": raw.as_uri()}
+
+
+def _container() -> dict[str, str]:
+    """Describe the container that this runs in; nothing outside of one."""
+    for kind, variable in (
+        ("apptainer", "APPTAINER_CONTAINER"),
+        ("singularity", "SINGULARITY_CONTAINER"),
+    ):
+        if os.environ.get(variable):
+            return {"Type": kind, "URI": os.environ[variable]}
+    if Path("/.dockerenv").exists() or Path("/run/.containerenv").exists():
+        tag = os.environ.get("BIDS_BRAINMASK_IMAGE", "")
+        return {"Type": "docker"} | ({"Tag": tag} if tag else {})
+    return {}

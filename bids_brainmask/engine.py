@@ -1,0 +1,230 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What runs a network: OpenVINO on processors, TensorFlow on GPUs and as the reference.
+
+Both are built from the same `Architecture` and the same named weights, and answer with
+probabilities. The OpenVINO graph is put together operation by operation: it needs neither
+TensorFlow nor Keras, whose import alone takes longer than a head.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from bids_brainmask import registry, weights
+from bids_brainmask.errors import ModelError
+from bids_brainmask.network import COMPACT, SEED, Architecture
+from bids_brainmask.registry import Model
+
+log = logging.getLogger(__name__)
+
+Weights = dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network ready to run."""
+
+    run: Callable[[np.ndarray], np.ndarray]
+    """Probabilities (I, J, K), float32 in [0, 1], of scaled intensities (I, J, K), float32."""
+
+    engine: str
+    """What runs it, with its version, for the record."""
+
+    divisor: int
+    """Every axis of the input must divide by this."""
+
+
+def choose(engine: str) -> str:
+    """Name the engine to use: ``auto`` is TensorFlow where there is a GPU, else OpenVINO.
+
+    A GPU that the driver shows but TensorFlow cannot use is told of in one line, and passed over.
+    """
+    if engine != "auto":
+        return engine
+    if gpu_present():
+        import tensorflow as tf
+
+        if tf.config.list_physical_devices("GPU"):
+            return "tensorflow"
+        log.warning("a GPU is present but TensorFlow cannot use it: running on the CPU")
+    try:
+        import openvino  # noqa: F401 - only to know whether it is there
+    except ImportError:
+        log.warning("OpenVINO cannot be imported: running in TensorFlow, which is slower")
+        return "tensorflow"
+    return "openvino"
+
+
+def gpu_present() -> bool:
+    """Tell whether a driver shows an NVIDIA device that ``CUDA_VISIBLE_DEVICES`` does not hide."""
+    hidden = os.environ.get("CUDA_VISIBLE_DEVICES", "all") in ("", "-1", "none", "NoDevFiles")
+    return not hidden and any(Path("/dev").glob("nvidia[0-9]*"))
+
+
+def load(model: Model, engine: str, threads: int) -> Network:
+    """Read a model's weights and make it ready to run.
+
+    Parameters
+    ----------
+    model : Model
+        From the registry. A whole Keras model of the user's own runs in TensorFlow only.
+    engine : {"auto", "openvino", "tensorflow"}
+    threads : int
+        Processor threads to use.
+
+    Raises
+    ------
+    ModelError
+        The file is not what the registry says, or does not hold the network.
+    """
+    path = model.path or registry.find(model.name)
+    if model.architecture == "keras":
+        if engine == "openvino":
+            raise ModelError(f"{path}: a Keras model runs in TensorFlow: --engine tensorflow.")
+        limit_tensorflow(threads)
+        stored = weights.load_keras(path, model.block)
+        return keras_network(stored, 1, probabilities=weights.ends_in_sigmoid(stored))
+    architecture = {"seed": SEED, "compact": COMPACT}[model.architecture]
+    builders = {"openvino": openvino_network, "tensorflow": tensorflow_network}
+    return builders[choose(engine)](architecture, weights.read(path, architecture), threads)
+
+
+def openvino_network(architecture: Architecture, arrays: Weights, threads: int) -> Network:
+    """Build the network in OpenVINO, in full precision on every processor."""
+    import openvino as ov
+
+    graph = openvino_graph(architecture, arrays)
+    core = ov.Core()
+    options = {
+        "INFERENCE_NUM_THREADS": threads,
+        "INFERENCE_PRECISION_HINT": "f32",  # else bfloat16 where the processor has it
+        "PERFORMANCE_HINT": "LATENCY",
+        "ENABLE_CPU_PINNING": False,  # leaves the threads to the scheduler on a shared node
+    }
+    compiled: dict[tuple[int, ...], ov.CompiledModel] = {}
+
+    def run(block: np.ndarray) -> np.ndarray:
+        if block.shape not in compiled:
+            compiled.clear()  # one shape at a time: each holds its own memory
+            graph.reshape([1, 1, *block.shape])
+            compiled[block.shape] = core.compile_model(graph, "CPU", options)
+        return compiled[block.shape](block[None, None])[0][0, 0].copy()
+
+    version = ov.get_version().split("-")[0]
+    return Network(run, f"OpenVINO {version}", architecture.divisor)
+
+
+def openvino_graph(architecture: Architecture, arrays: Weights):
+    """Put the network together from OpenVINO's operations.
+
+    Parameters
+    ----------
+    architecture : Architecture
+    arrays : dict of str to float32 array
+        Kernels as Keras lays them out; OpenVINO has channels first.
+
+    Returns
+    -------
+    openvino.Model
+        Probabilities (1, 1, I, J, K) from (1, 1, I, J, K).
+    """
+    import openvino as ov
+    from openvino import opset13 as op
+
+    def bias(x, name):
+        return op.add(x, op.constant(arrays[f"{name}/bias"].reshape(1, -1, 1, 1, 1)))
+
+    def conv(x, name, stride=1):
+        kernel = np.ascontiguousarray(arrays[f"{name}/kernel"].transpose(4, 3, 0, 1, 2))
+        pad = [1 if kernel.shape[-1] == 3 else 0] * 3
+        return bias(op.convolution(x, op.constant(kernel), [stride] * 3, pad, pad, [1] * 3), name)
+
+    def transposed(x, name):
+        kernel = np.ascontiguousarray(arrays[f"{name}/kernel"].transpose(4, 3, 0, 1, 2))
+        return bias(op.convolution_backprop_data(x, op.constant(kernel), [2] * 3), name)
+
+    def block(x, name, widths):
+        for index in range(len(widths)):
+            x = op.relu(conv(x, f"{name}_{index}"))
+        return x
+
+    inputs = x = op.parameter([1, 1, -1, -1, -1], np.float32, name="image")
+    if architecture.stem:
+        x = conv(x, "stem", stride=2)
+    skips = []
+    for level, widths in enumerate(architecture.encoder):
+        if level:
+            x = op.max_pool(x, [2] * 3, [1] * 3, [0] * 3, [0] * 3, [2] * 3).output(0)
+        skips.append(x := block(x, f"encoder_{level}", widths))
+    for level, widths in enumerate(architecture.decoder):
+        x = op.concat([skips[-2 - level], transposed(x, f"up_{level}")], axis=1)
+        x = block(x, f"decoder_{level}", widths)
+    logits = transposed(x, "logits") if architecture.stem else conv(x, "logits")
+    return ov.Model([op.sigmoid(logits)], [inputs], "unet3d")
+
+
+def tensorflow_network(architecture: Architecture, arrays: Weights, threads: int) -> Network:
+    """Build the network in Keras on TensorFlow, which takes a visible GPU."""
+    limit_tensorflow(threads)
+    return keras_network(weights.into_keras(architecture, arrays), architecture.divisor)
+
+
+def limit_tensorflow(threads: int) -> None:
+    """Hold TensorFlow to some threads. Without effect once it has started to compute."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    import tensorflow as tf
+
+    try:
+        tf.config.threading.set_intra_op_parallelism_threads(threads)
+        tf.config.threading.set_inter_op_parallelism_threads(1)
+    except RuntimeError:
+        log.debug("TensorFlow has started already: its threads stay as they are")
+
+
+def keras_network(model, divisor: int, *, probabilities: bool = False) -> Network:
+    """Run a Keras model, wherever it comes from.
+
+    Parameters
+    ----------
+    model : keras.Model
+        From (N, I, J, K, 1) to (N, I, J, K, 1).
+    divisor : int
+    probabilities : bool
+        The model ends in a sigmoid; else it gives logits.
+
+    Raises
+    ------
+    ModelError
+        Keras runs on a backend other than TensorFlow, or the model's output is not of the
+        input's shape.
+    """
+    import keras
+    import tensorflow as tf
+
+    if keras.backend.backend() != "tensorflow":
+        raise ModelError(
+            f"Keras runs on {keras.backend.backend()}, and models are run on tensorflow: "
+            "unset KERAS_BACKEND."
+        )
+
+    @tf.function(input_signature=[tf.TensorSpec([1, None, None, None, 1], tf.float32)])
+    def forward(x):
+        found = model(x, training=False)
+        return found if probabilities else tf.sigmoid(found)
+
+    def run(block: np.ndarray) -> np.ndarray:
+        found = forward(block[None, ..., None])
+        if found.shape != (1, *block.shape, 1):
+            raise ModelError(
+                f"the model gives shape {tuple(found.shape)} for {(1, *block.shape, 1)}; "
+                "expected the same"
+            )
+        return found[0, ..., 0].numpy()
+
+    return Network(run, f"TensorFlow {tf.__version__}", divisor)

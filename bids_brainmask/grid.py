@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a scan's grid to a network's, and back. World space decides; no files here.
+
+Two grids are wanted: FreeSurfer's conformed one, on which the published networks were trained, and
+one of 1 mm voxels that follows the scan's own axes and ends where the head does.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation
+from scipy import linalg, ndimage
+
+from bids_brainmask.image import Volume
+
+LARGEST_EXTENT = 320
+"""mm along an axis that a head and its neck never exceed."""
+
+MARGIN = 8.0
+"""mm of air kept around the head."""
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Where voxels lie: ``xyz_mm = affine @ (i, j, k, 1)``, RAS+."""
+
+    shape: tuple[int, int, int]
+    affine: np.ndarray  # (4, 4)
+
+
+def fsconform(volume: Volume) -> Grid:
+    """FreeSurfer's conformed grid: 256^3 voxels of 1 mm, LIA, about the middle of the image.
+
+    The middle is that of FreeSurfer's ``c_ras``: index ``shape / 2``, not ``(shape - 1) / 2``
+    (https://surfer.nmr.mgh.harvard.edu/fswiki/CoordinateSystems).
+    """
+    middle = volume.affine[:3, :3] @ (np.array(volume.data.shape) / 2) + volume.affine[:3, 3]
+    affine = np.eye(4)
+    affine[:3, :3] = [[-1, 0, 0], [0, 0, 1], [0, -1, 0]]
+    affine[:3, 3] = middle - affine[:3, :3] @ np.full(3, 128.0)
+    return Grid((256, 256, 256), affine)
+
+
+def head(volume: Volume, divisor: int) -> Grid:
+    """Voxels of 1 mm over the head, along the scan's own axes, taken in the order R, A, S.
+
+    Parameters
+    ----------
+    volume : Volume
+        Its axes may be oblique or sheared; the grid's are the nearest orthonormal ones.
+    divisor : int
+        Every axis of the grid divides by it.
+    """
+    volume = canonical(volume)
+    axes = linalg.polar(volume.affine[:3, :3] / volume.spacing)[0]
+    corners = np.array(np.meshgrid(*foreground(volume), indexing="ij")).reshape(3, -1)
+    along = axes.T @ (volume.affine[:3, :3] @ corners + volume.affine[:3, 3:])
+    low, high = along.min(1) - MARGIN, along.max(1) + MARGIN
+    size = np.minimum(high - low, LARGEST_EXTENT)
+    shape = divisor * np.ceil(size / divisor).astype(int)
+    affine = np.eye(4)
+    affine[:3, :3] = axes
+    affine[:3, 3] = axes @ ((low + high) / 2 - (shape - 1) / 2)
+    return Grid(tuple(int(n) for n in shape), affine)
+
+
+def canonical(volume: Volume) -> Volume:
+    """Look at the same voxels along R, A and S, as far as their axes go; a view, not a copy."""
+    order = io_orientation(volume.affine)
+    affine = volume.affine @ inv_ornt_aff(order, volume.data.shape)
+    return Volume(apply_orientation(volume.data, order), affine)
+
+
+def foreground(volume: Volume) -> list[tuple[float, float]]:
+    """First and last index, along each axis, of what is brighter than air.
+
+    Means over blocks of about 4 mm, so that noise does not count, are compared with a tenth of
+    the way from dark (5th percentile) to bright (99th). A slice counts from two blocks in a
+    thousand.
+    """
+    steps = np.clip(np.round(4 / volume.spacing), 1, volume.data.shape).astype(int)
+    counts = np.array(volume.data.shape) // steps
+    whole = volume.data[tuple(slice(0, n) for n in counts * steps)]
+    blocks = whole.reshape(np.c_[counts, steps].ravel()).mean((1, 3, 5))
+    dark, light = np.percentile(blocks, [5, 99])
+    bright = blocks >= dark + 0.1 * (light - dark)
+    bounds = []
+    for axis, size in enumerate(volume.data.shape):
+        found = np.flatnonzero(bright.mean(tuple({0, 1, 2} - {axis})) > 0.002)
+        last = size - 1 if found[-1] == counts[axis] - 1 else (found[-1] + 1) * steps[axis] - 1
+        bounds.append((float(found[0] * steps[axis]), float(last)))
+    return bounds
+
+
+def resample(volume: Volume, grid: Grid) -> np.ndarray:
+    """Interpolate linearly onto a grid; 0 outside the volume.
+
+    Returns
+    -------
+    (I, J, K) float32 array
+        Of ``grid.shape``.
+    """
+    to_voxel = np.linalg.inv(volume.affine) @ grid.affine
+    matrix, offset = to_voxel[:3, :3], to_voxel[:3, 3]
+    options = {"output": np.float32, "order": 1, "prefilter": False}
+    source = np.abs(matrix).argmax(0)  # the axis of the volume that each grid axis runs along
+    straight = matrix[source, range(3)]
+    stray = np.abs(matrix).sum() - np.abs(straight).sum()
+    if len(set(source)) < 3 or stray > 1e-4:
+        return ndimage.affine_transform(volume.data, matrix, offset, grid.shape, **options)
+    # Axes that only swap, flip and stretch: flipped views and separable steps are much faster.
+    flips = tuple(slice(None, None, -1 if step < 0 else 1) for step in straight)
+    data = volume.data.transpose(source)[flips]
+    last = np.array(data.shape) - 1
+    start = np.where(straight < 0, last - offset[source], offset[source])
+    return ndimage.affine_transform(data, np.abs(straight), start, grid.shape, **options)
+
+
+def restore(data: np.ndarray, grid: Grid, volume: Volume) -> np.ndarray:
+    """Take values on a grid back to the voxels of the volume that it was made for.
+
+    Parameters
+    ----------
+    data : (I, J, K) float32 array
+        Of ``grid.shape``.
+
+    Returns
+    -------
+    (I, J, K) float32 array
+        Of the volume's shape; 0 where the grid does not reach.
+    """
+    return resample(Volume(data, grid.affine), Grid(volume.data.shape, volume.affine))

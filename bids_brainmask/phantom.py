@@ -1,0 +1,428 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A whole head whose brain mask is known, modelled around the MNI152 template brain.
+
+The template, which nilearn carries, has no head. One is put around it: each tissue is painted
+where a distance from the brain, or an ellipsoid in template millimetres, says that it lies, and
+later paint covers earlier. A mild affine, a bias field and Rician noise then make it a scan.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from enum import IntEnum, auto
+from functools import lru_cache
+from pathlib import Path
+
+import nibabel as nb
+import numpy as np
+from nibabel.eulerangles import euler2mat
+from scipy import ndimage
+
+import bids_brainmask
+from bids_brainmask.errors import OutputError
+
+BOX = np.array([[-104.0, 104.0], [-140.0, 116.0], [-148.0, 108.0]])
+"""Field of view, mm of the template (MNI152): crown to mid-neck, nape to nose."""
+
+FINEST, COARSEST = 0.5, 4.0
+"""Spacings, mm: beyond, the arrays outgrow a laptop, or the skull slips between voxels."""
+
+REACH = 20.0
+"""Gaps of the brain up to twice this wide, mm, are inside the smooth surface of the skull."""
+
+WHITE = 1000
+"""What white matter is stored as, before the bias field."""
+
+NOISE = 0.015
+"""Standard deviation in each channel of the receiver, of white matter; 1.25 of it in air."""
+
+README = """\
+A synthetic head, to try brain extraction on. It is a phantom, and no scan of anyone.
+
+The brain is the ICBM 152 nonlinear template of 2009 (MNI152) as nilearn ships it; skull, scalp,
+face and neck are modelled around it. Hence the brain mask is known without error: it is under
+derivatives/truth. The ce-gadolinium image imitates one with a contrast agent.
+
+Made by bids_brainmask.phantom. The template is copyright (C) 1993-2009 Louis Collins, McConnell
+Brain Imaging Centre, Montreal Neurological Institute, McGill University, whose permission to
+use, copy, modify and distribute it asks that this notice appears in all copies.
+"""
+
+
+class Tissue(IntEnum):
+    """What a voxel outside the brain may be made of."""
+
+    AIR = 0
+    SKIN = auto()
+    FAT = auto()
+    MUSCLE = auto()
+    BONE = auto()
+    MARROW = auto()
+    FLUID = auto()
+    CORD = auto()
+    MUCOSA = auto()
+    BLOOD = auto()
+
+
+INTENSITY = {
+    Tissue.AIR: (0.0, 0.0),
+    Tissue.SKIN: (0.60, 0.85),
+    Tissue.FAT: (1.30, 1.35),
+    Tissue.MUSCLE: (0.55, 0.65),
+    Tissue.BONE: (0.12, 0.12),
+    Tissue.MARROW: (0.60, 0.65),
+    Tissue.FLUID: (0.20, 0.20),
+    Tissue.CORD: (0.85, 0.85),
+    Tissue.MUCOSA: (0.60, 1.20),
+    Tissue.BLOOD: (0.25, 1.50),
+}
+"""Relative to white matter in a T1w image: plain, and with gadolinium."""
+
+
+@dataclass(frozen=True)
+class Canvas:
+    """A grid in template space, and the tissues painted on it so far."""
+
+    x: np.ndarray  # (I, 1, 1) mm, to the right
+    y: np.ndarray  # (1, J, 1) mm, to the front
+    z: np.ndarray  # (1, 1, K) mm, up
+    tissue: np.ndarray  # (I, J, K) uint8
+    gap: np.ndarray  # (I, J, K) mm to the brain
+    depth: np.ndarray  # (I, J, K) mm to the brain with its gaps closed; negative in it
+
+    def shell(self, centre, radii) -> np.ndarray:
+        """Signed distance in mm, about, from an ellipsoid's surface; negative inside.
+
+        An infinite radius makes it a cylinder. A centre may be an array along another axis,
+        so that the cylinder bends.
+        """
+        where = zip((self.x, self.y, self.z), centre, radii, strict=True)
+        square = sum(((axis - middle) / radius) ** 2 for axis, middle, radius in where)
+        return (np.sqrt(square) - 1) * np.float32(min(radii))
+
+    def inside(self, centre, radii) -> np.ndarray:
+        """Bool (I, J, K), an ellipsoid."""
+        return self.shell(centre, radii) < 0
+
+    def pair(self, centre, radii) -> np.ndarray:
+        """Bool (I, J, K), two ellipsoids that mirror each other, left and right."""
+        left = (-centre[0], *centre[1:])
+        return self.inside(centre, radii) | self.inside(left, radii)
+
+    def paint(self, where: np.ndarray, tissue: Tissue) -> None:
+        """Set the tissue of the voxels where a mask is True."""
+        self.tissue[np.broadcast_to(where, self.tissue.shape)] = tissue
+
+
+@dataclass(frozen=True)
+class Anatomy:
+    """A head in template space, without noise; white matter is 1."""
+
+    plain: np.ndarray  # (I, J, K) float32
+    enhanced: np.ndarray  # (I, J, K) float32, with gadolinium
+    brain: np.ndarray  # (I, J, K) float32, 0 or 1
+
+
+def head(
+    seed: int = 0, *, spacing: float = 1.0, contrast: bool = False
+) -> tuple[nb.Nifti1Image, nb.Nifti1Image]:
+    """Make a T1-weighted image of a head, and its brain mask.
+
+    Parameters
+    ----------
+    seed : int
+        Not negative. Decides the noise, the bias field, and the affine by which the head differs
+        from the template (sizes within 6 %, turns within 4 degrees, shifts within 3 mm).
+    spacing : float
+        Edge of the cubic voxels, mm, in [0.5, 4].
+    contrast : bool
+        As with gadolinium: blood, mucosa and skin are bright. All else is as without.
+
+    Returns
+    -------
+    image : Nifti1Image of int16, (208, 256, 256) at 1 mm
+        RAS+, in scanner coordinates, mm. White matter is about 1000, air about 20.
+    mask : Nifti1Image of uint8
+        On the same grid: 1 in the brain, its ventricles and the fluid of its sulci, else 0.
+
+    Raises
+    ------
+    ValueError
+        The seed is negative, or the spacing is out of range.
+    """
+    if seed < 0:
+        raise ValueError(f"the seed is {seed}; it must not be negative")
+    if not FINEST <= spacing <= COARSEST:
+        raise ValueError(f"the spacing is {spacing} mm; it must be in [{FINEST}, {COARSEST}]")
+    random = np.random.default_rng(seed)
+    anatomy = _anatomy(float(spacing))
+    affine = _grid(spacing)
+    matrix = np.linalg.inv(affine) @ np.linalg.inv(_shape(random)) @ affine
+
+    def move(data):  # beyond its edge the neck goes on, and so does the air
+        return ndimage.affine_transform(data, matrix, order=1, mode="nearest")
+
+    signal = move(anatomy.enhanced if contrast else anatomy.plain)
+    signal *= _bias(random, signal.shape)
+    counts = _rician(random, signal) * WHITE
+    mask = move(anatomy.brain) > 0.5
+    return _nifti(counts.round().astype(np.int16), affine), _nifti(mask.astype(np.uint8), affine)
+
+
+def write_dataset(folder: Path) -> Path:
+    """Write a BIDS dataset of two heads, one with and without contrast, and the true masks.
+
+    Parameters
+    ----------
+    folder : Path
+        Absent, or empty.
+
+    Returns
+    -------
+    Path
+        The folder.
+
+    Raises
+    ------
+    OutputError
+        The folder is not empty, or is a file.
+    """
+    if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
+        raise OutputError(f"{folder}: not an empty folder. Name another, or empty it first.")
+    truth = folder / "derivatives" / "truth"
+    _describe(folder, truth)
+    for name, seed, contrast in (
+        ("sub-phantom01", 1, False),
+        ("sub-phantom02_ses-1", 2, False),
+        ("sub-phantom02_ses-1_ce-gadolinium", 2, True),
+    ):
+        image, mask = head(seed, contrast=contrast)
+        place = Path(*name.removesuffix("_ce-gadolinium").split("_"), "anat")
+        scan = (place / f"{name}_T1w.nii.gz").as_posix()
+        sidecar = {"Modality": "MR", "BodyPart": "HEAD"}
+        if contrast:
+            sidecar["ContrastBolusIngredient"] = "GADOLINIUM"
+        _save(image, folder / scan, sidecar)
+        sidecar = {"Type": "Brain", "Manual": False, "Sources": [f"bids:raw:{scan}"]}
+        _save(mask, truth / place / f"{name}_desc-brain_mask.nii.gz", sidecar)
+    return folder
+
+
+@lru_cache(maxsize=1)  # heads of a dataset differ by seed only, and this is most of the work
+def _anatomy(spacing: float) -> Anatomy:
+    brain, mask = _template(spacing)
+    canvas = _canvas(spacing, mask)
+    for tissues in (_flesh, _skull, _face, _eyes, _neck, _fluid, _vessels):
+        tissues(canvas)
+    texture = _texture(canvas.tissue.shape, spacing)
+    volumes = []
+    for intensities in np.array([INTENSITY[tissue] for tissue in Tissue], np.float32).T:
+        t1w = np.where(mask, brain, intensities[canvas.tissue] * texture)
+        volumes.append(ndimage.gaussian_filter(t1w, 0.5 / spacing))  # voxels hold two tissues
+    anatomy = Anatomy(*volumes, mask.astype(np.float32))
+    for volume in (anatomy.plain, anatomy.enhanced, anatomy.brain):
+        volume.flags.writeable = False  # as the cache hands them out again
+    return anatomy
+
+
+def _grid(spacing: float) -> np.ndarray:
+    """Affine whose first voxel's outer corner is the lowest corner of the box."""
+    affine = np.diag([spacing, spacing, spacing, 1.0])
+    affine[:3, 3] = BOX[:, 0] + spacing / 2
+    return affine
+
+
+def _template(spacing: float) -> tuple[np.ndarray, np.ndarray]:
+    """T1w intensities of the brain, white matter 1, and the mask, over the box."""
+    from nilearn.datasets import load_mni152_template  # seconds, and only needed here
+
+    template = load_mni152_template(resolution=1)
+    data = template.get_fdata(dtype=np.float32)
+    solid = ndimage.binary_fill_holes(data > 0).astype(np.float32)
+    # An average of many brains is flat; these are its fluid, grey and white, and a single head's.
+    data = np.interp(data, [0.25, 0.65, 0.87, 1.0], [0.15, 0.65, 1.0, 1.08]).astype(np.float32)
+    matrix = np.linalg.inv(template.affine) @ _grid(spacing)
+    shape = tuple(np.ceil(np.ptp(BOX, axis=1) / spacing).astype(int))
+    brain, mask = (
+        ndimage.affine_transform(volume, matrix, output_shape=shape, order=1)
+        for volume in (data, solid)
+    )
+    return brain, mask > 0.5
+
+
+def _canvas(spacing: float, mask: np.ndarray) -> Canvas:
+    affine = _grid(spacing)
+    indices = np.ogrid[tuple(map(slice, mask.shape))]
+    x, y, z = (
+        (spacing * index + start).astype(np.float32)
+        for index, start in zip(indices, affine[:3, 3], strict=True)
+    )
+    margin = int(np.ceil(REACH / spacing)) + 1
+    (box,) = ndimage.find_objects(mask.view(np.uint8))
+    near = tuple(slice(max(side.start - margin, 0), side.stop + margin) for side in box)
+    gap, depth = np.full((2, *mask.shape), 2 * REACH, np.float32)
+    gap[near] = ndimage.distance_transform_edt(~mask[near], spacing)
+    # A closing, kept as a distance: grow the brain by REACH, and measure back from that surface.
+    back = ndimage.distance_transform_edt(gap[near] < REACH, spacing)
+    depth[near] = np.where(back > 0, REACH - back, gap[near])
+    return Canvas(x, y, z, np.zeros(mask.shape, np.uint8), gap, depth)
+
+
+def _flesh(canvas: Canvas) -> None:
+    """Skin, the fat under it, and muscle all through, of one smooth surface."""
+    parts = (
+        canvas.depth - 16,
+        canvas.shell((0, 42, -62), (58, 48, 62)),  # face
+        canvas.shell((0, 10, -66), (66, 62, 42)),  # cheeks
+        canvas.shell((0, 62, -108), (36, 26, 20)),  # chin
+        canvas.shell((0, 94, -58), (12, 12, 13)),  # nose
+        canvas.shell((0, 88, -38), (8, 10, 24)),  # its bridge
+        canvas.shell((82, -26, -40), (8, 14, 24)),  # ears
+        canvas.shell((-82, -26, -40), (8, 14, 24)),
+        canvas.shell((0, -30, 0), (60, 62, np.inf)) + 0.5 * np.maximum(canvas.z + 80, 0),  # neck
+    )
+    blend = 4.0  # mm, as wide as the folds between the parts are rounded
+    surface = -blend * np.log(sum(np.exp(np.clip(part / -blend, -30, 30)) for part in parts))
+    canvas.paint(surface < 0, Tissue.SKIN)
+    canvas.paint(surface < -1.5, Tissue.FAT)
+    canvas.paint(surface < -5.0 - 2.0 * (canvas.z < -60), Tissue.MUSCLE)
+
+
+def _face(canvas: Canvas) -> None:
+    """Jaws around the tongue, and the airways, lined with mucosa."""
+    for level in (-76, -100):  # upper, lower
+        for inset, tissue in ((0, Tissue.BONE), (3, Tissue.MARROW)):
+            arch = canvas.inside((0, 30, level), (38 - inset, 46 - inset, 11 - inset))
+            arch &= ~canvas.inside((0, 30, 0), (24 + inset, 32 + inset, np.inf))
+            canvas.paint(arch & (canvas.y > 10 + inset), tissue)
+    for inset, tissue in ((0, Tissue.MUCOSA), (2, Tissue.AIR)):
+        for centre, radii in (
+            ((28, 48, -62), (14, 17, 15)),  # maxillary sinuses
+            ((7, 56, -52), (6, 28, 16)),  # nose, and the septum between
+            ((7, 14, -34), (8, 12, 9)),  # sphenoid sinus
+        ):
+            canvas.paint(canvas.pair(centre, np.subtract(radii, inset)), tissue)
+        pharynx = canvas.inside((0, 10, 0), (13 - inset, 9 - inset, np.inf)) & (canvas.z < -48)
+        canvas.paint(pharynx, tissue)
+
+
+def _neck(canvas: Canvas) -> None:
+    """Vertebrae, their discs, and the spinal cord in its fluid, below the brain stem."""
+    below = canvas.z < -72  # where the template ends
+    canal = -46 + 0.1 * (canvas.z + 72)  # y, mm; the cord runs on as the stem does
+    body = below & canvas.inside((0, canal + 21, 0), (14, 11, np.inf))
+    spine = below & canvas.inside((0, canal - 15, 0), (5, 15, np.inf))
+    arch = below & canvas.inside((0, canal, 0), (18, 14, np.inf))
+    disc = (canvas.z % 18) < 5
+    canvas.paint(body | arch | (spine & ~disc), Tissue.BONE)
+    canvas.paint(canvas.inside((0, canal + 21, 0), (12, 9, np.inf)) & below & ~disc, Tissue.MARROW)
+    canvas.paint(canvas.inside((0, canal - 17, 0), (3, 11, np.inf)) & below & ~disc, Tissue.MARROW)
+    canvas.paint(canvas.inside((0, canal, 0), (12, 9, np.inf)) & below, Tissue.FLUID)
+    canvas.paint(canvas.inside((0, canal, 0), (7, 5.5, np.inf)) & below, Tissue.CORD)
+
+
+def _skull(canvas: Canvas) -> None:
+    """Two tables of dark bone with marrow between, and the base, which fills the brain's gaps."""
+    above = canvas.z > -76
+    squama = (np.abs(canvas.x) > 58) & (canvas.z < 15)  # thin at the temples: no marrow
+    canvas.paint((canvas.depth < 9) & above, Tissue.BONE)
+    canvas.paint((canvas.depth < 7.2) & (canvas.depth > 4.5) & ~squama & above, Tissue.MARROW)
+    canvas.paint((canvas.depth < 3) & (canvas.gap > 8) & above, Tissue.MARROW)
+
+
+def _eyes(canvas: Canvas) -> None:
+    """Globes in the fat of the orbits, which the thin roof parts from the brain."""
+    clear = canvas.gap > 6
+    canvas.paint(canvas.pair((30, 48, -40), (21, 25, 19)) & clear, Tissue.BONE)
+    canvas.paint(canvas.pair((30, 50, -40), (18, 25, 16)) & clear, Tissue.FAT)
+    canvas.paint(canvas.pair((27, 40, -40), (2.5, 15, 2.5)), Tissue.MUSCLE)  # the optic nerve
+    canvas.paint(canvas.pair((32, 61, -40), (13, 13, 13)), Tissue.MUSCLE)  # sclera and lids
+    canvas.paint(canvas.pair((32, 61, -40), (12, 12, 12)), Tissue.FLUID)
+    canvas.paint(canvas.pair((32, 70, -40), (4.5, 2.2, 4.5)), Tissue.MUSCLE)  # lens
+
+
+def _fluid(canvas: Canvas) -> None:
+    """Cerebrospinal fluid around the brain, deeper where the brain recedes from the skull."""
+    canvas.paint((canvas.gap < 6) & (canvas.depth < 2.5) & (canvas.z > -73), Tissue.FLUID)
+
+
+def _vessels(canvas: Canvas) -> None:
+    """Large veins between brain and skull, and those and the carotids in the neck."""
+    outside = (canvas.gap > 0) & (canvas.depth < 4)
+    sagittal = (np.abs(canvas.x) < 4.5) & ((canvas.z > 10) | (canvas.y < -60)) & (canvas.z > -25)
+    transverse = (np.abs(canvas.z + 30) < 4) & (canvas.y < -50)
+    canvas.paint(outside & (canvas.depth > -2) & (sagittal | transverse), Tissue.BLOOD)
+    below = canvas.z < -78
+    canvas.paint(canvas.pair((27, -8, 0), (3.5, 3.5, np.inf)) & below, Tissue.BLOOD)
+    canvas.paint(canvas.pair((35, -18, 0), (6, 5, np.inf)) & below, Tissue.BLOOD)
+
+
+def _texture(shape: tuple[int, ...], spacing: float) -> np.ndarray:
+    """Factors about 1 (standard deviation 6 %) that vary over some 4 mm, float32."""
+    coarse = np.ceil(np.array(shape) * min(spacing / 4, 1)).astype(int)
+    noise = np.random.default_rng(0).standard_normal(coarse, dtype=np.float32)
+    return 1 + 0.1 * ndimage.zoom(noise, np.array(shape) / coarse, order=1)
+
+
+def _shape(random: np.random.Generator) -> np.ndarray:
+    """(4, 4) from the template to one head, mm: sizes, then turns, then shifts."""
+    sizes = np.diag(random.uniform(0.94, 1.06, 3))
+    turns = np.radians(random.uniform(-4, 4, 3))
+    affine = np.eye(4)
+    affine[:3, :3] = euler2mat(*turns) @ sizes
+    affine[:3, 3] = random.uniform(-3, 3, 3)
+    return affine
+
+
+def _bias(random: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    """Sensitivity of the receiver: a smooth factor about 1, float32."""
+    x, y, z = np.meshgrid(
+        *(np.linspace(-1, 1, n, dtype=np.float32) for n in shape), indexing="ij", sparse=True
+    )
+    a, b, c, d, e, f = random.uniform(-0.12, 0.12, 6).astype(np.float32)
+    return np.exp(a * x + b * y + c * z + d * x * y + e * y * z + f * (x**2 + y**2 + z**2 - 1))
+
+
+def _rician(random: np.random.Generator, signal: np.ndarray) -> np.ndarray:
+    """Magnitude of the signal with Gaussian noise in both channels."""
+    real, imaginary = (random.standard_normal(signal.shape, np.float32) for _ in range(2))
+    return np.hypot(signal + NOISE * real, NOISE * imaginary)
+
+
+def _nifti(data: np.ndarray, affine: np.ndarray) -> nb.Nifti1Image:
+    image = nb.Nifti1Image(data, affine)
+    image.set_qform(affine, "scanner")
+    image.set_sform(affine, "scanner")
+    image.header.set_xyzt_units("mm")
+    return image
+
+
+def _describe(folder: Path, truth: Path) -> None:
+    """Write what a raw dataset and its derivative say of themselves."""
+    truth.mkdir(parents=True)
+    common = {"BIDSVersion": "1.10.0", "License": "CC0"}
+    maker = {
+        "Name": "bids_brainmask.phantom",
+        "Version": bids_brainmask.__version__,
+        "CodeURL": bids_brainmask.CODE_URL,
+    }
+    raw = {"Name": "Head phantom of bids_brainmask", "DatasetType": "raw", **common}
+    derived = {"Name": "True brain masks of the head phantom", "DatasetType": "derivative"}
+    derived |= {**common, "GeneratedBy": [maker], "DatasetLinks": {"raw": "../.."}}
+    _write_json(folder / "dataset_description.json", raw)
+    _write_json(truth / "dataset_description.json", derived)
+    (folder / "README").write_text(README, encoding="utf-8")
+    (truth / "README").write_text(README, encoding="utf-8")
+    participants = "participant_id\nsub-phantom01\nsub-phantom02\n"
+    (folder / "participants.tsv").write_text(participants, encoding="utf-8")
+
+
+def _save(image: nb.Nifti1Image, path: Path, sidecar: dict) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nb.save(image, path)
+    _write_json(path.with_name(path.name.replace(".nii.gz", ".json")), sidecar)
+
+
+def _write_json(path: Path, content: dict) -> None:
+    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

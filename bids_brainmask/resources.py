@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What this process may use of the machine, and how much of it was used."""
+
+from __future__ import annotations
+
+import math
+import os
+import resource
+from pathlib import Path
+
+CGROUP = Path("/sys/fs/cgroup")
+
+
+def cpus(root: Path = CGROUP) -> int:
+    """Processors that this process may use.
+
+    The least of its affinity mask, its control group's quota and ``SLURM_CPUS_PER_TASK``: a node
+    has more than a job was given.
+
+    Parameters
+    ----------
+    root : Path
+        Where control groups are mounted.
+    """
+    allowed = [len(os.sched_getaffinity(0)), *_cgroup_cpus(root)]
+    slurm = os.environ.get("SLURM_CPUS_PER_TASK", "")
+    if slurm.isdecimal():
+        allowed.append(int(slurm))
+    return max(1, min(allowed))
+
+
+def _cgroup_cpus(root: Path) -> list[int]:
+    """Quotas of the mounted control group, of version 2 or 1, in whole processors, rounded up."""
+    quota = period = ""
+    if (root / "cpu.max").is_file():
+        quota, _, period = (root / "cpu.max").read_text().strip().partition(" ")
+    elif (root / "cpu/cpu.cfs_quota_us").is_file():
+        quota = (root / "cpu/cpu.cfs_quota_us").read_text().strip()
+        period = (root / "cpu/cpu.cfs_period_us").read_text().strip()
+    if not (quota.isdecimal() and period.isdecimal() and int(period)):
+        return []  # "max", or -1: no limit
+    return [math.ceil(int(quota) / int(period))]
+
+
+def memory_gb(root: Path = CGROUP) -> float:
+    """Memory that this process may use, in GB (1e9 bytes): the machine's or the control group's.
+
+    Parameters
+    ----------
+    root : Path
+        Where control groups are mounted.
+    """
+    files = (root / "memory.max", root / "memory/memory.limit_in_bytes")
+    texts = [file.read_text().strip() for file in files if file.is_file()]
+    limits = [int(text) for text in texts if text.isdecimal()]  # "max": no limit
+    return min([os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), *limits]) / 1e9
+
+
+def peak_memory_gb() -> float:
+    """Most memory that this process has held so far, in GB (1e9 bytes)."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9  # Linux counts in KiB

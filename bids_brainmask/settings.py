@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a run was asked for, as one value."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Literal
+
+Output = Literal["mask", "brain", "probseg"]
+Engine = Literal["auto", "openvino", "tensorflow"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Every option of the BIDS App. The defaults are here and nowhere else."""
+
+    bids_dir: Path
+    """The dataset to read. Nothing is ever written into it."""
+
+    output_dir: Path
+    """The derivative dataset to write."""
+
+    analysis_level: Literal["participant", "group"]
+
+    participant_label: tuple[str, ...] = ()
+    """Participants to process, without ``sub-``; empty: all."""
+
+    session_label: tuple[str, ...] = ()
+    """Sessions to process, without ``ses-``; empty: all."""
+
+    run_id: tuple[str, ...] = ()
+    """Runs to process; 1 and 01 are the same run. Empty: all."""
+
+    acquisition: tuple[str, ...] = ()
+    """Values of ``acq-`` to process; empty: all, and images without one."""
+
+    bids_filter_file: Path | None = None
+    """fMRIPrep's JSON form; the key ``t1w`` holds entities and what they must be."""
+
+    skip_bids_validation: bool = False
+    """Take the dataset as it is, even without a valid dataset_description.json."""
+
+    bids_database_dir: Path | None = None
+    """Where pybids keeps an index of the whole dataset for the next run."""
+
+    work_dir: Path | None = None
+    """Where libraries put temporary files; the system's own place when not given."""
+
+    n_cpus: int | None = None
+    """Processor threads; None: as many as affinity, control group and SLURM allow."""
+
+    mem_gb: float | None = None
+    """Memory the run may take, in GB; None: what the machine or the control group has."""
+
+    model: str = "auto"
+    """A registry name or a file; ``auto`` is brainy where it is in the cache, else embedded."""
+
+    engine: Engine = "auto"
+    """What runs the network; ``auto`` is TensorFlow on a GPU, else OpenVINO."""
+
+    threshold: float | None = None
+    """Probability from which a voxel is brain, in (0, 1); None: the model's own."""
+
+    outputs: tuple[Output, ...] = ("mask", "brain")
+    """What to write of each image."""
+
+    overwrite: bool = False
+    """Do finished images again."""
+
+    dry_run: bool = False
+    """Print the table of jobs and stop."""
+
+    verbose: int = 0
+    """0: progress and warnings; 1: every step; 2: everything."""
+
+    @classmethod
+    def from_args(cls, args) -> Settings:
+        """Take every field from a parsed command line; a missing one is an AttributeError."""
+        return cls(**{field.name: getattr(args, field.name) for field in fields(cls)})

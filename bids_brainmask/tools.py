@@ -1,0 +1,189 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The tools beside the BIDS App: ``brainmask {extract,models,demo}``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from bids_brainmask import __version__, cli
+from bids_brainmask.errors import BrainMaskError, ModelError, OutputError, UsageError
+from bids_brainmask.settings import Settings
+
+
+def parser() -> argparse.ArgumentParser:
+    """Build the command line."""
+    top = argparse.ArgumentParser(
+        prog="brainmask",
+        description="Tools of bids_brainmask: one file, the models, a demonstration.",
+        epilog="For research only; not a medical device.",
+        allow_abbrev=False,
+    )
+    top.add_argument("--version", action="version", version=f"brainmask {__version__}")
+    commands = top.add_subparsers(required=True, metavar="COMMAND")
+    add_extract(commands)
+    add_models(commands)
+    demo = commands.add_parser(
+        "demo", help="make a small dataset of phantom heads and extract their brains"
+    )
+    demo.add_argument("out", type=Path, help="folder to make; must not exist or be empty")
+    demo.set_defaults(command=run_demo)
+    return top
+
+
+def add_extract(commands) -> None:
+    """``brainmask extract``: one file, no BIDS."""
+    extract = commands.add_parser("extract", help="extract the brain from one NIfTI file")
+    extract.add_argument("image", type=Path, help="a T1-weighted head, .nii or .nii.gz")
+    extract.add_argument("-m", "--mask", type=Path, help="where to write the mask")
+    extract.add_argument("-o", "--brain", type=Path, help="where to write the brain alone")
+    extract.add_argument("-p", "--probability", type=Path, help="where to write probabilities")
+    cli.add_model(extract)
+    extract.add_argument("-v", "--verbose", action="count", default=0, help="say more")
+    extract.set_defaults(command=run_extract)
+
+
+def add_models(commands) -> None:
+    """``brainmask models``: what there is, and what is at hand."""
+    models = commands.add_parser("models", help="list, download, verify the models")
+    verbs = models.add_subparsers(required=True, metavar="VERB")
+    verbs.add_parser("list", help="all models, and which are at hand").set_defaults(
+        command=run_models_list
+    )
+    get = verbs.add_parser("get", help="download a model into the cache and verify it")
+    get.add_argument("name")
+    get.add_argument(
+        "--from",
+        dest="source",
+        metavar="FILE|DIR|URL",
+        help="take it from here: the file, a folder or DataLad clone that holds it, or a mirror",
+    )
+    get.set_defaults(command=run_models_get)
+    for verb, text, command in (
+        ("verify", "compare a model at hand with its hash", run_models_verify),
+        ("path", "print where a model's file is", run_models_path),
+    ):
+        sub = verbs.add_parser(verb, help=text)
+        sub.add_argument("name")
+        sub.set_defaults(command=command)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a tool and return its exit status: 0 done, 1 failed, 2 usage."""
+    top = parser()
+    args = top.parse_args(cli.dashed(sys.argv[1:] if argv is None else argv))
+    cli.start_logging(getattr(args, "verbose", 0))
+    try:
+        return args.command(args)
+    except BrainMaskError as error:
+        print(f"{top.prog}: error: {error}", file=sys.stderr)
+        return cli.exit_status(error)
+
+
+def run_extract(args) -> int:
+    """Extract one brain."""
+    from bids_brainmask import app, derivatives, engine, image, registry, resources
+
+    places = [path for path in (args.mask, args.brain, args.probability) if path]
+    if not places:
+        raise UsageError("nothing to write: give -m MASK, -o BRAIN or -p PROBABILITY.")
+    for path in places:
+        if not path.name.endswith((".nii", ".nii.gz")):
+            raise UsageError(f"{path}: expected a name that ends in .nii or .nii.gz.")
+        if path.resolve() == args.image.resolve():
+            raise UsageError(f"{path}: is the input, which is never overwritten.")
+    started = time.perf_counter()
+    model = registry.resolve(args.model)
+    source = image.read(args.image)
+    network = engine.load(model, args.engine, args.n_cpus or resources.cpus())
+    threshold = model.threshold if args.threshold is None else args.threshold
+    brain = app.extract(source, model, network, threshold)
+    for path, make in (
+        (args.mask, lambda: image.mask_like(source, brain.mask)),
+        (args.brain, lambda: image.brain_like(source, brain.mask)),
+        (args.probability, lambda: image.probability_like(source, brain.probability)),
+    ):
+        if path:
+            content = image.to_bytes(make(), compress=path.name.endswith(".gz"))
+            derivatives.write_bytes(path, content)
+            print(path)
+    print(
+        f"{brain.volume_ml:.1f} mL, {model.name} {model.version} on {network.engine}, "
+        f"{time.perf_counter() - started:.1f} s",
+        file=sys.stderr,
+    )
+    return 0
+
+
+def run_models_list(args) -> int:
+    """Print the registry, tab-separated, with where each model is."""
+    del args
+    from bids_brainmask import registry
+
+    print("name", "version", "task", "MB", "licence", "at hand", sep="\t")
+    for name, model in registry.models().items():
+        try:
+            where = str(registry.find(name))
+        except ModelError:
+            where = f"no: brainmask models get {name}"
+        print(
+            name,
+            model.version,
+            model.task,
+            f"{model.size / 1e6:.1f}",
+            model.license,
+            where,
+            sep="\t",
+        )
+    return 0
+
+
+def run_models_get(args) -> int:
+    """Download a model and print its path."""
+    from bids_brainmask import fetch
+
+    print(fetch.get(args.name, args.source))
+    return 0
+
+
+def run_models_verify(args) -> int:
+    """Compare a model with its registered hash."""
+    from bids_brainmask import registry
+
+    path = registry.find(args.name)
+    print(f"{path}: as registered, SHA-256 {registry.models()[args.name].sha256}")
+    return 0
+
+
+def run_models_path(args) -> int:
+    """Print where a model is."""
+    from bids_brainmask import registry
+
+    print(registry.find(args.name))
+    return 0
+
+
+def run_demo(args) -> int:
+    """Make the phantom dataset, run the app on it, and compare with the known masks."""
+    from bids_brainmask import app, image, metrics, phantom
+
+    if args.out.exists() and (not args.out.is_dir() or any(args.out.iterdir())):
+        raise OutputError(f"{args.out}: exists and is not an empty folder. Choose another.")
+    print("Making phantom heads (generated from the MNI152 template; no scans) ...")
+    dataset = phantom.write_dataset(args.out / "bids")
+    output = dataset / "derivatives" / "bids_brainmask"
+    settings = Settings(
+        bids_dir=dataset, output_dir=output, analysis_level="participant", model="embedded"
+    )
+    status = cli.run(settings)
+    plan = app.prepare(settings)
+    print("\nDice with the known mask, and the mask:")
+    for job in plan.jobs:
+        path = job.images["mask"]
+        truth = dataset / "derivatives" / "truth" / path.relative_to(output)
+        agreement = metrics.dice(image.read_mask(path), image.read_mask(truth))
+        print(f"{agreement:.3f}  {path}")
+    return status

@@ -1,0 +1,7 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Entry point of the BIDS App; the same as ``bids-brainmask``."""
+
+from bids_brainmask.cli import main
+
+raise SystemExit(main())

@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Phantoms whose answer is arithmetic, datasets built from them, and the way to real heads."""
+
+import json
+import os
+from pathlib import Path
+
+import nibabel as nb
+import numpy as np
+import pytest
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+SHARED = Path(__file__).parents[2] / "shared"
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """Folder of real heads, layouts and reference models, beside the checkout."""
+    if not SHARED.is_dir():
+        message = f"real data not found at {SHARED}"
+        if os.environ.get("CI") == "true":
+            pytest.fail(message)
+        pytest.skip(message)
+    return SHARED
+
+
+@pytest.fixture(autouse=True)
+def _no_models_of_the_user(tmp_path_factory, monkeypatch):
+    """Keep the tests from seeing, or filling, the user's own model cache."""
+    monkeypatch.setenv("BIDS_BRAINMASK_MODELS", str(tmp_path_factory.getbasetemp() / "models"))
+
+
+def head_phantom(shape=(60, 70, 64), spacing=(3.0, 3.0, 3.0)) -> nb.Nifti1Image:
+    """Make a bright ball (intensity 100, radius 60 mm) in a dimmer one (40, 80 mm), in air."""
+    affine = np.diag([*spacing, 1.0])
+    affine[:3, 3] = -(np.array(shape) - 1) / 2 * spacing
+    where = np.indices(shape).reshape(3, -1)
+    radius = np.linalg.norm(affine[:3, :3] @ where + affine[:3, 3:], axis=0).reshape(shape)
+    data = np.where(radius < 60, 100, np.where(radius < 80, 40, 0)).astype(np.int16)
+    image = nb.Nifti1Image(data, affine)
+    image.set_qform(affine, 1)
+    image.set_sform(affine, 1)
+    image.header.set_xyzt_units("mm")
+    return image
+
+
+@pytest.fixture
+def phantom() -> nb.Nifti1Image:
+    """A head of two balls."""
+    return head_phantom()
+
+
+def describe(folder: Path, name: str = "Phantoms") -> None:
+    """Write the dataset_description.json of a raw dataset."""
+    folder.mkdir(parents=True, exist_ok=True)
+    content = {"Name": name, "BIDSVersion": "1.10.0", "DatasetType": "raw", "Authors": ["Nobody"]}
+    (folder / "dataset_description.json").write_text(json.dumps(content))
+    (folder / "README").write_text("Phantoms made by the tests of bids_brainmask.\n" * 4)
+
+
+class Dataset:
+    """A raw BIDS dataset in a temporary folder."""
+
+    def __init__(self, root: Path):
+        self.root = root
+        describe(root)
+
+    def add(self, name: str, image: nb.Nifti1Image | bytes | None = None, **sidecar) -> Path:
+        """Put an image (or bytes, or an empty file) where its name says that it belongs."""
+        pairs = dict(pair.split("-", 1) for pair in name.split("_") if "-" in pair)
+        folder = self.root / f"sub-{pairs['sub']}"
+        if "ses" in pairs:
+            folder /= f"ses-{pairs['ses']}"
+        folder /= "anat"
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / name
+        if image is None:
+            path.touch()
+        elif isinstance(image, bytes):
+            path.write_bytes(image)
+        else:
+            nb.save(image, path)
+        if sidecar:
+            path.with_name(name.split(".")[0] + ".json").write_text(json.dumps(sidecar))
+        return path
+
+
+@pytest.fixture
+def dataset(tmp_path) -> Dataset:
+    """An empty raw dataset."""
+    return Dataset(tmp_path / "bids")

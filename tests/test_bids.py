@@ -1,0 +1,345 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which images are found: in real layouts, and in odd ones."""
+
+import json
+import logging
+import tarfile
+from pathlib import Path
+
+import pytest
+from bids.layout import Query
+
+from bids_brainmask import bids
+from bids_brainmask.errors import NothingToDo, UsageError
+from bids_brainmask.settings import Settings
+
+
+def find(root, **options):
+    options.setdefault("output_dir", Path("out"))
+    return bids.find_scans(Settings(bids_dir=root, analysis_level="participant", **options))
+
+
+def names(root, **options):
+    return [scan.relative.rsplit("/", 1)[-1] for scan in find(root, **options)]
+
+
+EXAMPLES = {  # T1w images, participants with one
+    "7t_trt": (22, 22),
+    "asl001": (1, 1),
+    "ds000001-fmriprep": (0, 0),  # derivatives, so no raw T1w
+    "ds000117": (16, 16),
+    "ds001": (16, 16),
+    "ds107": (49, 49),
+    "ds114": (20, 10),
+    "eeg_rest_fmri": (6, 3),
+    "hcp_example_bids": (1, 1),
+    "mri_chunk": (2, 1),
+    "pet002": (4, 2),
+    "synthetic": (10, 5),
+}
+
+
+@pytest.fixture(scope="session")
+def examples(shared, tmp_path_factory):
+    """Twelve datasets of bids-examples."""
+    folder = tmp_path_factory.mktemp("examples")
+    with tarfile.open(shared / "data/bids_examples.tar.gz") as archive:
+        archive.extractall(folder, filter="data")
+    return folder
+
+
+def test_every_example_is_in_the_table(examples):
+    assert {path.name for path in examples.iterdir()} == set(EXAMPLES)
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_images_of_the_example_datasets(name, examples):
+    images, people = EXAMPLES[name]
+    if not images:
+        with pytest.raises(NothingToDo, match="no T1w image of 4 participants"):
+            find(examples / name)
+        return
+    found = find(examples / name)
+    assert (len(found), len({scan.participant for scan in found})) == (images, people)
+    assert [scan.relative for scan in found] == sorted(scan.relative for scan in found)
+    assert all(scan.path.is_file() for scan in found)
+    assert not any(scan.contrast for scan in found)
+
+
+def test_nothing_is_written_into_the_dataset(examples):
+    before = {(p, p.stat().st_mtime_ns) for p in (examples / "ds114").rglob("*")}
+    find(examples / "ds114")
+    assert {(p, p.stat().st_mtime_ns) for p in (examples / "ds114").rglob("*")} == before
+
+
+@pytest.fixture
+def varied(dataset):
+    """One image of every kind that counts, and many that do not."""
+    for name in (
+        "sub-01_T1w.nii.gz",
+        "sub-01_run-01_T1w.nii",
+        "sub-01_run-2_T1w.nii",
+        "sub-01_acq-mprage_T1w.nii.gz",
+        "sub-01_ce-gadolinium_T1w.nii.gz",
+        "sub-01_part-mag_T1w.nii.gz",
+        "sub-01_part-phase_T1w.nii.gz",
+        "sub-01_T2w.nii.gz",
+        "sub-02_ses-A_acq-x_ce-y_rec-norm_run-1_echo-1_part-mag_T1w.nii.gz",
+        "sub-02_ses-B_T1w.nii.gz",
+    ):
+        dataset.add(name)
+    for elsewhere in ("derivatives/x", "sourcedata", "code"):
+        folder = dataset.root / elsewhere / "sub-01/anat"
+        folder.mkdir(parents=True)
+        (folder / "sub-01_T1w.nii.gz").touch()
+    return dataset
+
+
+MAGNITUDE = [
+    "sub-01_T1w.nii.gz",
+    "sub-01_acq-mprage_T1w.nii.gz",
+    "sub-01_ce-gadolinium_T1w.nii.gz",
+    "sub-01_part-mag_T1w.nii.gz",
+    "sub-01_run-01_T1w.nii",
+    "sub-01_run-2_T1w.nii",
+    "sub-02_ses-A_acq-x_ce-y_rec-norm_run-1_echo-1_part-mag_T1w.nii.gz",
+    "sub-02_ses-B_T1w.nii.gz",
+]
+
+
+def test_one_scan_for_each_magnitude_image(varied):
+    assert names(varied.root) == MAGNITUDE
+
+
+def test_entities_keep_order_and_padding(varied):
+    scans = {scan.relative.rsplit("/", 1)[-1]: scan for scan in find(varied.root)}
+    for name, scan in scans.items():
+        assert name.startswith(f"{scan.prefix}_T1w.")
+        assert scan.path.name == name
+    assert scans["sub-01_run-01_T1w.nii"].entities == (("sub", "01"), ("run", "01"))
+    assert scans["sub-02_ses-B_T1w.nii.gz"].folder == Path("sub-02/ses-B/anat")
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"participant_label": ("02",)}, MAGNITUDE[6:]),
+        ({"session_label": ("B",)}, MAGNITUDE[7:]),
+        ({"run_id": ("1",)}, [MAGNITUDE[4], MAGNITUDE[6]]),
+        ({"run_id": ("01", "2")}, MAGNITUDE[4:7]),
+        ({"acquisition": ("mprage",)}, MAGNITUDE[1:2]),
+        (
+            {"acquisition": ("mprage", "x"), "participant_label": ("01", "02")},
+            [MAGNITUDE[1], MAGNITUDE[6]],
+        ),
+    ],
+)
+def test_selection(varied, options, expected):
+    assert names(varied.root, **options) == expected
+
+
+FILTERS = [
+    ({"t1w": {"session": None}}, MAGNITUDE[:6]),
+    ({"t1w": {"session": "*"}}, MAGNITUDE[6:]),
+    ({"t1w": {"ceagent": "gadolinium"}}, [MAGNITUDE[2]]),
+    (
+        {"t1w": {"run": [1, None], "ceagent": None, "acquisition": None}},
+        [
+            "sub-01_T1w.nii.gz",
+            "sub-01_part-mag_T1w.nii.gz",
+            "sub-01_run-01_T1w.nii",
+            "sub-02_ses-B_T1w.nii.gz",
+        ],
+    ),
+    ({"t1w": {"part": "phase"}}, ["sub-01_part-phase_T1w.nii.gz"]),
+    ({"bold": {"task": "rest"}}, MAGNITUDE),
+    ({}, MAGNITUDE),
+]
+
+
+@pytest.mark.parametrize(("content", "expected"), FILTERS)
+def test_filter_file(varied, tmp_path, content, expected, caplog):
+    path = tmp_path / "filter.json"
+    path.write_text(json.dumps(content))
+    with caplog.at_level(logging.WARNING):
+        assert names(varied.root, bids_filter_file=path) == expected
+    assert not caplog.text
+
+
+def test_options_and_filter_file_hold_together(varied, tmp_path):
+    path = tmp_path / "filter.json"
+    path.write_text(json.dumps({"t1w": {"ceagent": None}}))
+    found = names(varied.root, bids_filter_file=path, run_id=("1",))
+    assert found == ["sub-01_run-01_T1w.nii"]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"t2star": {}, "t1w": {}},
+        {"t1w": {"sesion": "A"}},
+        {"t1w": {"suffix": "T2w"}},
+    ],
+)
+def test_unknown_keys_of_a_filter_file_are_warned_of_and_ignored(
+    varied, tmp_path, content, caplog
+):
+    path = tmp_path / "filter.json"
+    path.write_text(json.dumps(content))
+    assert names(varied.root, bids_filter_file=path) == MAGNITUDE
+    assert "ignored" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ("{", "cannot be read as JSON"),
+        ("[1]", r'expected {"t1w": {"entity": value}}, found \[1\]'),
+        ('{"t1w": "x"}', "expected .* found"),
+        ('{"t1w": {"run": {"a": 1}}}', "run: expected text, a number, null or a list"),
+    ],
+)
+def test_a_filter_file_of_another_form_is_refused(tmp_path, content, reason):
+    path = tmp_path / "filter.json"
+    path.write_text(content)
+    with pytest.raises(UsageError, match=reason):
+        bids.read_filter_file(path, ["run"])
+
+
+def test_an_absent_filter_file_is_refused(tmp_path):
+    with pytest.raises(UsageError, match="cannot be read as JSON"):
+        bids.read_filter_file(tmp_path / "absent.json", [])
+
+
+def test_null_and_star_become_queries(tmp_path):
+    path = tmp_path / "filter.json"
+    path.write_text('{"t1w": {"run": null, "session": ["*", "A"]}}')
+    found = bids.read_filter_file(path, ["run", "session"])
+    assert found == {"run": Query.NONE, "session": [Query.ANY, "A"]}
+
+
+def test_unknown_participants_are_refused_with_those_that_exist(varied):
+    with pytest.raises(UsageError, match=r"--participant-label: 03, x not in .*it has 01, 02"):
+        find(varied.root, participant_label=("x", "03", "01"))
+
+
+def test_unknown_sessions_are_refused_with_those_that_exist(varied):
+    with pytest.raises(UsageError, match=r"--session-label: C not in .*it has A, B"):
+        find(varied.root, session_label=("A", "C"))
+    with pytest.raises(UsageError, match="it has no sessions"):
+        find(varied.root, session_label=("C",), participant_label=("01",))
+
+
+def test_nothing_matches(varied, tmp_path):
+    with pytest.raises(NothingToDo, match=r"no T1w image of 2 participants matches .*nine"):
+        find(varied.root, acquisition=("nine",))
+
+
+def test_no_participant(dataset):
+    with pytest.raises(NothingToDo, match=r"no folder named sub-\*"):
+        find(dataset.root)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (None, "dataset_description.json: not found"),
+        ("{", "not JSON"),
+        ("{}", "required, and not there: BIDSVersion, Name"),
+    ],
+)
+def test_what_is_no_dataset_is_refused_unless_validation_is_skipped(dataset, content, reason):
+    dataset.add("sub-01_T1w.nii.gz")
+    path = dataset.root / "dataset_description.json"
+    path.unlink()
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(UsageError, match=reason):
+        find(dataset.root)
+    assert names(dataset.root, skip_bids_validation=True) == ["sub-01_T1w.nii.gz"]
+
+
+def test_what_pybids_cannot_index_is_refused(dataset):
+    dataset.add("sub-01_T1w.nii.gz")
+    (dataset.root / "dataset_description.json").write_text('["Name"]')
+    with pytest.raises(UsageError, match="required, and not there: BIDSVersion"):
+        find(dataset.root)
+    with pytest.raises(UsageError, match="pybids cannot index it"):
+        find(dataset.root, skip_bids_validation=True)
+
+
+def test_an_absent_dataset_is_refused(tmp_path):
+    with pytest.raises(UsageError, match="no such folder"):
+        find(tmp_path / "absent")
+
+
+def test_the_dataset_is_not_its_own_output(dataset):
+    dataset.add("sub-01_T1w.nii.gz")
+    with pytest.raises(UsageError, match="the output folder is the dataset itself"):
+        find(dataset.root, output_dir=dataset.root)
+
+
+def test_names_that_are_not_bids_are_passed_over_aloud(dataset, caplog):
+    dataset.add("sub-01_T1w.nii.gz")
+    anat = dataset.root / "sub-01/anat"
+    for name in ("T1w.nii.gz", "sub-02_T1w.nii.gz", "sub-01_desc-x_T1w.nii", "loop_T1w.nii"):
+        (anat / name).touch()
+    assert names(dataset.root) == ["sub-01_T1w.nii.gz"]
+    assert caplog.text.count("not the name of a raw T1w image in its place") == 4
+    (anat / "sub-01_foo-3_T1w.nii.gz").touch()
+    assert names(dataset.root) == ["sub-01_T1w.nii.gz"]
+    assert "not a name that BIDS allows" in caplog.text
+    assert len(names(dataset.root, skip_bids_validation=True)) == 2
+
+
+def test_a_dangling_link_is_found(dataset):
+    path = dataset.add("sub-01_T1w.nii.gz")
+    path.unlink()
+    path.symlink_to("../../.git/annex/objects/absent")
+    assert names(dataset.root) == ["sub-01_T1w.nii.gz"]
+
+
+@pytest.mark.parametrize(
+    ("sidecar", "contrast"),
+    [
+        ({"ContrastBolusIngredient": "GADOLINIUM"}, True),
+        ({"ContrastBolusIngredient": ["IODINE"]}, True),
+        ({"ContrastBolusIngredient": ""}, False),
+        ({"ContrastBolusIngredient": "n/a"}, False),
+        ({"EchoTime": 0.003}, False),
+    ],
+)
+def test_a_sidecar_tells_of_contrast(dataset, sidecar, contrast):
+    dataset.add("sub-01_T1w.nii.gz", **sidecar)
+    assert find(dataset.root)[0].contrast is contrast
+
+
+def test_contrast_is_inherited_and_overridden(dataset):
+    dataset.add("sub-01_T1w.nii.gz")
+    dataset.add("sub-02_T1w.nii.gz", ContrastBolusIngredient="none")
+    (dataset.root / "T1w.json").write_text('{"ContrastBolusIngredient": "GADOLINIUM"}')
+    assert [scan.contrast for scan in find(dataset.root)] == [True, False]
+
+
+def test_a_broken_sidecar_is_warned_of(dataset, caplog):
+    path = dataset.add("sub-01_T1w.nii.gz")
+    path.with_name("sub-01_T1w.json").write_text("{")
+    assert not find(dataset.root)[0].contrast
+    assert "sub-01_T1w.json: not readable as JSON" in caplog.text
+
+
+def test_an_entity_tells_of_contrast(varied):
+    assert [scan.contrast for scan in find(varied.root)] == ["_ce-" in name for name in MAGNITUDE]
+
+
+def test_a_database_holds_the_whole_dataset(varied, tmp_path):
+    database = tmp_path / "database"
+    assert len(names(varied.root, bids_database_dir=database, participant_label=("02",))) == 2
+    assert (database / "layout_index.sqlite").is_file()
+    assert names(varied.root, bids_database_dir=database) == MAGNITUDE
+
+
+def test_only_the_participants_asked_for_are_looked_at(varied):
+    unreadable = varied.root / "sub-01/anat/sub-01_T1w.json"
+    unreadable.write_text("{")
+    assert len(find(varied.root, participant_label=("02",))) == 2
