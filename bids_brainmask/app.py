@@ -180,7 +180,7 @@ def segment_scan(job: derivatives.Job, run: Run, network: engine.Network) -> Out
         "BrainVolumeUnits": "mL",
         "ContrastEnhanced": job.scan.contrast,
         "ModelCitation": run.model.citation,
-        "SoftwareVersions": software_versions(network),
+        "Software": software_versions(network),
         "Seconds": round(seconds, 2),
         "IntendedUse": RESEARCH_ONLY,
     }
@@ -242,7 +242,7 @@ def failure(job: derivatives.Job, error: Exception, settings: Settings) -> Outco
         derivatives.write_json(path, record)
     except BrainMaskError as second:
         log.error("%s; the crash record: %s", second, json.dumps(record))
-    return Outcome(job, "failed", reason)
+    return Outcome(job, "failed", reason.removeprefix(f"{job.scan.path}: "))
 
 
 def software_versions(network: engine.Network) -> dict[str, str]:

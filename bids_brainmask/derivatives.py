@@ -51,6 +51,22 @@ IGNORED = "*.html\nsub-*/figures\ngroup_*\n"
 """Reports, which are no BIDS files. (A slash behind `figures` would ignore its files only.)"""
 
 
+README = """\
+# Brain masks
+
+Made by bids_brainmask from the T1-weighted images of the source dataset. Of each image:
+
+- `*_desc-brain_mask.nii.gz`: 1 in the brain, 0 elsewhere, on the grid of the source image;
+- `*_desc-brain_T1w.nii.gz`: the source image inside the mask, blank outside;
+- `*_label-brain_probseg.nii.gz`: probabilities, where they were asked for.
+
+The JSON file beside each says with which model, threshold and versions it was made, and from
+what. `logs/` holds a record of every image that failed.
+
+For research only; not a medical device.
+"""
+
+
 @dataclass(frozen=True)
 class Job:
     """A scan, and the files to make of it."""
@@ -188,17 +204,22 @@ def describe_dataset(settings: Settings) -> None:
         "Name": f"Brain masks of {_raw_name(raw)}",
         "BIDSVersion": BIDS_VERSION,
         "DatasetType": "derivative",
-        "License": "as the source dataset's",
         "GeneratedBy": [generator],
         "SourceDatasets": [_raw_reference(raw)],
         "DatasetLinks": {"raw": quote(os.path.relpath(raw, out))},
         "HowToAcknowledge": "See the model's citation in the sidecars.",
     }
-    path = settings.output_dir / "dataset_description.json"
-    wanted = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
-    for file, text in ((path, wanted), (settings.output_dir / ".bidsignore", IGNORED)):
-        if not file.is_file() or file.read_text(encoding="utf-8") != text:
-            write_bytes(file, text.encode())
+    if isinstance(licence := _raw_description(raw).get("License"), str):
+        content["License"] = licence  # of the images, of which the brains are a part
+    files = {
+        "dataset_description.json": json.dumps(content, indent=2, ensure_ascii=False) + "\n",
+        ".bidsignore": IGNORED,
+        "README.md": README,
+    }
+    for name, text in files.items():
+        path = settings.output_dir / name
+        if not path.is_file() or path.read_text(encoding="utf-8") != text:
+            write_bytes(path, text.encode())
 
 
 def _raw_description(raw: Path) -> dict:

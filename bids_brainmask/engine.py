@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,21 +41,38 @@ class Network:
     """Every axis of the input must divide by this."""
 
 
+def import_openvino():
+    """Import OpenVINO without its telemetry, which reports every import to a server.
+
+    OpenVINO goes without where the package that sends is not importable.
+
+    Raises
+    ------
+    ImportError
+        It is not installed, or not for this processor.
+    """
+    sys.modules.setdefault("openvino_telemetry", None)  # makes its import an ImportError
+    import openvino
+
+    return openvino
+
+
 def choose(engine: str) -> str:
     """Name the engine to use: ``auto`` is TensorFlow where there is a GPU, else OpenVINO.
 
-    A GPU that the driver shows but TensorFlow cannot use is told of in one line, and passed over.
+    A GPU that the driver shows but TensorFlow cannot use is told of in one line and passed over,
+    and so is an OpenVINO that cannot be imported.
     """
-    if engine != "auto":
-        return engine
-    if gpu_present():
+    if engine == "auto" and gpu_present():
         import tensorflow as tf
 
         if tf.config.list_physical_devices("GPU"):
             return "tensorflow"
         log.warning("a GPU is present but TensorFlow cannot use it: running on the CPU")
+    if engine == "tensorflow":
+        return engine
     try:
-        import openvino  # noqa: F401 - only to know whether it is there
+        import_openvino()
     except ImportError:
         log.warning("OpenVINO cannot be imported: running in TensorFlow, which is slower")
         return "tensorflow"
@@ -97,8 +115,7 @@ def load(model: Model, engine: str, threads: int) -> Network:
 
 def openvino_network(architecture: Architecture, arrays: Weights, threads: int) -> Network:
     """Build the network in OpenVINO, in full precision on every processor."""
-    import openvino as ov
-
+    ov = import_openvino()
     graph = openvino_graph(architecture, arrays)
     core = ov.Core()
     options = {
@@ -107,7 +124,7 @@ def openvino_network(architecture: Architecture, arrays: Weights, threads: int) 
         "PERFORMANCE_HINT": "LATENCY",
         "ENABLE_CPU_PINNING": False,  # leaves the threads to the scheduler on a shared node
     }
-    compiled: dict[tuple[int, ...], ov.CompiledModel] = {}
+    compiled: dict = {}
 
     def run(block: np.ndarray) -> np.ndarray:
         if block.shape not in compiled:
@@ -134,8 +151,8 @@ def openvino_graph(architecture: Architecture, arrays: Weights):
     openvino.Model
         Probabilities (1, 1, I, J, K) from (1, 1, I, J, K).
     """
-    import openvino as ov
-    from openvino import opset13 as op
+    ov = import_openvino()
+    op = ov.opset13
 
     def bias(x, name):
         return op.add(x, op.constant(arrays[f"{name}/bias"].reshape(1, -1, 1, 1, 1)))

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from enum import IntEnum, auto
 from functools import lru_cache
 from pathlib import Path
 
@@ -25,7 +24,7 @@ from bids_brainmask.errors import OutputError
 BOX = np.array([[-104.0, 104.0], [-140.0, 116.0], [-148.0, 108.0]])
 """Field of view, mm of the template (MNI152): crown to mid-neck, nape to nose."""
 
-FINEST, COARSEST = 0.5, 4.0
+FINEST, COARSEST = 0.8, 4.0
 """Spacings, mm: beyond, the arrays outgrow a laptop, or the skull slips between voxels."""
 
 REACH = 20.0
@@ -49,35 +48,19 @@ Brain Imaging Centre, Montreal Neurological Institute, McGill University, whose 
 use, copy, modify and distribute it asks that this notice appears in all copies.
 """
 
-
-class Tissue(IntEnum):
-    """What a voxel outside the brain may be made of."""
-
-    AIR = 0
-    SKIN = auto()
-    FAT = auto()
-    MUSCLE = auto()
-    BONE = auto()
-    MARROW = auto()
-    FLUID = auto()
-    CORD = auto()
-    MUCOSA = auto()
-    BLOOD = auto()
-
-
 INTENSITY = {
-    Tissue.AIR: (0.0, 0.0),
-    Tissue.SKIN: (0.60, 0.85),
-    Tissue.FAT: (1.30, 1.35),
-    Tissue.MUSCLE: (0.55, 0.65),
-    Tissue.BONE: (0.12, 0.12),
-    Tissue.MARROW: (0.60, 0.65),
-    Tissue.FLUID: (0.20, 0.20),
-    Tissue.CORD: (0.85, 0.85),
-    Tissue.MUCOSA: (0.60, 1.20),
-    Tissue.BLOOD: (0.25, 1.50),
+    "air": (0.0, 0.0),
+    "skin": (0.60, 0.85),
+    "fat": (1.30, 1.35),
+    "muscle": (0.55, 0.65),
+    "bone": (0.12, 0.12),
+    "marrow": (0.60, 0.65),
+    "fluid": (0.20, 0.20),
+    "cord": (0.85, 0.85),
+    "mucosa": (0.60, 1.20),
+    "blood": (0.25, 1.50),
 }
-"""Relative to white matter in a T1w image: plain, and with gadolinium."""
+"""Of what a voxel outside the brain is made of, T1-weighted: plain, and with gadolinium."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +70,7 @@ class Canvas:
     x: np.ndarray  # (I, 1, 1) mm, to the right
     y: np.ndarray  # (1, J, 1) mm, to the front
     z: np.ndarray  # (1, 1, K) mm, up
-    tissue: np.ndarray  # (I, J, K) uint8
+    tissue: np.ndarray  # (I, J, K) uint8, places in INTENSITY
     gap: np.ndarray  # (I, J, K) mm to the brain
     depth: np.ndarray  # (I, J, K) mm to the brain with its gaps closed; negative in it
 
@@ -110,18 +93,9 @@ class Canvas:
         left = (-centre[0], *centre[1:])
         return self.inside(centre, radii) | self.inside(left, radii)
 
-    def paint(self, where: np.ndarray, tissue: Tissue) -> None:
+    def paint(self, where: np.ndarray, tissue: str) -> None:
         """Set the tissue of the voxels where a mask is True."""
-        self.tissue[np.broadcast_to(where, self.tissue.shape)] = tissue
-
-
-@dataclass(frozen=True)
-class Anatomy:
-    """A head in template space, without noise; white matter is 1."""
-
-    plain: np.ndarray  # (I, J, K) float32
-    enhanced: np.ndarray  # (I, J, K) float32, with gadolinium
-    brain: np.ndarray  # (I, J, K) float32, 0 or 1
+        self.tissue[np.broadcast_to(where, self.tissue.shape)] = list(INTENSITY).index(tissue)
 
 
 def head(
@@ -135,9 +109,10 @@ def head(
         Not negative. Decides the noise, the bias field, and the affine by which the head differs
         from the template (sizes within 6 %, turns within 4 degrees, shifts within 3 mm).
     spacing : float
-        Edge of the cubic voxels, mm, in [0.5, 4].
+        Edge of the cubic voxels, mm, in [0.8, 4].
     contrast : bool
-        As with gadolinium: blood, mucosa and skin are bright. All else is as without.
+        As with gadolinium: blood and mucosa are bright, skin, fat, muscle and marrow a little
+        brighter; the brain is as without.
 
     Returns
     -------
@@ -156,17 +131,17 @@ def head(
     if not FINEST <= spacing <= COARSEST:
         raise ValueError(f"the spacing is {spacing} mm; it must be in [{FINEST}, {COARSEST}]")
     random = np.random.default_rng(seed)
-    anatomy = _anatomy(float(spacing))
+    plain, enhanced, brain = _anatomy(float(spacing))
     affine = _grid(spacing)
     matrix = np.linalg.inv(affine) @ np.linalg.inv(_shape(random)) @ affine
 
     def move(data):  # beyond its edge the neck goes on, and so does the air
         return ndimage.affine_transform(data, matrix, order=1, mode="nearest")
 
-    signal = move(anatomy.enhanced if contrast else anatomy.plain)
+    signal = move(enhanced if contrast else plain)
     signal *= _bias(random, signal.shape)
     counts = _rician(random, signal) * WHITE
-    mask = move(anatomy.brain) > 0.5
+    mask = move(brain) > 0.5
     return _nifti(counts.round().astype(np.int16), affine), _nifti(mask.astype(np.uint8), affine)
 
 
@@ -210,20 +185,20 @@ def write_dataset(folder: Path) -> Path:
 
 
 @lru_cache(maxsize=1)  # heads of a dataset differ by seed only, and this is most of the work
-def _anatomy(spacing: float) -> Anatomy:
+def _anatomy(spacing: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Head in template space without noise: plain, with gadolinium, and its brain, 0 or 1."""
     brain, mask = _template(spacing)
     canvas = _canvas(spacing, mask)
+    # The order is that of cover: airways are cut into bone, and fluid laid over all of it.
     for tissues in (_flesh, _skull, _face, _eyes, _neck, _fluid, _vessels):
         tissues(canvas)
-    texture = _texture(canvas.tissue.shape, spacing)
-    volumes = []
-    for intensities in np.array([INTENSITY[tissue] for tissue in Tissue], np.float32).T:
-        t1w = np.where(mask, brain, intensities[canvas.tissue] * texture)
-        volumes.append(ndimage.gaussian_filter(t1w, 0.5 / spacing))  # voxels hold two tissues
-    anatomy = Anatomy(*volumes, mask.astype(np.float32))
-    for volume in (anatomy.plain, anatomy.enhanced, anatomy.brain):
-        volume.flags.writeable = False  # as the cache hands them out again
-    return anatomy
+    texture = _texture(mask.shape, spacing)
+    plain, enhanced = (
+        # Blurred, as a voxel at an edge holds two tissues.
+        ndimage.gaussian_filter(np.where(mask, brain, of[canvas.tissue] * texture), 0.5 / spacing)
+        for of in np.array(list(INTENSITY.values()), np.float32).T
+    )
+    return plain, enhanced, mask.astype(np.float32)
 
 
 def _grid(spacing: float) -> np.ndarray:
@@ -284,19 +259,19 @@ def _flesh(canvas: Canvas) -> None:
     )
     blend = 4.0  # mm, as wide as the folds between the parts are rounded
     surface = -blend * np.log(sum(np.exp(np.clip(part / -blend, -30, 30)) for part in parts))
-    canvas.paint(surface < 0, Tissue.SKIN)
-    canvas.paint(surface < -1.5, Tissue.FAT)
-    canvas.paint(surface < -5.0 - 2.0 * (canvas.z < -60), Tissue.MUSCLE)
+    canvas.paint(surface < 0, "skin")
+    canvas.paint(surface < -1.5, "fat")
+    canvas.paint(surface < -5.0 - 2.0 * (canvas.z < -60), "muscle")
 
 
 def _face(canvas: Canvas) -> None:
     """Jaws around the tongue, and the airways, lined with mucosa."""
     for level in (-76, -100):  # upper, lower
-        for inset, tissue in ((0, Tissue.BONE), (3, Tissue.MARROW)):
+        for inset, tissue in ((0, "bone"), (3, "marrow")):
             arch = canvas.inside((0, 30, level), (38 - inset, 46 - inset, 11 - inset))
             arch &= ~canvas.inside((0, 30, 0), (24 + inset, 32 + inset, np.inf))
             canvas.paint(arch & (canvas.y > 10 + inset), tissue)
-    for inset, tissue in ((0, Tissue.MUCOSA), (2, Tissue.AIR)):
+    for inset, tissue in ((0, "mucosa"), (2, "air")):
         for centre, radii in (
             ((28, 48, -62), (14, 17, 15)),  # maxillary sinuses
             ((7, 56, -52), (6, 28, 16)),  # nose, and the septum between
@@ -315,36 +290,36 @@ def _neck(canvas: Canvas) -> None:
     spine = below & canvas.inside((0, canal - 15, 0), (5, 15, np.inf))
     arch = below & canvas.inside((0, canal, 0), (18, 14, np.inf))
     disc = (canvas.z % 18) < 5
-    canvas.paint(body | arch | (spine & ~disc), Tissue.BONE)
-    canvas.paint(canvas.inside((0, canal + 21, 0), (12, 9, np.inf)) & below & ~disc, Tissue.MARROW)
-    canvas.paint(canvas.inside((0, canal - 17, 0), (3, 11, np.inf)) & below & ~disc, Tissue.MARROW)
-    canvas.paint(canvas.inside((0, canal, 0), (12, 9, np.inf)) & below, Tissue.FLUID)
-    canvas.paint(canvas.inside((0, canal, 0), (7, 5.5, np.inf)) & below, Tissue.CORD)
+    canvas.paint(body | arch | (spine & ~disc), "bone")
+    canvas.paint(canvas.inside((0, canal + 21, 0), (12, 9, np.inf)) & below & ~disc, "marrow")
+    canvas.paint(canvas.inside((0, canal - 17, 0), (3, 11, np.inf)) & below & ~disc, "marrow")
+    canvas.paint(canvas.inside((0, canal, 0), (12, 9, np.inf)) & below, "fluid")
+    canvas.paint(canvas.inside((0, canal, 0), (7, 5.5, np.inf)) & below, "cord")
 
 
 def _skull(canvas: Canvas) -> None:
     """Two tables of dark bone with marrow between, and the base, which fills the brain's gaps."""
     above = canvas.z > -76
     squama = (np.abs(canvas.x) > 58) & (canvas.z < 15)  # thin at the temples: no marrow
-    canvas.paint((canvas.depth < 9) & above, Tissue.BONE)
-    canvas.paint((canvas.depth < 7.2) & (canvas.depth > 4.5) & ~squama & above, Tissue.MARROW)
-    canvas.paint((canvas.depth < 3) & (canvas.gap > 8) & above, Tissue.MARROW)
+    canvas.paint((canvas.depth < 9.5) & above, "bone")
+    canvas.paint((canvas.depth < 7) & (canvas.depth > 4.8) & ~squama & above, "marrow")
+    canvas.paint((canvas.depth < 3) & (canvas.gap > 8) & above, "marrow")
 
 
 def _eyes(canvas: Canvas) -> None:
     """Globes in the fat of the orbits, which the thin roof parts from the brain."""
     clear = canvas.gap > 6
-    canvas.paint(canvas.pair((30, 48, -40), (21, 25, 19)) & clear, Tissue.BONE)
-    canvas.paint(canvas.pair((30, 50, -40), (18, 25, 16)) & clear, Tissue.FAT)
-    canvas.paint(canvas.pair((27, 40, -40), (2.5, 15, 2.5)), Tissue.MUSCLE)  # the optic nerve
-    canvas.paint(canvas.pair((32, 61, -40), (13, 13, 13)), Tissue.MUSCLE)  # sclera and lids
-    canvas.paint(canvas.pair((32, 61, -40), (12, 12, 12)), Tissue.FLUID)
-    canvas.paint(canvas.pair((32, 70, -40), (4.5, 2.2, 4.5)), Tissue.MUSCLE)  # lens
+    canvas.paint(canvas.pair((30, 48, -40), (21, 25, 19)) & clear, "bone")
+    canvas.paint(canvas.pair((30, 50, -40), (18, 25, 16)) & clear, "fat")
+    canvas.paint(canvas.pair((27, 40, -40), (2.5, 15, 2.5)), "muscle")  # the optic nerve
+    canvas.paint(canvas.pair((32, 61, -40), (13, 13, 13)), "muscle")  # sclera and lids
+    canvas.paint(canvas.pair((32, 61, -40), (12, 12, 12)), "fluid")
+    canvas.paint(canvas.pair((32, 70, -40), (4.5, 2.2, 4.5)), "muscle")  # lens
 
 
 def _fluid(canvas: Canvas) -> None:
     """Cerebrospinal fluid around the brain, deeper where the brain recedes from the skull."""
-    canvas.paint((canvas.gap < 6) & (canvas.depth < 2.5) & (canvas.z > -73), Tissue.FLUID)
+    canvas.paint((canvas.gap < 6) & (canvas.depth < 2.5) & (canvas.z > -73), "fluid")
 
 
 def _vessels(canvas: Canvas) -> None:
@@ -352,14 +327,14 @@ def _vessels(canvas: Canvas) -> None:
     outside = (canvas.gap > 0) & (canvas.depth < 4)
     sagittal = (np.abs(canvas.x) < 4.5) & ((canvas.z > 10) | (canvas.y < -60)) & (canvas.z > -25)
     transverse = (np.abs(canvas.z + 30) < 4) & (canvas.y < -50)
-    canvas.paint(outside & (canvas.depth > -2) & (sagittal | transverse), Tissue.BLOOD)
+    canvas.paint(outside & (canvas.depth > -2) & (sagittal | transverse), "blood")
     below = canvas.z < -78
-    canvas.paint(canvas.pair((27, -8, 0), (3.5, 3.5, np.inf)) & below, Tissue.BLOOD)
-    canvas.paint(canvas.pair((35, -18, 0), (6, 5, np.inf)) & below, Tissue.BLOOD)
+    canvas.paint(canvas.pair((27, -8, 0), (3.5, 3.5, np.inf)) & below, "blood")
+    canvas.paint(canvas.pair((35, -18, 0), (6, 5, np.inf)) & below, "blood")
 
 
 def _texture(shape: tuple[int, ...], spacing: float) -> np.ndarray:
-    """Factors about 1 (standard deviation 6 %) that vary over some 4 mm, float32."""
+    """Factors about 1 (standard deviation some 6 %) that vary over some 4 mm, float32."""
     coarse = np.ceil(np.array(shape) * min(spacing / 4, 1)).astype(int)
     noise = np.random.default_rng(0).standard_normal(coarse, dtype=np.float32)
     return 1 + 0.1 * ndimage.zoom(noise, np.array(shape) / coarse, order=1)
@@ -401,7 +376,8 @@ def _nifti(data: np.ndarray, affine: np.ndarray) -> nb.Nifti1Image:
 def _describe(folder: Path, truth: Path) -> None:
     """Write what a raw dataset and its derivative say of themselves."""
     truth.mkdir(parents=True)
-    common = {"BIDSVersion": "1.10.0", "License": "CC0"}
+    authors = ["The bids_brainmask developers"]
+    common = {"BIDSVersion": "1.10.0", "License": "CC0", "Authors": authors}
     maker = {
         "Name": "bids_brainmask.phantom",
         "Version": bids_brainmask.__version__,

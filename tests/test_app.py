@@ -1,0 +1,355 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The whole path, on real heads, with the network that ships."""
+
+import gzip
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+import nibabel as nb
+import numpy as np
+import pytest
+from conftest import Dataset, head_phantom
+
+from bids_brainmask import app, cli, derivatives, engine, image, metrics, registry
+from bids_brainmask.errors import ImageError, ModelError, UsageError
+from bids_brainmask.settings import Settings
+
+VALIDATOR = Path(sys.executable).with_name("bids-validator-deno")
+
+
+def run(root, out, **options):
+    return Settings(bids_dir=root, output_dir=out, analysis_level="participant", **options)
+
+
+def process(settings):
+    return list(app.process(app.prepare(settings)))
+
+
+@pytest.fixture(scope="module")
+def heads(shared):
+    """Two small real heads, of two scanners."""
+    return {
+        name: shared / f"data/heads/sub-{name}/anat/sub-{name}_T1w.nii.gz"
+        for name in ("pumi", "ixi014")
+    }
+
+
+@pytest.fixture(scope="module")
+def finished(heads, tmp_path_factory):
+    """A run over real heads with sessions, runs, acq- and ce-, all outputs."""
+    folder = tmp_path_factory.mktemp("heads")
+    data = Dataset(folder / "bids")
+    files = {
+        "sub-01_ses-1_acq-mprage_run-01_T1w.nii.gz": "pumi",
+        "sub-01_ses-1_acq-mprage_ce-gadolinium_run-01_T1w.nii.gz": "pumi",
+        "sub-01_ses-2_T1w.nii.gz": "pumi",
+        "sub-02_rec-norm_echo-1_part-mag_T1w.nii.gz": "ixi014",
+    }
+    for name, head in files.items():
+        data.add(name, heads[head].read_bytes())
+    settings = run(data.root, folder / "out", outputs=("mask", "brain", "probseg"))
+    return settings, process(settings)
+
+
+def test_every_scan_is_done(finished):
+    assert [outcome.status for outcome in finished[1]] == ["done"] * 4
+
+
+def test_masks_agree_with_the_reference(finished, shared):
+    for outcome in finished[1]:
+        head = "ixi014" if outcome.job.scan.participant == "02" else "pumi"
+        reference = shared / f"data/heads/derivatives/deepbet/sub-{head}/anat"
+        truth = image.read_mask(reference / f"sub-{head}_desc-brain_mask.nii.gz")
+        assert metrics.dice(image.read_mask(outcome.job.images["mask"]), truth) > 0.96
+
+
+def test_files_are_what_they_say(finished):
+    for outcome in finished[1]:
+        job = outcome.job
+        raw, mask, brain, probability = (
+            nb.load(path) for path in (job.scan.path, *job.images.values())
+        )
+        for made in (mask, brain, probability):
+            np.testing.assert_array_equal(made.affine, raw.affine)
+            assert made.shape == raw.shape[:3]
+            for key in ("qform_code", "sform_code", "srow_x", "quatern_c", "qoffset_z"):
+                np.testing.assert_array_equal(made.header[key], raw.header[key])
+        inside = np.asanyarray(mask.dataobj) == 1
+        assert mask.get_data_dtype() == np.uint8
+        stored = [np.asanyarray(x.dataobj.get_unscaled()) for x in (raw, brain)]
+        np.testing.assert_array_equal(stored[0][inside], stored[1][inside])
+        assert not brain.get_fdata()[~inside].any()
+        assert 0 <= probability.get_fdata().min() <= probability.get_fdata().max() <= 1
+        assert (probability.get_fdata()[inside] >= 0.5).mean() > 0.99  # holes are filled
+
+
+def test_sidecars_hold_the_record(finished):
+    model = registry.models()["embedded"]
+    for outcome in finished[1]:
+        mask = nb.load(outcome.job.images["mask"])
+        voxel = np.prod(nb.affines.voxel_sizes(mask.affine)) / 1000
+        for path in outcome.job.sidecars.values():
+            record = json.loads(path.read_text())
+            assert record["Parameters"]["ModelSHA256"] == model.sha256
+            assert record["Parameters"]["Threshold"] == model.threshold
+            assert record["BrainVolume"] == pytest.approx(mask.get_fdata().sum() * voxel, abs=1e-3)
+            assert record["Seconds"] > 0
+            assert record["ContrastEnhanced"] is ("_ce-" in path.name)
+            assert record["Software"]["OpenVINO"]
+            assert "not a medical device" in record["IntendedUse"]
+
+
+def test_the_validator_finds_no_error(finished):
+    out = finished[0].output_dir
+    done = subprocess.run(
+        [VALIDATOR, out, "--format", "json"], capture_output=True, text=True, check=False
+    )
+    issues = json.loads(done.stdout)["issues"]["issues"]
+    errors = [issue for issue in issues if issue["severity"] == "error"]
+    assert not errors
+    assert done.returncode == 0
+
+
+def test_what_the_validator_does_not_look_at(finished):
+    settings, outcomes = finished
+    description = json.loads((settings.output_dir / "dataset_description.json").read_text())
+    assert description["GeneratedBy"][0]["Name"] == "bids_brainmask"
+    for outcome in outcomes:
+        for path in outcome.job.sidecars.values():
+            for uri in json.loads(path.read_text())["Sources"]:
+                scheme, name, relative = uri.split(":")
+                root = settings.output_dir / description["DatasetLinks"][name]
+                assert scheme == "bids"
+                assert (root / relative).is_file()
+
+
+def test_nothing_hidden_is_left(finished):
+    files = [path.name for path in finished[0].output_dir.rglob("*") if path.is_file()]
+    assert [name for name in files if name.startswith(".")] == [".bidsignore"]
+    assert len(files) == 3 + 4 * 6
+
+
+def snapshot(folder):
+    return {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_second_run_does_nothing(finished):
+    settings, _ = finished
+    before = snapshot(settings.output_dir)
+    outcomes = process(settings)
+    assert [outcome.status for outcome in outcomes] == ["skipped"] * 4
+    assert "finished before" in outcomes[0].detail
+    assert snapshot(settings.output_dir) == before
+
+
+@pytest.mark.parametrize(
+    "change", [{"overwrite": True}, {"threshold": 0.6}], ids=["overwrite", "threshold"]
+)
+def test_what_was_asked_for_otherwise_is_done_again(finished, tmp_path, change):
+    settings, _ = finished
+    out = shutil.copytree(settings.output_dir, tmp_path / "out")
+    settings = replace(settings, output_dir=out, participant_label=("02",), **change)
+    assert [outcome.status for outcome in process(settings)] == ["done"]
+
+
+def test_a_result_without_its_sidecar_is_done_again(finished, tmp_path):
+    settings, _ = finished
+    out = shutil.copytree(settings.output_dir, tmp_path / "out")
+    next(out.rglob("sub-02*_mask.json")).unlink()
+    settings = replace(settings, output_dir=out)
+    assert [o.status for o in process(settings)] == ["skipped"] * 3 + ["done"]
+
+
+def test_the_same_input_gives_the_same_bytes(finished, tmp_path):
+    settings = replace(finished[0], output_dir=tmp_path / "out", participant_label=("02",))
+    again = process(settings)[0].job.images
+    first = finished[1][3].job.images
+    assert [p.read_bytes() for p in again.values()] == [p.read_bytes() for p in first.values()]
+
+
+@pytest.fixture
+def failing(dataset, heads):
+    """A good head among images that cannot be used."""
+    good = heads["pumi"].read_bytes()
+    nan = nb.load(heads["pumi"])
+    nan = nb.Nifti1Image(np.full(nan.shape, np.nan, np.float32), nan.affine)
+    constant = nb.Nifti1Image(np.full(nan.shape, 5, np.int16), nan.affine)
+    flat = nb.Nifti1Image(np.ones((60, 60), np.int16), np.eye(4))
+    dataset.add("sub-01_T1w.nii.gz", good)
+    dataset.add("sub-02_T1w.nii.gz", b"")
+    dataset.add("sub-03_T1w.nii.gz", good[: len(good) // 2])
+    dataset.add("sub-04_T1w.nii.gz", nan)
+    dataset.add("sub-05_T1w.nii.gz", constant)
+    dataset.add("sub-06_T1w.nii.gz", flat)
+    dataset.add("sub-07_T1w.nii.gz").unlink()
+    path = dataset.root / "sub-07/anat/sub-07_T1w.nii.gz"
+    path.symlink_to("../../.git/annex/objects/absent")
+    dataset.add("sub-08_T1w.nii.gz", good)
+    return dataset
+
+
+REASONS = {
+    "02": "the file is empty",
+    "03": "the voxels cannot be read",
+    "04": "no voxel has a finite value",
+    "05": "every voxel is 5",
+    "06": "expected a 3D image",
+    "07": "a link to",
+}
+
+
+def test_a_bad_image_fails_alone_with_its_reason(failing, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert cli.main([str(failing.root), str(out), "participant"]) == 1
+    lines = capsys.readouterr().out.strip().splitlines()
+    assert lines[-1] == "2 done, 0 skipped, 6 failed"
+    table = {line.split("/")[0]: line for line in lines if line.startswith("sub-")}
+    for label in ("01", "08"):
+        assert table[f"sub-{label}"].split()[1] == "done"
+        assert (out / f"sub-{label}/anat/sub-{label}_desc-brain_mask.json").is_file()
+    for label, reason in REASONS.items():
+        assert table[f"sub-{label}"].split()[1] == "failed"
+        assert reason in table[f"sub-{label}"]
+        assert not (out / f"sub-{label}").exists()
+        record = json.loads(next((out / f"logs/sub-{label}").glob("*.json")).read_text())
+        assert record["Source"] == f"sub-{label}/anat/sub-{label}_T1w.nii.gz"
+        assert record["Error"] == "ImageError"
+        assert reason in record["Message"]
+        assert "Traceback" in record["Traceback"]
+
+
+def test_no_brain_is_a_failure(dataset, tmp_path):
+    noise = np.random.default_rng(0).uniform(0, 100, (60, 60, 60)).astype(np.float32)
+    dataset.add("sub-01_T1w.nii.gz", nb.Nifti1Image(noise, np.diag([3.0, 3, 3, 1])))
+    outcome = process(run(dataset.root, tmp_path / "out", threshold=0.999999))[0]
+    assert outcome.status == "failed"
+    assert "no brain was found: the highest probability is" in outcome.detail
+
+
+def test_an_unexpected_error_is_recorded_and_does_not_stop_the_run(
+    dataset, tmp_path, monkeypatch, heads
+):
+    for label in ("01", "02"):
+        dataset.add(f"sub-{label}_T1w.nii.gz", heads["pumi"].read_bytes())
+    extract = app.extract
+
+    def bug(source, *args):
+        monkeypatch.setattr(app, "extract", extract)
+        raise ZeroDivisionError("a bug")
+
+    monkeypatch.setattr(app, "extract", bug)
+    outcomes = process(run(dataset.root, tmp_path / "out"))
+    assert [outcome.status for outcome in outcomes] == ["failed", "done"]
+    assert outcomes[0].detail == "ZeroDivisionError: a bug"
+
+
+def test_a_crash_record_that_cannot_be_written_goes_to_the_log(dataset, tmp_path, caplog):
+    dataset.add("sub-01_T1w.nii.gz")
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "logs").write_text("in the way")
+    assert [outcome.status for outcome in process(run(dataset.root, out))] == ["failed"]
+    assert "the crash record" in caplog.text
+    assert "the file is empty" in caplog.text
+
+
+def test_two_images_of_one_name_are_not_merged(dataset, heads, tmp_path):
+    dataset.add("sub-01_T1w.nii.gz", heads["pumi"].read_bytes())
+    dataset.add("sub-01_T1w.nii", gzip.decompress(heads["pumi"].read_bytes()))
+    outcomes = process(run(dataset.root, tmp_path / "out"))
+    assert sorted(outcome.status for outcome in outcomes) == ["done", "failed"]
+    assert "would be written to the same files as" in outcomes[1].detail
+
+
+def test_the_work_folder_is_where_temporary_files_go(dataset, tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    dataset.add("sub-01_T1w.nii.gz")
+    process(run(dataset.root, tmp_path / "out", work_dir=tmp_path / "work/here"))
+    assert Path(tempfile.gettempdir()) == tmp_path / "work/here"
+    assert (tmp_path / "work/here").is_dir()
+
+
+def test_too_little_memory_is_refused_with_the_number_needed(dataset, tmp_path):
+    dataset.add("sub-01_T1w.nii.gz")
+    needed = registry.models()["embedded"].memory_gb
+    with pytest.raises(UsageError, match=rf"0.1 GB are given, and embedded takes {needed:g} GB"):
+        app.prepare(run(dataset.root, tmp_path / "out", mem_gb=0.1))
+
+
+def test_the_group_level_and_other_tasks_are_not_there_yet(dataset, tmp_path):
+    dataset.add("sub-01_T1w.nii.gz")
+    settings = run(dataset.root, tmp_path / "out")
+    with pytest.raises(UsageError, match="comes with the quality-control reports"):
+        app.prepare(replace(settings, analysis_level="group"))
+    with pytest.raises(UsageError, match="a model for meningioma; this version extracts brains"):
+        app.prepare(replace(settings, model="ams"))
+
+
+def test_auto_is_embedded_where_brainy_is_not_at_hand(dataset, tmp_path):
+    dataset.add("sub-01_T1w.nii.gz")
+    assert app.prepare(run(dataset.root, tmp_path / "out")).model.name == "embedded"
+
+
+def test_a_model_that_is_not_at_hand_ends_the_run_before_any_work(dataset, tmp_path):
+    dataset.add("sub-01_T1w.nii.gz")
+    with pytest.raises(ModelError, match="brainmask models get brainy"):
+        process(run(dataset.root, tmp_path / "out", model="brainy"))
+    assert not (tmp_path / "out/sub-01").exists()
+
+
+def test_extract_finds_the_ball_with_an_arithmetic_network(tmp_path):
+    """The path around the network, with one whose answer is known: bright is brain."""
+    nb.save(head_phantom(), tmp_path / "t1.nii")
+    source = image.read(tmp_path / "t1.nii")
+    model = replace(registry.models()["embedded"], block=0)
+    network = engine.Network(lambda x: (x > 0.7).astype(np.float32), "arithmetic 1", 16)
+    brain = app.extract(source, model, network, 0.5)
+    assert brain.volume_ml == pytest.approx(4 / 3 * np.pi * 6**3, rel=0.02)
+    assert metrics.dice(brain.mask, source.volume.data > 70) > 0.99
+    with pytest.raises(ImageError, match="no brain was found"):
+        app.extract(source, model, replace(network, run=np.zeros_like), 0.5)
+
+
+def test_the_seeds_protocol_on_a_real_head(shared, heads, tmp_path):
+    """256^3, z-score, 128^3 blocks: every block reaches the network, and the mask its head."""
+    model = registry.models()["brainy"]
+    seen = []
+
+    def network(block):
+        seen.append(block.shape)
+        return (block > 1.0).astype(np.float32)
+
+    source = image.read(heads["pumi"])
+    brain = app.extract(source, model, engine.Network(network, "arithmetic 1", 8), 0.3)
+    assert seen == [(128, 128, 128)] * 8
+    truth = image.read_mask(
+        shared / "data/heads/derivatives/deepbet/sub-pumi/anat/sub-pumi_desc-brain_mask.nii.gz"
+    )
+    assert metrics.dice(brain.mask, truth) > 0.5  # bright tissue, scalp too, in the right place
+
+
+def test_a_run_killed_while_it_writes_leaves_whole_results_or_none(dataset, heads, tmp_path):
+    for label in ("01", "02", "03"):
+        dataset.add(f"sub-{label}_T1w.nii.gz", heads["pumi"].read_bytes())
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "bids_brainmask", dataset.root, out, "participant"]
+    running = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while not list(out.glob("sub-01/anat/*_mask.nii.gz")) and running.poll() is None:
+        os.sched_yield()
+    running.kill()
+    running.wait()
+    for sidecar in out.glob("sub-*/anat/*.json"):
+        assert json.loads(sidecar.read_text())
+        nb.load(sidecar.with_name(sidecar.stem + ".nii.gz")).get_fdata()
+    outcomes = process(run(dataset.root, out))
+    assert {outcome.status for outcome in outcomes} <= {"done", "skipped"}
+    assert all(
+        derivatives.finished(o.job, app.prepare(run(dataset.root, out)).parameters)
+        for o in outcomes
+    )

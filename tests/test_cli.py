@@ -1,0 +1,271 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command line: words, refusals, statuses, tables."""
+
+import fcntl
+import json
+import os
+import pty
+import struct
+import subprocess
+import sys
+import termios
+from dataclasses import fields
+from pathlib import Path
+
+import nibabel as nb
+import pytest
+from conftest import head_phantom
+
+from bids_brainmask import __version__, cli
+from bids_brainmask.errors import BrainMaskError, ImageError, ModelError, NothingToDo, UsageError
+from bids_brainmask.settings import Settings
+
+ROOT = Path(__file__).parents[1]
+
+
+def parsed(*words):
+    return cli.settings_of(
+        cli.parser().parse_args(cli.dashed(["in", "out", "participant", *words]))
+    )
+
+
+def test_defaults_are_those_of_the_settings():
+    expected = Settings(bids_dir=Path("in"), output_dir=Path("out"), analysis_level="participant")
+    assert parsed() == expected
+
+
+@pytest.mark.parametrize(
+    ("words", "field", "value"),
+    [
+        ("--participant-label sub-01 02", "participant_label", ("01", "02")),
+        ("--participant_label 01 sub-01", "participant_label", ("01",)),
+        ("--session-label ses-A B", "session_label", ("A", "B")),
+        ("--run-id 1 02", "run_id", ("1", "02")),
+        ("--acquisition acq-x y", "acquisition", ("x", "y")),
+        ("--bids-filter-file f.json", "bids_filter_file", Path("f.json")),
+        ("--bids_filter_file=my_f.json", "bids_filter_file", Path("my_f.json")),
+        ("--skip_bids_validation", "skip_bids_validation", True),
+        ("--bids-database-dir d", "bids_database_dir", Path("d")),
+        ("-w work", "work_dir", Path("work")),
+        ("--work_dir work", "work_dir", Path("work")),
+        ("--n_cpus 3", "n_cpus", 3),
+        ("--mem-gb 2.5", "mem_gb", 2.5),
+        ("--model a_b.h5", "model", "a_b.h5"),
+        ("--engine tensorflow", "engine", "tensorflow"),
+        ("--threshold 0.4", "threshold", 0.4),
+        ("--outputs probseg mask", "outputs", ("probseg", "mask")),
+        ("--overwrite", "overwrite", True),
+        ("--dry-run", "dry_run", True),
+        ("-vv", "verbose", 2),
+    ],
+)
+def test_every_option(words, field, value):
+    assert getattr(parsed(*words.split()), field) == value
+
+
+def test_every_setting_has_an_option():
+    actions = {action.dest for action in cli.parser()._actions}
+    assert {field.name for field in fields(Settings)} <= actions
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        ("--threshold 1", "expected a number between 0 and 1, found 1"),
+        ("--threshold x", "invalid probability value"),
+        ("--n-cpus 0", "expected more than 0, found 0"),
+        ("--n-cpus 1.5", "invalid int value"),
+        ("--mem-gb -1", "expected more than 0, found -1"),
+        ("--mem-gb inf", "expected more than 0, found inf"),
+        ("--participant-label ../x", "'../x' is not a label: letters and digits only"),
+        ("--participant-label sub-", "is not a label"),
+        ("--outputs picture", "invalid choice: 'picture'"),
+        ("--participant 01", "unrecognized arguments"),
+    ],
+)
+def test_refusals(words, reason, capsys):
+    with pytest.raises(SystemExit) as caught:
+        parsed(*words.split())
+    assert caught.value.code == 2
+    assert reason in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [(NothingToDo, 3), (UsageError, 2), (ModelError, 2), (ImageError, 1), (BrainMaskError, 1)],
+)
+def test_exit_status_of_errors(error, status):
+    assert cli.exit_status(error("x")) == status
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        [sys.executable, str(ROOT / "run.py")],
+        [sys.executable, "-m", "bids_brainmask"],
+        [str(Path(sys.executable).with_name("bids-brainmask"))],
+    ],
+)
+def test_every_entry_point_is_the_same(command):
+    done = subprocess.run([*command, "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout == f"bids-brainmask {__version__}\n"
+
+
+@pytest.mark.parametrize("module", ["cli", "tools"])
+def test_help_imports_nothing_heavy(module):
+    code = (
+        f"import sys; from bids_brainmask import {module}\n"
+        f"try: {module}.main(['--help'])\n"
+        "except SystemExit: pass\n"
+        "heavy = {'numpy', 'scipy', 'nibabel', 'bids', 'openvino', 'tensorflow', 'pooch'}\n"
+        "sys.exit(bool(heavy & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "not a medical device" in done.stdout
+
+
+def test_help_tells_statuses_and_defaults(capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    assert "3 nothing to do was found" in text
+    assert "(default: ('mask', 'brain'))" in text
+    assert "else embedded (default: auto)" in text
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "reason"),
+    [
+        ([], 3, "no T1w image"),
+        (["--participant-label", "99"], 2, "--participant-label: 99 not in"),
+        (["--model", "nonsense"], 2, "nonsense"),
+    ],
+)
+def test_errors_end_the_run_with_one_line(words, status, reason, dataset, tmp_path, capsys):
+    name = "sub-01_T2w.nii.gz" if status == 3 else "sub-01_T1w.nii.gz"
+    dataset.add(name)
+    out = tmp_path / "out"
+    assert cli.main([str(dataset.root), str(out), "participant", *words]) == status
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) == 1
+    assert lines[0].startswith("bids-brainmask: error: ")
+    assert reason in lines[0]
+    assert not out.exists()
+
+
+def test_the_group_level_says_when_it_comes(dataset, tmp_path, capsys):
+    assert cli.main([str(dataset.root), str(tmp_path / "out"), "group"]) == 2
+    assert "comes with the quality-control reports" in capsys.readouterr().err
+
+
+def test_dry_run_prints_the_jobs_and_does_nothing(dataset, tmp_path, capsys):
+    dataset.add("sub-01_T1w.nii.gz")
+    dataset.add("sub-02_ses-1_run-01_T1w.nii")
+    out = tmp_path / "out"
+    command = [str(dataset.root), str(out), "participant", "--dry-run", "--outputs", "mask"]
+    assert cli.main(command) == 0
+    rows = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
+    assert rows[0] == ["input", "analysis", "model", "outputs"]
+    assert rows[1] == [
+        "sub-01/anat/sub-01_T1w.nii.gz",
+        "brain",
+        "embedded-0.1.0",
+        str(out / "sub-01/anat/sub-01_desc-brain_mask.nii.gz"),
+    ]
+    assert rows[2][0] == "sub-02/ses-1/anat/sub-02_ses-1_run-01_T1w.nii"
+    assert len(rows) == 3
+    assert not out.exists()
+
+
+def run_in_process(*words):
+    return subprocess.run(
+        [sys.executable, "-m", "bids_brainmask", *map(str, words)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(
+    ("verbosity", "expected", "unexpected"),
+    [
+        ([], "[1/1]", "model: embedded"),
+        (["-v"], "model: embedded", "DEBUG"),
+        (["-vv"], "DEBUG", "Traceback"),
+    ],
+)
+def test_verbosity_and_progress_without_a_terminal(
+    verbosity, expected, unexpected, dataset, tmp_path
+):
+    dataset.add("sub-01_T1w.nii.gz")
+    done = run_in_process(dataset.root, tmp_path / "out", "participant", *verbosity)
+    assert done.returncode == 1
+    assert expected in done.stderr
+    assert unexpected not in done.stderr
+    assert done.stdout.rstrip().endswith("0 done, 0 skipped, 1 failed")
+
+
+def test_a_terminal_gets_a_bar(dataset, tmp_path):
+    dataset.add("sub-01_T1w.nii.gz")
+    master, slave = pty.openpty()
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("4H", 24, 100, 0, 0))
+    command = [
+        sys.executable,
+        "-m",
+        "bids_brainmask",
+        dataset.root,
+        tmp_path / "out",
+        "participant",
+    ]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=slave) as running:
+        os.close(slave)
+        shown = b""
+        try:
+            while part := os.read(master, 4096):
+                shown += part
+        except OSError:  # the terminal closes with the process
+            pass
+    os.close(master)
+    assert running.returncode == 1
+    assert b"1/1" in shown
+    assert b"image/s" in shown or b"s/image" in shown
+
+
+def test_the_process_opens_no_socket(dataset, tmp_path):
+    """OpenVINO would, when imported, if it were let."""
+    nb.save(head_phantom(), dataset.add("sub-01_T1w.nii.gz"))
+    code = (
+        "import sys\n"
+        "def hook(event, args):\n"
+        "    if event in ('socket.connect', 'socket.getaddrinfo', 'socket.sendto'):\n"
+        "        print('NETWORK', event, args)\n"
+        "sys.addaudithook(hook)\n"
+        "from bids_brainmask.cli import main\n"
+        "main([*sys.argv[1:], '--threshold', '0.01'])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, dataset.root, tmp_path / "out", "participant"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "1 done" in done.stdout
+    assert "NETWORK" not in done.stdout
+
+
+def test_settings_of_unknown_names_fail():
+    with pytest.raises(TypeError, match="unexpected keyword"):
+        Settings(bids_dir=Path(), output_dir=Path(), analysis_level="group", treshold=0.5)
+    with pytest.raises(AttributeError):
+        Settings.from_args(object())
+
+
+def test_the_record_of_a_crash_names_the_command(dataset, tmp_path):
+    dataset.add("sub-01_T1w.nii.gz")
+    run_in_process(dataset.root, tmp_path / "out", "participant")
+    record = json.loads(next((tmp_path / "out/logs/sub-01").glob("*.json")).read_text())
+    assert record["Command"][1:] == [str(dataset.root), str(tmp_path / "out"), "participant"]
+    assert record["Version"] == __version__

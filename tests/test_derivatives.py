@@ -1,0 +1,223 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Names, whole files, and knowing what is finished."""
+
+import json
+import os
+import re
+import resource
+from pathlib import Path
+
+import pytest
+
+from bids_brainmask import derivatives
+from bids_brainmask.bids import Scan
+from bids_brainmask.errors import OutputError
+from bids_brainmask.settings import Settings
+
+
+def settings(tmp_path, **options):
+    options = {"bids_dir": tmp_path / "bids", "output_dir": tmp_path / "out"} | options
+    return Settings(analysis_level="participant", **options)
+
+
+def scan(tmp_path, relative="sub-01/ses-A/anat/sub-01_ses-A_acq-x_ce-y_run-01_T1w.nii"):
+    path = tmp_path / "bids" / relative
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"voxels")
+    name = path.name.split("_T1w")[0]
+    return Scan(path, relative, tuple(tuple(p.split("-")) for p in name.split("_")), contrast=True)
+
+
+def test_names_keep_every_entity_of_the_source(tmp_path):
+    job = derivatives.plan(
+        scan(tmp_path), settings(tmp_path, outputs=("mask", "brain", "probseg"))
+    )
+    folder = tmp_path / "out/sub-01/ses-A/anat"
+    prefix = "sub-01_ses-A_acq-x_ce-y_run-01"
+    assert job.images == {
+        "mask": folder / f"{prefix}_desc-brain_mask.nii.gz",
+        "brain": folder / f"{prefix}_desc-brain_T1w.nii.gz",
+        "probseg": folder / f"{prefix}_label-brain_probseg.nii.gz",
+    }
+    assert job.sidecars["mask"] == folder / f"{prefix}_desc-brain_mask.json"
+
+
+def test_a_file_appears_whole_and_leaves_nothing_beside_it(tmp_path):
+    path = tmp_path / "a/b/c.json"
+    derivatives.write_json(path, {"é": 1})
+    assert path.read_text(encoding="utf-8") == '{\n  "é": 1\n}\n'
+    derivatives.write_bytes(path, b"new")
+    assert path.read_bytes() == b"new"
+    assert [p.name for p in path.parent.iterdir()] == ["c.json"]
+
+
+def test_a_file_in_a_folders_place_is_an_error(tmp_path):
+    (tmp_path / "a").write_text("")
+    with pytest.raises(OutputError, match=r"c\.json: cannot be written: "):
+        derivatives.write_json(tmp_path / "a/c.json", {})
+
+
+def test_a_full_disk_leaves_the_old_file_and_no_part_of_the_new(tmp_path):
+    path = tmp_path / "c.json"
+    path.write_bytes(b"old")
+    child = os.fork()
+    if not child:  # the limit ends with the process
+        import signal
+
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+        try:
+            derivatives.write_bytes(path, bytes(5000))
+        except OutputError:
+            os._exit(3)
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 3
+    assert path.read_bytes() == b"old"
+    assert [p.name for p in tmp_path.iterdir()] == ["c.json"]
+
+
+PARAMETERS = {"Model": "embedded", "Threshold": 0.5}
+
+
+@pytest.fixture
+def written(tmp_path):
+    job = derivatives.plan(scan(tmp_path), settings(tmp_path))
+    record = {
+        "SourceFile": derivatives.source_record(job.scan.path),
+        "Parameters": PARAMETERS,
+    }
+    derivatives.write_results(job, {"mask": b"m", "brain": b"b"}, record)
+    return job
+
+
+def test_sidecars_say_what_bids_requires(written):
+    mask = json.loads(written.sidecars["mask"].read_text())
+    assert mask["Type"] == "Brain"
+    assert mask["Sources"] == [f"bids:raw:{written.scan.relative}"]
+    assert mask["SpatialReference"] == "orig"
+    assert json.loads(written.sidecars["brain"].read_text())["SkullStripped"] is True
+
+
+def test_what_is_written_is_finished(written):
+    assert derivatives.finished(written, PARAMETERS)
+
+
+def test_a_touched_source_is_still_the_same_by_its_hash(written):
+    os.utime(written.scan.path, (1, 1))
+    assert derivatives.finished(written, PARAMETERS)
+
+
+def change_source(job):
+    job.scan.path.write_bytes(b"vOxels")
+    os.utime(job.scan.path, (1, 1))
+
+
+UNFINISHED = {
+    "a longer source": lambda job: job.scan.path.write_bytes(b"more voxels"),
+    "another source": change_source,
+    "no image": lambda job: job.images["brain"].unlink(),
+    "no sidecar": lambda job: job.sidecars["brain"].unlink(),
+    "a torn sidecar": lambda job: job.sidecars["mask"].write_text('{"Type"'),
+    "another program's sidecar": lambda job: job.sidecars["mask"].write_text("{}"),
+    "a list": lambda job: job.sidecars["mask"].write_text("[]"),
+    "no source": lambda job: job.scan.path.unlink(),
+}
+
+
+@pytest.mark.parametrize("change", UNFINISHED)
+def test_what_is_not_finished(written, change):
+    UNFINISHED[change](written)
+    assert not derivatives.finished(written, PARAMETERS)
+
+
+def test_other_parameters_are_not_finished(written):
+    assert not derivatives.finished(written, PARAMETERS | {"Threshold": 0.4})
+
+
+def test_sidecars_go_before_their_images_change(written, monkeypatch):
+    def refuse(path, content):
+        assert not any(sidecar.exists() for sidecar in written.sidecars.values())
+        raise OutputError(str(path))
+
+    monkeypatch.setattr(derivatives, "write_bytes", refuse)
+    with pytest.raises(OutputError, match="desc-brain_mask"):
+        derivatives.write_results(written, {"mask": b"", "brain": b""}, {})
+
+
+def raw(tmp_path, **content):
+    folder = tmp_path / "bids"
+    folder.mkdir(exist_ok=True)
+    content = {"Name": "Heads", "BIDSVersion": "1.10.0"} | content
+    (folder / "dataset_description.json").write_text(json.dumps(content))
+
+
+def described(tmp_path, **options):
+    chosen = settings(tmp_path, **options)
+    derivatives.describe_dataset(chosen)
+    path = chosen.output_dir / "dataset_description.json"
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def test_the_dataset_is_described(tmp_path):
+    raw(tmp_path, DatasetDOI="doi:10.1/x", License="CC0")
+    found = described(tmp_path)
+    assert found["DatasetType"] == "derivative"
+    assert found["Name"] == "Brain masks of Heads"
+    assert found["GeneratedBy"][0]["Name"] == "bids_brainmask"
+    assert re.fullmatch(r"\d+\.\d+\.\d+.*", found["GeneratedBy"][0]["Version"])
+    assert found["GeneratedBy"][0]["CodeURL"].startswith("https://")
+    assert found["SourceDatasets"] == [{"DOI": "doi:10.1/x"}]
+    assert found["License"] == "CC0"
+    link = found["DatasetLinks"]["raw"]
+    assert (tmp_path / "out" / link).resolve() == tmp_path / "bids"
+
+
+def test_a_dataset_without_doi_is_referred_to_by_its_place(tmp_path):
+    raw(tmp_path)
+    found = described(tmp_path, output_dir=tmp_path / "bids/derivatives/bids_brainmask")
+    assert found["SourceDatasets"] == [{"URL": (tmp_path / "bids").as_uri()}]
+    assert found["DatasetLinks"] == {"raw": "../.."}
+    assert "License" not in found
+
+
+@pytest.mark.parametrize("content", [None, "{", "[]"])
+def test_a_dataset_without_description_is_called_by_its_folder(tmp_path, content):
+    (tmp_path / "bids").mkdir()
+    if content:
+        (tmp_path / "bids/dataset_description.json").write_text(content)
+    assert described(tmp_path)["Name"] == "Brain masks of bids"
+
+
+@pytest.mark.parametrize(
+    ("variable", "expected"),
+    [
+        ("APPTAINER_CONTAINER", {"Type": "apptainer", "URI": "/x/y.sif"}),
+        ("SINGULARITY_CONTAINER", {"Type": "singularity", "URI": "/x/y.sif"}),
+    ],
+)
+def test_the_container_is_named(tmp_path, monkeypatch, variable, expected):
+    raw(tmp_path)
+    monkeypatch.setenv(variable, "/x/y.sif")
+    assert described(tmp_path)["GeneratedBy"][0]["Container"] == expected
+
+
+def test_docker_is_known_by_its_file(tmp_path, monkeypatch):
+    raw(tmp_path)
+    monkeypatch.setattr(Path, "exists", lambda path: str(path) == "/.dockerenv")
+    monkeypatch.setenv("BIDS_BRAINMASK_IMAGE", "a/b:1")
+    assert described(tmp_path)["GeneratedBy"][0]["Container"] == {"Type": "docker", "Tag": "a/b:1"}
+    monkeypatch.delenv("BIDS_BRAINMASK_IMAGE")
+    assert described(tmp_path)["GeneratedBy"][0]["Container"] == {"Type": "docker"}
+    monkeypatch.setattr(Path, "exists", lambda _: False)
+    assert "Container" not in described(tmp_path)["GeneratedBy"][0]
+
+
+def test_a_description_that_stands_is_left_alone(tmp_path):
+    raw(tmp_path)
+    described(tmp_path)
+    path = tmp_path / "out/dataset_description.json"
+    os.utime(path, (1, 1))
+    described(tmp_path)
+    assert path.stat().st_mtime == 1
+    path.write_text("{}")
+    assert described(tmp_path)["DatasetType"] == "derivative"

@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A real head, stored in every way there is: the mask lands on the same anatomy."""
+
+import nibabel as nb
+import numpy as np
+import pytest
+from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
+from nibabel.processing import resample_from_to
+from scipy.spatial.transform import Rotation
+from test_grid import AXCODES
+
+from bids_brainmask import app, engine, image, metrics, registry
+
+MODEL = registry.models()["embedded"]
+
+
+@pytest.fixture(scope="module")
+def network():
+    return engine.load(MODEL, "openvino", 2)
+
+
+@pytest.fixture(scope="module")
+def head(shared):
+    return nb.load(shared / "data/heads/sub-pumi/anat/sub-pumi_T1w.nii.gz")
+
+
+@pytest.fixture(scope="module")
+def extract(network, tmp_path_factory):
+    """Write an image, read it as the app does, and give its mask on its grid."""
+    path = tmp_path_factory.mktemp("heads") / "t1.nii"
+
+    def run(picture):
+        nb.save(picture, path)
+        source = image.read(path)
+        brain = app.extract(source, MODEL, network, 0.5)
+        content = image.to_bytes(image.mask_like(source, brain.mask), compress=False)
+        mask = nb.Nifti1Image.from_bytes(content)
+        raw = nb.load(path)
+        np.testing.assert_array_equal(mask.affine, raw.affine)
+        assert mask.shape == raw.shape[:3]
+        return mask
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def reference(extract, head):
+    return extract(head)
+
+
+def agreement(mask, reference):
+    """Dice on the grid of `mask`, to which the reference is brought by nibabel."""
+    there = resample_from_to(reference, mask, order=1).get_fdata() > 0.5
+    return metrics.dice(np.asanyarray(mask.dataobj) > 0, there)
+
+
+@pytest.mark.parametrize("codes", AXCODES)
+def test_every_orientation(codes, head, extract, reference):
+    turn = ornt_transform(io_orientation(head.affine), axcodes2ornt(tuple(codes)))
+    turned = head.as_reoriented(turn)
+    assert nb.aff2axcodes(turned.affine) == tuple(codes)
+    assert agreement(extract(turned), reference.as_reoriented(turn)) >= 0.98
+
+
+def oblique(head):
+    """Resample the head as if the slices had been turned by 20 degrees about two axes."""
+    matrix = Rotation.from_euler("xy", [20, 20], degrees=True).as_matrix()
+    middle = (head.affine @ [*(np.array(head.shape) - 1) / 2, 1])[:3]
+    affine = np.eye(4)
+    affine[:3, :3] = matrix * 2
+    shape = (110, 140, 140)
+    affine[:3, 3] = middle - affine[:3, :3] @ ((np.array(shape) - 1) / 2)
+    return resample_from_to(head, (shape, affine), order=1)
+
+
+def turned_header(head):
+    """Say of the same voxels that the head was tilted by 20 degrees about two axes."""
+    matrix = np.eye(4)
+    matrix[:3, :3] = Rotation.from_euler("xy", [20, 20], degrees=True).as_matrix()
+    return nb.Nifti1Image(np.asanyarray(head.dataobj), matrix @ head.affine)
+
+
+def test_oblique_slices(head, extract, reference):
+    assert agreement(extract(oblique(head)), reference) >= 0.98
+
+
+def test_oblique_header(head, extract, reference):
+    mask = extract(turned_header(head))
+    found = np.asanyarray(mask.dataobj) > 0
+    assert metrics.dice(found, np.asanyarray(reference.dataobj) > 0) >= 0.98
+
+
+def test_thick_slices(head, extract, reference):
+    affine = head.affine.copy()
+    affine[:3, :3] = head.affine[:3, :3] / 2 @ np.diag([1, 1, 3])
+    shape = (head.shape[0] * 2, head.shape[1] * 2, head.shape[2] * 2 // 3)
+    thick = resample_from_to(head, (shape, affine), order=1)
+    np.testing.assert_allclose(nb.affines.voxel_sizes(thick.affine), [1, 1, 3])
+    assert agreement(extract(thick), reference) >= 0.95
+
+
+def test_transforms_that_disagree(head, extract, reference):
+    """The sform rules, as everywhere in the field; the qform is carried along untouched."""
+    data = np.asanyarray(head.dataobj)
+    other = nb.Nifti1Image(data, head.affine)
+    shifted = head.affine.copy()
+    shifted[:3, 3] += [10, -20, 30]
+    other.set_qform(shifted, 1)
+    other.set_sform(head.affine, 2)
+    mask = extract(other)
+    np.testing.assert_allclose(mask.get_qform(), shifted, atol=1e-4)
+    assert agreement(mask, reference) >= 0.98
+
+
+def stored(head, dtype, *, slope=None, inter=0.0, order="<", shape=None):
+    """Store the head's intensities in another way."""
+    data = head.get_fdata()
+    header = nb.Nifti1Header(endianness=order)
+    header.set_data_dtype(np.dtype(dtype).newbyteorder(order))
+    if np.dtype(dtype).itemsize == 1:
+        data = data / data.max() * 255
+    if slope:
+        data = (data - inter) / slope
+    if np.dtype(dtype).kind in "iu":
+        data = np.round(data)
+    made = nb.Nifti1Image(data.astype(dtype).reshape(shape or data.shape), None, header)
+    made.set_sform(head.affine, 1)
+    made.set_qform(head.affine, 1)
+    if slope:
+        made.header.set_slope_inter(slope, inter)
+    return made
+
+
+STORAGE = {
+    "one frame": {"dtype": np.int16, "shape": (96, 128, 128, 1)},
+    "slope and intercept": {"dtype": np.int16, "slope": 0.05, "inter": 100.0},
+    "float64": {"dtype": np.float64},
+    "uint8": {"dtype": np.uint8},
+    "big-endian": {"dtype": np.int16, "order": ">"},
+}
+
+
+@pytest.mark.parametrize("kind", STORAGE)
+def test_every_storage(kind, head, extract, reference):
+    assert agreement(extract(stored(head, **STORAGE[kind])), reference) >= 0.98
+
+
+def test_the_reference_agrees_with_that_of_another_tool(reference, shared):
+    path = shared / "data/heads/derivatives/deepbet/sub-pumi/anat/sub-pumi_desc-brain_mask.nii.gz"
+    truth = image.read_mask(path)
+    assert metrics.dice(np.asanyarray(reference.dataobj) > 0, truth) > 0.96
+
+
+def test_a_stripped_brain_comes_back_nearly_whole(shared, network):
+    path = next((shared / "data/stripped").glob("sub-*/anat/*_T1w.nii.gz"))
+    source = image.read(path)
+    found = app.extract(source, MODEL, network, 0.5).mask
+    assert metrics.dice(found, source.volume.data > 0) > 0.9
