@@ -8,18 +8,13 @@ later paint covers earlier. A mild affine, a bias field and Rician noise then ma
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 
 import nibabel as nb
 import numpy as np
 from nibabel.eulerangles import euler2mat
 from scipy import ndimage
-
-import bids_brainmask
-from bids_brainmask.errors import OutputError
 
 BOX = np.array([[-104.0, 104.0], [-140.0, 116.0], [-148.0, 108.0]])
 """Field of view, mm of the template (MNI152): crown to mid-neck, nape to nose."""
@@ -35,18 +30,6 @@ WHITE = 1000
 
 NOISE = 0.015
 """Standard deviation in each channel of the receiver, of white matter; 1.25 of it in air."""
-
-README = """\
-A synthetic head, to try brain extraction on. It is a phantom, and no scan of anyone.
-
-The brain is the ICBM 152 nonlinear template of 2009 (MNI152) as nilearn ships it; skull, scalp,
-face and neck are modelled around it. Hence the brain mask is known without error: it is under
-derivatives/truth. The ce-gadolinium image imitates one with a contrast agent.
-
-Made by bids_brainmask.phantom. The template is copyright (C) 1993-2009 Louis Collins, McConnell
-Brain Imaging Centre, Montreal Neurological Institute, McGill University, whose permission to
-use, copy, modify and distribute it asks that this notice appears in all copies.
-"""
 
 INTENSITY = {
     "air": (0.0, 0.0),
@@ -143,45 +126,6 @@ def head(
     counts = _rician(random, signal) * WHITE
     mask = move(brain) > 0.5
     return _nifti(counts.round().astype(np.int16), affine), _nifti(mask.astype(np.uint8), affine)
-
-
-def write_dataset(folder: Path) -> Path:
-    """Write a BIDS dataset of two heads, one with and without contrast, and the true masks.
-
-    Parameters
-    ----------
-    folder : Path
-        Absent, or empty.
-
-    Returns
-    -------
-    Path
-        The folder.
-
-    Raises
-    ------
-    OutputError
-        The folder is not empty, or is a file.
-    """
-    if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
-        raise OutputError(f"{folder}: not an empty folder. Name another, or empty it first.")
-    truth = folder / "derivatives" / "truth"
-    _describe(folder, truth)
-    for name, seed, contrast in (
-        ("sub-phantom01", 1, False),
-        ("sub-phantom02_ses-1", 2, False),
-        ("sub-phantom02_ses-1_ce-gadolinium", 2, True),
-    ):
-        image, mask = head(seed, contrast=contrast)
-        place = Path(*name.removesuffix("_ce-gadolinium").split("_"), "anat")
-        scan = (place / f"{name}_T1w.nii.gz").as_posix()
-        sidecar = {"Modality": "MR", "BodyPart": "HEAD"}
-        if contrast:
-            sidecar["ContrastBolusIngredient"] = "GADOLINIUM"
-        _save(image, folder / scan, sidecar)
-        sidecar = {"Type": "Brain", "Manual": False, "Sources": [f"bids:raw:{scan}"]}
-        _save(mask, truth / place / f"{name}_desc-brain_mask.nii.gz", sidecar)
-    return folder
 
 
 @lru_cache(maxsize=1)  # heads of a dataset differ by seed only, and this is most of the work
@@ -371,34 +315,3 @@ def _nifti(data: np.ndarray, affine: np.ndarray) -> nb.Nifti1Image:
     image.set_sform(affine, "scanner")
     image.header.set_xyzt_units("mm")
     return image
-
-
-def _describe(folder: Path, truth: Path) -> None:
-    """Write what a raw dataset and its derivative say of themselves."""
-    truth.mkdir(parents=True)
-    authors = ["The bids_brainmask developers"]
-    common = {"BIDSVersion": "1.10.0", "License": "CC0", "Authors": authors}
-    maker = {
-        "Name": "bids_brainmask.phantom",
-        "Version": bids_brainmask.__version__,
-        "CodeURL": bids_brainmask.CODE_URL,
-    }
-    raw = {"Name": "Head phantom of bids_brainmask", "DatasetType": "raw", **common}
-    derived = {"Name": "True brain masks of the head phantom", "DatasetType": "derivative"}
-    derived |= {**common, "GeneratedBy": [maker], "DatasetLinks": {"raw": "../.."}}
-    _write_json(folder / "dataset_description.json", raw)
-    _write_json(truth / "dataset_description.json", derived)
-    (folder / "README").write_text(README, encoding="utf-8")
-    (truth / "README").write_text(README, encoding="utf-8")
-    participants = "participant_id\nsub-phantom01\nsub-phantom02\n"
-    (folder / "participants.tsv").write_text(participants, encoding="utf-8")
-
-
-def _save(image: nb.Nifti1Image, path: Path, sidecar: dict) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    nb.save(image, path)
-    _write_json(path.with_name(path.name.replace(".nii.gz", ".json")), sidecar)
-
-
-def _write_json(path: Path, content: dict) -> None:
-    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

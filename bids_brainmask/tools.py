@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bids_brainmask import __version__, cli
-from bids_brainmask.errors import BrainMaskError, ModelError, OutputError, UsageError
+from bids_brainmask.errors import BrainMaskError, ModelError, UsageError
 from bids_brainmask.settings import Settings
 
 
@@ -168,12 +168,10 @@ def run_models_path(args) -> int:
 
 def run_demo(args) -> int:
     """Make the phantom dataset, run the app on it, and compare with the known masks."""
-    from bids_brainmask import app, image, metrics, phantom
+    from bids_brainmask import app, demo, image, metrics
 
-    if args.out.exists() and (not args.out.is_dir() or any(args.out.iterdir())):
-        raise OutputError(f"{args.out}: exists and is not an empty folder. Choose another.")
     print("Making phantom heads (generated from the MNI152 template; no scans) ...")
-    dataset = phantom.write_dataset(args.out / "bids")
+    dataset = demo.write_dataset(args.out / "bids")
     output = dataset / "derivatives" / "bids_brainmask"
     settings = Settings(
         bids_dir=dataset, output_dir=output, analysis_level="participant", model="embedded"
