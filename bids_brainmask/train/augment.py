@@ -184,6 +184,6 @@ def recolour(image, rng: np.random.Generator):
 
 def strip(image, label, rng: np.random.Generator):
     """Sometimes leave the brain alone: a scan that was stripped already must come back whole."""
-    if rng.random() < 0.06:
+    if rng.random() < 0.12:
         return image * (label > 0.5), label
     return image, label

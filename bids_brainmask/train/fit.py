@@ -24,52 +24,74 @@ from bids_brainmask.train.losses import dice, dice_cross_entropy_loss
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Stage:
-    """A part of a training."""
+    """A part of a training, with an optimiser of its own."""
 
     epochs: int
-    window: tuple[int, int, int]
+    rate: tuple[float, float]
+    """Learning rate of Adam, from and to, along a cosine; it rises over the first twentieth."""
+    window: tuple[int, int, int] = (128, 128, 128)
     """Voxels of 1 mm seen at once."""
-    neck: float
+    neck: float = 0.0
     """Share of the windows that look at the neck and the lower face."""
+    normalise: bool = True
+    """Train with batch normalisation; once without, what it had learnt is folded in."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """All that decides the result of a training, beside the data."""
+    """All that decides the result of a training, beside the data.
+
+    Batch normalisation learns fast, and deceives: two windows a batch are normalised by their own
+    statistics, and a head in use by the average ones. So the second half goes without.
+    """
 
     labels: str = "deepbet"
     """Folder under derivatives/ with the reference masks."""
     stages: tuple[Stage, ...] = (
-        Stage(13, (128, 128, 128), 0.0),  # many small windows: tissue and edge
-        Stage(14, (128, 128, 128), 0.35),  # what lies below and is no brain
-        Stage(4, (160, 192, 160), 0.1),  # a whole brain and what surrounds it
+        Stage(epochs=13, rate=(2e-3, 1.3e-3)),  # tissue and edge
+        Stage(epochs=12, rate=(1.3e-3, 2e-4), neck=0.35),  # what lies below and is no brain
+        Stage(epochs=12, rate=(5e-4, 5e-5), neck=0.2, normalise=False),
+        Stage(epochs=3, rate=(1e-4, 0.0), window=(160, 192, 160), normalise=False),
     )
     steps: int = 100
     """Steps of an epoch."""
     batch: int = 2
-    learning_rate: float = 2e-3
-    """Of Adam; rises over a twentieth of the steps, then falls to nothing along a cosine."""
     seed: int = 20261123
     policy: str = "mixed_bfloat16"
     favoured: tuple[tuple[str, float], ...] = (("sub-adi", 22.0), ("sub-forrest", 22.0))
     """Participants drawn more often than the others: the few that come from another scanner."""
 
 
-def compiled(recipe: Recipe):
-    """Build the network with batch normalisation, and its optimiser."""
-    model = unet3d(COMPACT, normalise=True)
-    last_bias = np.full(1, -1.0, np.float32)  # three voxels in four are not brain
-    kernel, _ = model.get_layer("logits").get_weights()
-    model.get_layer("logits").set_weights([kernel, last_bias])
-    steps = sum(stage.epochs for stage in recipe.stages) * recipe.steps
-    warm_up = steps // 20
+def network(normalise: bool, before=None):  # noqa: FBT001 - a stage's own field
+    """Build the network of a stage, with the weights of the stage before."""
+    if before is not None and normalise == has_normalisation(before):
+        return before
+    model = unet3d(COMPACT, normalise=normalise)
+    if before is not None:
+        model.set_weights(list(fold_normalisation(before, COMPACT).values()))
+        return model
+    kernel, bias = model.get_layer("logits").get_weights()
+    model.get_layer("logits").set_weights([kernel, bias - 1])  # three voxels in four are no brain
+    return model
+
+
+def has_normalisation(model) -> bool:
+    """Tell whether a network has batch normalisation."""
+    return any(layer.name.endswith("_norm") for layer in model.layers)
+
+
+def compile_for(model, stage: Stage, steps: int) -> None:
+    """Give a network the optimiser, the loss and the metric of a stage."""
+    first, last = stage.rate
+    total = stage.epochs * steps
     rate = keras.optimizers.schedules.CosineDecay(
-        recipe.learning_rate / 100,
-        steps - warm_up,
-        warmup_target=recipe.learning_rate,
-        warmup_steps=warm_up,
+        first / 100,
+        total - total // 20,
+        alpha=last / first,
+        warmup_target=first,
+        warmup_steps=total // 20,
     )
     model.compile(
         keras.optimizers.Adam(rate, clipnorm=1.0),
@@ -77,7 +99,6 @@ def compiled(recipe: Recipe):
         metrics=[dice],
         jit_compile=False,
     )
-    return model
 
 
 def epochs_done(log_file: Path) -> int:
@@ -96,21 +117,20 @@ def train(bids_dir: Path, out: Path, recipe: Recipe) -> None:
     checkpoint, log_file = out / "checkpoint.keras", out / "log.csv"
     (out / "recipe.json").write_text(json.dumps(asdict(recipe), indent=2) + "\n")
     done = epochs_done(log_file)
-    model = (
-        keras.models.load_model(
-            checkpoint,
-            custom_objects={"dice_cross_entropy_loss": dice_cross_entropy_loss, "dice": dice},
-        )
-        if done
-        else compiled(recipe)
-    )
+    model = None
+    if done:
+        custom = {"dice_cross_entropy_loss": dice_cross_entropy_loss, "dice": dice}
+        model = keras.models.load_model(checkpoint, custom_objects=custom)
     heads = read_heads(bids_dir, recipe.labels, "train", dict(recipe.favoured))
-    log.info("%d heads, %d parameters, %d epochs done", len(heads), model.count_params(), done)
+    log.info("%d heads, %d epochs done", len(heads), done)
     end = 0
     for number, stage in enumerate(recipe.stages):
-        end += stage.epochs
+        start, end = end, end + stage.epochs
         if done >= end:
             continue
+        model = network(stage.normalise, model)
+        if done == start:
+            compile_for(model, stage, recipe.steps)
         windows = Windows(
             heads,
             stage.window,

@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The documentation speaks of what there is, and of all of it."""
+
+import json
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from bids_brainmask import __version__, bids, cli, derivatives, registry, tools
+
+ROOT = Path(__file__).parents[1]
+
+
+def text(name):
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+def test_every_option_is_in_the_usage():
+    usage = text("docs/usage.md")
+    for action in cli.parser()._actions:
+        for option in action.option_strings:
+            assert f"`{option}" in usage, option
+
+
+def test_every_tool_is_in_the_usage():
+    usage = text("docs/usage.md")
+    commands = next(a for a in tools.parser()._actions if a.choices)
+    assert set(commands.choices) == {"extract", "models", "demo"}
+    verbs = next(a for a in commands.choices["models"]._actions if a.choices)
+    for words in (*commands.choices, *(f"models {verb}" for verb in verbs.choices)):
+        assert f"`brainmask {words}" in usage, words
+
+
+def test_every_output_is_documented():
+    outputs = text("docs/outputs.md")
+    for entities, suffix in derivatives.NAMES.values():
+        pairs = "_".join(f"{key}-{value}" for key, value in entities.items())
+        assert f"*_{pairs}_{suffix}.nii.gz" in outputs
+    for fields in derivatives.FIELDS.values():
+        for key in fields:
+            assert f"`{key}`" in outputs, key
+
+
+def test_every_key_of_the_record_is_documented():
+    outputs = text("docs/outputs.md")
+    keys = re.findall(r'^        "([A-Z]\w+)": ', text("bids_brainmask/app.py"), re.MULTILINE)
+    assert {"BrainVolume", "SourceFile", "Seconds"} <= set(keys)
+    crash = {
+        "Time",
+        "Source",
+        "Error",
+        "Message",
+        "Traceback",
+        "Command",
+        "Version",
+        "Python",
+        "Host",
+        "PeakMemory",
+    }
+    for key in set(keys) - crash - {"Model"}:
+        assert f"`{key}`" in outputs, key
+
+
+def test_every_model_is_documented():
+    models = registry.models()
+    assert set(models) == {"embedded", "brainy", "ams"}
+    for name in models:
+        assert f"`{name}`" in text("README.md")
+        assert f"`{name}`" in text("docs/models.md")
+
+
+def test_the_embedded_model_is_the_one_in_its_card():
+    model = registry.models()["embedded"]
+    assert model.sha256 in text("docs/model-embedded.md")
+    assert registry.find("embedded").stat().st_size < 6e6
+
+
+@pytest.mark.parametrize(
+    "path", [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")], ids=lambda p: p.name
+)
+def test_links_lead_somewhere(path):
+    for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", path.read_text(encoding="utf-8")):
+        if not target.startswith("http"):
+            assert (path.parent / target).exists(), target
+
+
+def test_the_filter_of_the_usage_is_read(tmp_path):
+    block = re.search(r"```json\n(.*?)```", text("docs/usage.md"), re.DOTALL)[1]
+    path = tmp_path / "filter.json"
+    path.write_text(block)
+    known = ["session", "acquisition", "ceagent"]
+    assert set(bids.read_filter_file(path, known)) == set(json.loads(block)["t1w"])
+
+
+def test_the_first_screen_holds_the_two_commands():
+    blocks = re.findall(r"```sh\n(.*?)```", text("README.md"), re.DOTALL)
+    assert blocks[:2] == ["make demo\n", "make test\n"]
+    assert text("README.md").index("make test") < 600
+
+
+def test_one_version_everywhere():
+    assert f"version: {__version__}\n" in text("CITATION.cff")
+    assert f"## {__version__}" in text("CHANGES.md")
+    assert tomllib.loads(text("pyproject.toml"))["project"]["dynamic"] == ["version"]
