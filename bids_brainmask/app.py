@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -122,8 +123,7 @@ def process(run: Run) -> Iterator[Outcome]:
     """
     settings = run.settings
     if settings.work_dir:
-        settings.work_dir.mkdir(parents=True, exist_ok=True)
-        tempfile.tempdir = str(settings.work_dir)
+        use_work_dir(settings.work_dir)
     derivatives.describe_dataset(settings)
     network = None
     owners: dict = {}
@@ -145,6 +145,15 @@ def process(run: Run) -> Iterator[Outcome]:
             yield segment_scan(job, run, network)
         except Exception as error:  # noqa: BLE001 - recorded, reported, and the rest goes on
             yield failure(job, error, settings)
+
+
+def use_work_dir(folder: Path) -> None:
+    """Have libraries put their temporary files in a folder, which is made if need be."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"--work-dir: {folder} cannot be made: {error}") from error
+    tempfile.tempdir = str(folder)
 
 
 def load_network(run: Run) -> engine.Network:
@@ -174,7 +183,7 @@ def segment_scan(job: derivatives.Job, run: Run, network: engine.Network) -> Out
     files = {output: image.to_bytes(makers[output](), compress=True) for output in job.images}
     seconds = time.perf_counter() - started
     record = {
-        "SourceFile": derivatives.source_record(job.scan.path),
+        "SourceFile": bids.fingerprint(job.scan.path),
         "Parameters": run.parameters,
         "BrainVolume": round(brain.volume_ml, 3),
         "BrainVolumeUnits": "mL",

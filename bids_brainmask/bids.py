@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import re
@@ -277,3 +278,28 @@ def _contrast_agent(path: Path, layout) -> str:
             agent = str(content["ContrastBolusIngredient"]).strip()
             return "" if agent.lower() in ("", "none", "n/a", "[]") else agent
     return ""
+
+
+def description(root: Path) -> dict:
+    """Read what a dataset says of itself; nothing where that is absent or unreadable."""
+    try:
+        content = json.loads((root / "dataset_description.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def fingerprint(path: Path) -> dict:
+    """Size, time of change and hash of a source image, to know it again."""
+    status = path.stat()
+    return {
+        "Bytes": status.st_size,
+        "Modified": status.st_mtime_ns,
+        "SHA256": sha256(path),
+    }
+
+
+def sha256(path: Path) -> str:
+    """Hash of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -7,7 +7,6 @@ An image comes first and its sidecar last, so what has its sidecars is finished.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import uuid
@@ -17,6 +16,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 import bids_brainmask
+from bids_brainmask import bids
 from bids_brainmask.bids import Scan
 from bids_brainmask.errors import OutputError
 from bids_brainmask.settings import Output, Settings
@@ -143,22 +143,6 @@ def write_results(job: Job, files: Mapping[Output, bytes], record: Mapping) -> N
         write_json(path, FIELDS[output] | source | record)
 
 
-def source_record(path: Path) -> dict:
-    """Size, time of change and hash of a source image, to know it again."""
-    status = path.stat()
-    return {
-        "Bytes": status.st_size,
-        "Modified": status.st_mtime_ns,
-        "SHA256": sha256(path),
-    }
-
-
-def sha256(path: Path) -> str:
-    """Hash of a file, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def finished(job: Job, parameters: Mapping) -> bool:
     """Tell whether every file of a job is there, from this source and with these parameters.
 
@@ -178,7 +162,7 @@ def finished(job: Job, parameters: Mapping) -> bool:
             status = job.scan.path.stat()
             if not same or before["Bytes"] != status.st_size:
                 return False
-            if before["Modified"] != status.st_mtime_ns and before["SHA256"] != sha256(
+            if before["Modified"] != status.st_mtime_ns and before["SHA256"] != bids.sha256(
                 job.scan.path
             ):
                 return False
@@ -209,7 +193,7 @@ def describe_dataset(settings: Settings) -> None:
         "DatasetLinks": {"raw": quote(os.path.relpath(raw, out))},
         "HowToAcknowledge": "See the model's citation in the sidecars.",
     }
-    if isinstance(licence := _raw_description(raw).get("License"), str):
+    if isinstance(licence := bids.description(raw).get("License"), str):
         content["License"] = licence  # of the images, of which the brains are a part
     files = {
         "dataset_description.json": json.dumps(content, indent=2, ensure_ascii=False) + "\n",
@@ -222,20 +206,12 @@ def describe_dataset(settings: Settings) -> None:
             write_bytes(path, text.encode())
 
 
-def _raw_description(raw: Path) -> dict:
-    try:
-        content = json.loads((raw / "dataset_description.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
-
-
 def _raw_name(raw: Path) -> str:
-    return str(_raw_description(raw).get("Name") or raw.name)
+    return str(bids.description(raw).get("Name") or raw.name)
 
 
 def _raw_reference(raw: Path) -> dict:
-    doi = _raw_description(raw).get("DatasetDOI")
+    doi = bids.description(raw).get("DatasetDOI")
     return {"DOI": doi} if isinstance(doi, str) and doi else {"URL": raw.as_uri()}
 
 

@@ -17,7 +17,7 @@ import pytest
 from conftest import Dataset, head_phantom
 
 from bids_brainmask import app, cli, derivatives, engine, image, metrics, registry
-from bids_brainmask.errors import ImageError, ModelError, UsageError
+from bids_brainmask.errors import ImageError, ModelError, OutputError, UsageError
 from bids_brainmask.settings import Settings
 
 VALIDATOR = Path(sys.executable).with_name("bids-validator-deno")
@@ -273,6 +273,20 @@ def test_the_work_folder_is_where_temporary_files_go(dataset, tmp_path, monkeypa
     process(run(dataset.root, tmp_path / "out", work_dir=tmp_path / "work/here"))
     assert Path(tempfile.gettempdir()) == tmp_path / "work/here"
     assert (tmp_path / "work/here").is_dir()
+
+
+def test_a_work_folder_that_cannot_be_made_is_refused(dataset, tmp_path):
+    dataset.add("sub-01_T1w.nii.gz")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UsageError, match=r"--work-dir: .* cannot be made"):
+        process(run(dataset.root, tmp_path / "out", work_dir=tmp_path / "file/work"))
+
+
+def test_an_output_folder_that_is_a_file_is_an_error(dataset, tmp_path):
+    dataset.add("sub-01_T1w.nii.gz")
+    (tmp_path / "out").write_text("")
+    with pytest.raises(OutputError, match="cannot be written"):
+        process(run(dataset.root, tmp_path / "out"))
 
 
 def test_too_little_memory_is_refused_with_the_number_needed(dataset, tmp_path):

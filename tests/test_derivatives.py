@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bids_brainmask import derivatives
+from bids_brainmask import bids, derivatives
 from bids_brainmask.bids import Scan
 from bids_brainmask.errors import OutputError
 from bids_brainmask.settings import Settings
@@ -83,7 +83,7 @@ PARAMETERS = {"Model": "embedded", "Threshold": 0.5}
 def written(tmp_path):
     job = derivatives.plan(scan(tmp_path), settings(tmp_path))
     record = {
-        "SourceFile": derivatives.source_record(job.scan.path),
+        "SourceFile": bids.fingerprint(job.scan.path),
         "Parameters": PARAMETERS,
     }
     derivatives.write_results(job, {"mask": b"m", "brain": b"b"}, record)
