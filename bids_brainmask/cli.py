@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import re
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -44,7 +45,7 @@ def label(prefix: str):
 
     def parse(text: str) -> str:
         bare = text.removeprefix(prefix)
-        if not bare or not bare.replace("+", "").isalnum():
+        if not re.fullmatch("[A-Za-z0-9+]+", bare):
             raise argparse.ArgumentTypeError(f"{text!r} is not a label: letters and digits only")
         return bare
 

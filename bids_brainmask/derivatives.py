@@ -217,13 +217,10 @@ def _raw_reference(raw: Path) -> dict:
 
 def _container() -> dict[str, str]:
     """Describe the container that this runs in; nothing outside of one."""
-    for kind, variable in (
-        ("apptainer", "APPTAINER_CONTAINER"),
-        ("singularity", "SINGULARITY_CONTAINER"),
-    ):
-        if os.environ.get(variable):
-            return {"Type": kind, "URI": os.environ[variable]}
-    if Path("/.dockerenv").exists() or Path("/run/.containerenv").exists():
-        tag = os.environ.get("BIDS_BRAINMASK_IMAGE", "")
+    for kind in ("apptainer", "singularity"):
+        if image := os.environ.get(f"{kind.upper()}_CONTAINER"):
+            return {"Type": kind, "URI": image}
+    tag = os.environ.get("BIDS_BRAINMASK_IMAGE", "")  # which our own image sets
+    if tag or Path("/.dockerenv").exists() or Path("/run/.containerenv").exists():
         return {"Type": "docker"} | ({"Tag": tag} if tag else {})
     return {}

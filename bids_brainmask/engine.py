@@ -230,7 +230,9 @@ def keras_network(model, divisor: int, *, probabilities: bool = False) -> Networ
             "unset KERAS_BACKEND."
         )
 
-    @tf.function(input_signature=[tf.TensorSpec([1, None, None, None, 1], tf.float32)])
+    signature = [tf.TensorSpec([1, None, None, None, 1], tf.float32)]
+
+    @tf.function(input_signature=signature, autograph=False)
     def forward(x):
         found = model(x, training=False)
         return found if probabilities else tf.sigmoid(found)

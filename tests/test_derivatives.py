@@ -203,12 +203,17 @@ def test_the_container_is_named(tmp_path, monkeypatch, variable, expected):
 
 def test_docker_is_known_by_its_file(tmp_path, monkeypatch):
     raw(tmp_path)
+    monkeypatch.delenv("APPTAINER_CONTAINER", raising=False)
+    monkeypatch.delenv("SINGULARITY_CONTAINER", raising=False)
     monkeypatch.setattr(Path, "exists", lambda path: str(path) == "/.dockerenv")
     monkeypatch.setenv("BIDS_BRAINMASK_IMAGE", "a/b:1")
     assert described(tmp_path)["GeneratedBy"][0]["Container"] == {"Type": "docker", "Tag": "a/b:1"}
     monkeypatch.delenv("BIDS_BRAINMASK_IMAGE")
     assert described(tmp_path)["GeneratedBy"][0]["Container"] == {"Type": "docker"}
     monkeypatch.setattr(Path, "exists", lambda _: False)
+    monkeypatch.setenv("BIDS_BRAINMASK_IMAGE", "a/b:1")  # podman may hide its file
+    assert described(tmp_path)["GeneratedBy"][0]["Container"] == {"Type": "docker", "Tag": "a/b:1"}
+    monkeypatch.delenv("BIDS_BRAINMASK_IMAGE")
     assert "Container" not in described(tmp_path)["GeneratedBy"][0]
 
 
