@@ -152,7 +152,7 @@ def test_the_reference_agrees_with_that_of_another_tool(reference, shared):
 
 
 def test_a_stripped_brain_comes_back_nearly_whole(shared, network):
-    path = next((shared / "data/stripped").glob("sub-*/anat/*_T1w.nii.gz"))
+    path = shared / "data/stripped/sub-01/anat/sub-01_T1w.nii.gz"
     source = image.read(path)
     found = app.extract(source, MODEL, network, 0.5).mask
-    assert metrics.dice(found, source.volume.data > 0) > 0.9
+    assert metrics.dice(found, source.volume.data > 0) > 0.95
