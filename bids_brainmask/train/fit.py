@@ -146,6 +146,7 @@ def train(bids_dir: Path, out: Path, recipe: Recipe) -> None:
             windows,
             initial_epoch=done,
             epochs=end,
+            shuffle=False,  # else the order would depend on what ran before in the process
             verbose=2,
             callbacks=[
                 keras.callbacks.ModelCheckpoint(str(checkpoint)),
