@@ -150,7 +150,12 @@ def choose_participants(settings: Settings) -> list[str]:
 
 def _layout(settings: Settings, labels: list[str]):
     """Index the ``anat`` folders of the participants; of all of them for a database."""
-    from bids import BIDSLayout, BIDSLayoutIndexer
+    try:
+        from bids import BIDSLayout, BIDSLayoutIndexer
+    except OSError as error:  # it looks for settings of its own there
+        raise UsageError(
+            f"pybids cannot look into the home folder: {error}. Set HOME to one that you can read."
+        ) from error
 
     database = settings.bids_database_dir
     subject = "[A-Za-z0-9+]+" if database else "|".join(map(re.escape, labels))

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from conftest import Dataset, head_phantom
 
-from bids_brainmask import app, cli, derivatives, engine, image, metrics, registry
+from bids_brainmask import app, bids, cli, derivatives, engine, image, metrics, registry
 from bids_brainmask.errors import ImageError, ModelError, OutputError, UsageError
 from bids_brainmask.settings import Settings
 
@@ -310,6 +310,19 @@ def test_auto_is_embedded_where_brainy_is_not_at_hand(dataset, tmp_path):
     assert app.prepare(run(dataset.root, tmp_path / "out")).model.name == "embedded"
 
 
+@pytest.mark.parametrize(("asked", "used"), [(3, 3), (None, 7)])
+def test_the_network_gets_the_threads_and_the_engine_asked_for(
+    dataset, tmp_path, monkeypatch, asked, used
+):
+    dataset.add("sub-01_T1w.nii.gz")
+    seen = []
+    monkeypatch.setattr(app.resources, "cpus", lambda: 7)
+    network = engine.Network(np.zeros_like, "arithmetic 1", 16)
+    monkeypatch.setattr(engine, "load", lambda *args: seen.append(args[1:]) or network)
+    process(run(dataset.root, tmp_path / "out", n_cpus=asked, engine="tensorflow"))
+    assert seen == [("tensorflow", used)]
+
+
 def test_a_model_that_is_not_at_hand_ends_the_run_before_any_work(dataset, tmp_path):
     dataset.add("sub-01_T1w.nii.gz")
     with pytest.raises(ModelError, match="brainmask models get brainy"):
@@ -346,6 +359,19 @@ def test_the_seeds_protocol_on_a_real_head(shared, heads, tmp_path):
         shared / "data/heads/derivatives/deepbet/sub-pumi/anat/sub-pumi_desc-brain_mask.nii.gz"
     )
     assert metrics.dice(brain.mask, truth) > 0.5  # bright tissue, scalp too, in the right place
+
+
+@pytest.mark.slow
+def test_a_published_style_file_runs_through_the_app(shared, dataset, heads, tmp_path):
+    """Its weights are random, so what it takes for brain is of no matter; the path is."""
+    dataset.add("sub-01_T1w.nii.gz", heads["pumi"].read_bytes())
+    file = shared / "reference_models/unet_128iso_tf20.h5"
+    outcome = process(run(dataset.root, tmp_path / "out", model=str(file), threshold=0.01))[0]
+    assert outcome.status == "done"
+    record = json.loads(outcome.job.sidecars["mask"].read_text())
+    assert record["Parameters"]["Model"] == "unet_128iso_tf20"
+    assert record["Parameters"]["ModelVersion"] == "local"
+    assert record["Parameters"]["ModelSHA256"] == bids.sha256(file)
 
 
 def test_a_run_killed_while_it_writes_leaves_whole_results_or_none(dataset, heads, tmp_path):

@@ -3,6 +3,9 @@
 
 import json
 import logging
+import os
+import subprocess
+import sys
 import tarfile
 from pathlib import Path
 
@@ -266,6 +269,22 @@ def test_what_pybids_cannot_index_is_refused(dataset):
         find(dataset.root)
     with pytest.raises(UsageError, match="pybids cannot index it"):
         find(dataset.root, skip_bids_validation=True)
+
+
+def test_a_home_that_cannot_be_looked_into_is_told_of(dataset, tmp_path):
+    dataset.add("sub-01_T1w.nii.gz")
+    command = [sys.executable, "-m", "bids_brainmask", dataset.root, tmp_path, "participant"]
+    home = {"HOME": "/" + 300 * "x"}  # longer than a name may be; root may look anywhere else
+    done = subprocess.run(
+        [*command, "--dry-run"],
+        env=os.environ | home,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "Set HOME to one that you can read" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_an_absent_dataset_is_refused(tmp_path):
