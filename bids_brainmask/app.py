@@ -33,7 +33,7 @@ from bids_brainmask import (
     resources,
 )
 from bids_brainmask.errors import BrainMaskError, ImageError, UsageError
-from bids_brainmask.settings import Settings
+from bids_brainmask.settings import Output, Settings
 
 log = logging.getLogger(__name__)
 
@@ -89,15 +89,21 @@ def prepare(settings: Settings) -> Run:
     if settings.analysis_level == "group":
         raise UsageError("group: comes with the quality-control reports, not in this version.")
     scans = bids.find_scans(settings)
-    model = registry.resolve(settings.model)
-    if model.task != "brain":
-        raise UsageError(
-            f"--model {settings.model}: a model for {model.task}; this version extracts brains. "
-            "Choose embedded or brainy."
-        )
+    model = brain_model(settings.model)
     check_memory(settings.mem_gb, model)
     threshold = model.threshold if settings.threshold is None else settings.threshold
     return Run(settings, model, threshold, [derivatives.plan(scan, settings) for scan in scans])
+
+
+def brain_model(name: str) -> registry.Model:
+    """Find the model of a name or file, and refuse one that is not for brains."""
+    model = registry.resolve(name)
+    if model.task != "brain":
+        raise UsageError(
+            f"--model {name}: a model for {model.task}; this version extracts brains. "
+            "Choose embedded or brainy."
+        )
+    return model
 
 
 def check_memory(mem_gb: float | None, model: registry.Model) -> None:
@@ -175,12 +181,10 @@ def segment_scan(job: derivatives.Job, run: Run, network: engine.Network) -> Out
     started = time.perf_counter()
     source = image.read(job.scan.path)
     brain = extract(source, run.model, network, run.threshold)
-    makers = {
-        "mask": lambda: image.mask_like(source, brain.mask),
-        "brain": lambda: image.brain_like(source, brain.mask),
-        "probseg": lambda: image.probability_like(source, brain.probability),
+    files = {
+        output: image.to_bytes(render(output, source, brain), compress=True)
+        for output in job.images
     }
-    files = {output: image.to_bytes(makers[output](), compress=True) for output in job.images}
     seconds = time.perf_counter() - started
     record = {
         "SourceFile": bids.fingerprint(job.scan.path),
@@ -224,6 +228,15 @@ def extract(
         )
     voxel_ml = abs(np.linalg.det(volume.affine[:3, :3])) / 1000
     return Extraction(cleaned.mask, probability, float(cleaned.mask.sum() * voxel_ml))
+
+
+def render(output: Output, source: image.Source, brain: Extraction):
+    """Put one output of an extraction into an image file like its source's."""
+    if output == "mask":
+        return image.mask_like(source, brain.mask)
+    if output == "brain":
+        return image.brain_like(source, brain.mask)
+    return image.probability_like(source, brain.probability)
 
 
 def failure(job: derivatives.Job, error: Exception, settings: Settings) -> Outcome:

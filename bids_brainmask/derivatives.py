@@ -178,6 +178,9 @@ def describe_dataset(settings: Settings) -> None:
     """
     raw = settings.bids_dir.resolve()
     out = settings.output_dir.resolve()
+    source = bids.description(raw)
+    doi = source.get("DatasetDOI")
+    reference = {"DOI": doi} if isinstance(doi, str) and doi else {"URL": raw.as_uri()}
     generator = {
         "Name": "bids_brainmask",
         "Version": bids_brainmask.__version__,
@@ -185,15 +188,15 @@ def describe_dataset(settings: Settings) -> None:
         "CodeURL": bids_brainmask.CODE_URL,
     } | ({"Container": container} if (container := _container()) else {})
     content = {
-        "Name": f"Brain masks of {_raw_name(raw)}",
+        "Name": f"Brain masks of {source.get('Name') or raw.name}",
         "BIDSVersion": BIDS_VERSION,
         "DatasetType": "derivative",
         "GeneratedBy": [generator],
-        "SourceDatasets": [_raw_reference(raw)],
+        "SourceDatasets": [reference],
         "DatasetLinks": {"raw": quote(os.path.relpath(raw, out))},
         "HowToAcknowledge": "See the model's citation in the sidecars.",
     }
-    if isinstance(licence := bids.description(raw).get("License"), str):
+    if isinstance(licence := source.get("License"), str):
         content["License"] = licence  # of the images, of which the brains are a part
     files = {
         "dataset_description.json": json.dumps(content, indent=2, ensure_ascii=False) + "\n",
@@ -204,15 +207,6 @@ def describe_dataset(settings: Settings) -> None:
         path = settings.output_dir / name
         if not path.is_file() or path.read_text(encoding="utf-8") != text:
             write_bytes(path, text.encode())
-
-
-def _raw_name(raw: Path) -> str:
-    return str(bids.description(raw).get("Name") or raw.name)
-
-
-def _raw_reference(raw: Path) -> dict:
-    doi = bids.description(raw).get("DatasetDOI")
-    return {"DOI": doi} if isinstance(doi, str) and doi else {"URL": raw.as_uri()}
 
 
 def _container() -> dict[str, str]:

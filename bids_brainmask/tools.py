@@ -85,7 +85,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run_extract(args) -> int:
     """Extract one brain."""
-    from bids_brainmask import app, derivatives, engine, image, registry, resources
+    from bids_brainmask import app, derivatives, engine, image, resources
 
     places = [path for path in (args.mask, args.brain, args.probability) if path]
     if not places:
@@ -96,18 +96,16 @@ def run_extract(args) -> int:
         if path.resolve() == args.image.resolve():
             raise UsageError(f"{path}: is the input, which is never overwritten.")
     started = time.perf_counter()
-    model = registry.resolve(args.model)
+    model = app.brain_model(args.model)
     source = image.read(args.image)
     network = engine.load(model, args.engine, args.n_cpus or resources.cpus())
     threshold = model.threshold if args.threshold is None else args.threshold
     brain = app.extract(source, model, network, threshold)
-    for path, make in (
-        (args.mask, lambda: image.mask_like(source, brain.mask)),
-        (args.brain, lambda: image.brain_like(source, brain.mask)),
-        (args.probability, lambda: image.probability_like(source, brain.probability)),
-    ):
+    outputs = {"mask": args.mask, "brain": args.brain, "probseg": args.probability}
+    for output, path in outputs.items():
         if path:
-            content = image.to_bytes(make(), compress=path.name.endswith(".gz"))
+            file = app.render(output, source, brain)
+            content = image.to_bytes(file, compress=path.name.endswith(".gz"))
             derivatives.write_bytes(path, content)
             print(path)
     print(

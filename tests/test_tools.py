@@ -64,6 +64,7 @@ def test_a_threshold_of_ones_own(head, tmp_path):
         (["in.nii", "-m", "mask.txt"], 2, "expected a name that ends in .nii"),
         (["in.nii", "-o", "in.nii"], 2, "is the input, which is never overwritten"),
         (["in.nii", "-m", "mask.nii"], 1, "in.nii: no such file"),
+        (["in.nii", "-m", "mask.nii", "--model", "ams"], 2, "a model for meningioma"),
         (["in.nii", "-m", "mask.nii", "--model", "x"], 2, "unknown model 'x'"),
     ],
 )
