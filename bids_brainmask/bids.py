@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import json
 import logging
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -283,6 +284,76 @@ def _contrast_agent(path: Path, layout) -> str:
             agent = str(content["ContrastBolusIngredient"]).strip()
             return "" if agent.lower() in ("", "none", "n/a", "[]") else agent
     return ""
+
+
+def select_participants(bids_dir: Path, select: Mapping[str, str]) -> list[str]:
+    """Labels, without ``sub-``, of the participants whose rows have some values.
+
+    Parameters
+    ----------
+    bids_dir : Path
+        A dataset with a participants.tsv, unless `select` is empty.
+    select : mapping of str to str
+        Columns, and the value wanted in each.
+
+    Raises
+    ------
+    UsageError
+        No such file or column, or no row that has them.
+    """
+    there = participants(bids_dir)
+    if not select:
+        return there
+    path = bids_dir / "participants.tsv"
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            rows = list(csv.DictReader(file, delimiter="\t"))
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{path}: cannot be read: {error}") from error
+    columns = list(rows[0]) if rows else []
+    if missing := sorted({"participant_id", *select} - set(columns)):
+        raise UsageError(f"{path}: no column {', '.join(missing)}; found {', '.join(columns)}")
+    labels = {
+        row["participant_id"].removeprefix("sub-")
+        for row in rows
+        if all(row[column] == value for column, value in select.items())
+    }
+    if not labels & set(there):
+        raise UsageError(f"{path}: no participant with an image folder has {dict(select)}")
+    return sorted(labels & set(there))
+
+
+def find_label(scan: Scan, labels: Path, ending: str) -> Path | None:
+    """Find the label of a scan in another dataset, by the scan's name.
+
+    Parameters
+    ----------
+    scan : Scan
+    labels : Path
+        Dataset of labels, with the raw dataset's folders.
+    ending : str
+        How the names end, without extension, such as ``desc-brain_mask`` or ``dseg``.
+
+    Returns
+    -------
+    Path or None
+        None where there is none.
+
+    Raises
+    ------
+    UsageError
+        There are several.
+    """
+    names = (f"{scan.prefix}_*{ending}.nii*", f"{scan.prefix}_{ending}.nii*")
+    found = {path for name in names for path in (labels / scan.folder).glob(name)}
+    extra = re.compile(r"_(?!(space|res|den|label|seg|desc|hemi|atlas|scale)-)[a-z]+-")
+    found = sorted(path for path in found if not extra.search(path.name[len(scan.prefix) :]))
+    if len(found) > 1:
+        raise UsageError(
+            f"{scan.relative}: several labels end in {ending!r}: "
+            f"{', '.join(path.name for path in found)}. Give more of the name's end."
+        )
+    return found[0] if found else None
 
 
 def description(root: Path) -> dict:

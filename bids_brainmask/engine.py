@@ -107,7 +107,7 @@ def load(model: Model, engine: str, threads: int) -> Network:
             raise ModelError(f"{path}: a Keras model runs in TensorFlow: --engine tensorflow.")
         limit_tensorflow(threads)
         stored = weights.load_keras(path, model.block)
-        return keras_network(stored, 1, probabilities=weights.ends_in_sigmoid(stored))
+        return keras_network(stored, model.divisor, probabilities=weights.ends_in_sigmoid(stored))
     architecture = {"seed": SEED, "compact": COMPACT}[model.architecture]
     builders = {"openvino": openvino_network, "tensorflow": tensorflow_network}
     return builders[choose(engine)](architecture, weights.read(path, architecture), threads)

@@ -22,6 +22,10 @@ MARGIN = 8.0
 """mm of air kept around the head."""
 
 
+LIA = np.array([[-1.0, 0, 0], [0, 0, 1], [0, -1, 0]])
+"""Directions in the world of the conformed grid's axes, one a column."""
+
+
 @dataclass(frozen=True)
 class Grid:
     """Where voxels lie: ``xyz_mm = affine @ (i, j, k, 1)``, RAS+."""
@@ -38,7 +42,7 @@ def fsconform(volume: Volume) -> Grid:
     """
     middle = volume.affine[:3, :3] @ (np.array(volume.data.shape) / 2) + volume.affine[:3, 3]
     affine = np.eye(4)
-    affine[:3, :3] = [[-1, 0, 0], [0, 0, 1], [0, -1, 0]]
+    affine[:3, :3] = LIA
     affine[:3, 3] = middle - affine[:3, :3] @ np.full(3, 128.0)
     return Grid((256, 256, 256), affine)
 

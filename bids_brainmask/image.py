@@ -11,7 +11,8 @@ from __future__ import annotations
 import gzip
 import logging
 import zlib
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import nibabel as nb
@@ -28,6 +29,9 @@ PADDING = 2**16
 
 SMALLEST_EXTENT = 40.0
 """A field of view under this many mm along any axis holds no head."""
+
+SAME_GRID = 1e-3
+"""Affines that differ by more than this anywhere, mm, are of different grids."""
 
 
 @dataclass(frozen=True)
@@ -95,6 +99,80 @@ def read_mask(path: Path) -> np.ndarray:
     """Read a mask, (I, J, K) bool: True where the image is above one half."""
     file = _whole(path)
     return np.asanyarray(file.dataobj).reshape(file.shape[:3]) > 0.5
+
+
+def read_labels(path: Path) -> Volume:
+    """Read a segmentation: whole numbers, int32, on their grid. NaN and infinite ones are 0.
+
+    Raises
+    ------
+    ImageError
+        As `read`; or the image holds other numbers than whole ones.
+    """
+    file = _whole(path)
+    values = np.asanyarray(file.dataobj).reshape(file.shape[:3])
+    values = np.where(np.isfinite(values), values, 0)
+    labels = np.round(values).astype(np.int32)
+    if not np.allclose(values, labels, atol=1e-3):
+        raise ImageError(f"{path}: expected whole numbers as labels, found fractions.")
+    return Volume(labels, file.affine)
+
+
+def read_structure(path: Path, values: Sequence[int] = ()) -> Volume:
+    """Read where a segmentation has some values: bool, on its grid.
+
+    Parameters
+    ----------
+    path : Path
+    values : sequence of int
+        Labels that count; all but 0 if empty. That the image has none of them is warned of.
+
+    Raises
+    ------
+    ImageError
+        As `read_labels`.
+    """
+    volume = read_labels(path)
+    if not values:
+        return replace(volume, data=volume.data != 0)
+    found = np.isin(volume.data, values)
+    if not found.any():
+        there = np.unique(volume.data)
+        log.warning(
+            "%s: no voxel is one of %s; it holds %d values: %s%s",
+            *(path, list(values), len(there), there[:20].tolist()),
+            " ..." if len(there) > 20 else "",
+        )
+    return replace(volume, data=found)
+
+
+def check_same_grid(paths: Sequence[Path], volumes: Sequence[Volume]) -> None:
+    """Raise unless two volumes are on one grid; warn if its axes are not at right angles.
+
+    Parameters
+    ----------
+    paths, volumes : two each
+        What is to be compared, and with what.
+
+    Raises
+    ------
+    ImageError
+        Other shapes, or affines that differ by more than `SAME_GRID`.
+    """
+    one, other = volumes
+    near = np.allclose(one.affine, other.affine, rtol=0, atol=SAME_GRID)
+    if one.data.shape != other.data.shape or not near:
+        grids = " and ".join(
+            f"{path} (shape {volume.data.shape}, affine {volume.affine.round(4).tolist()})"
+            for path, volume in zip(paths, volumes, strict=True)
+        )
+        raise ImageError(
+            f"{grids} are not on one grid; affines may differ by {SAME_GRID:g} mm. Resample one "
+            "onto the other's grid, to the nearest neighbour."
+        )
+    axes = other.affine[:3, :3] / other.spacing
+    if not np.allclose(axes.T @ axes, np.eye(3), atol=0.01):
+        log.warning("%s: axes not at right angles; volumes and distances are rough", paths[1])
 
 
 def _whole(path: Path) -> nb.Nifti1Image:

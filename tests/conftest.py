@@ -90,3 +90,38 @@ class Dataset:
 def dataset(tmp_path) -> Dataset:
     """An empty raw dataset."""
     return Dataset(tmp_path / "bids")
+
+
+def labelled_dataset(root: Path, count: int, *, codes="RAS", **phantom) -> Path:
+    """Make a dataset of phantoms whose labels are the bright balls.
+
+    Parameters
+    ----------
+    root : Path
+        Of the dataset; its labels are in derivatives/labels.
+    count : int
+        Participants, from 01.
+    codes : str
+        Axis codes of the files.
+    """
+    describe(root)
+    picture = head_phantom(**phantom)
+    turn = nb.orientations.ornt_transform(
+        nb.io_orientation(picture.affine), nb.orientations.axcodes2ornt(codes)
+    )
+    picture = picture.as_reoriented(turn)
+    label = (np.asanyarray(picture.dataobj) == 100).astype(np.uint8)
+    for number in range(1, count + 1):
+        name = f"sub-{number:02}"
+        for folder, image, kind in (
+            (root, picture, "T1w"),
+            (
+                root / "derivatives/labels",
+                nb.Nifti1Image(label, picture.affine),
+                "desc-brain_mask",
+            ),
+        ):
+            anat = folder / name / "anat"
+            anat.mkdir(parents=True)
+            nb.save(image, anat / f"{name}_{kind}.nii.gz")
+    return root
