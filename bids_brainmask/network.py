@@ -79,9 +79,9 @@ SEED = Architecture(
 2016, "3D U-Net: Learning Dense Volumetric Segmentation from Sparse Annotation"."""
 
 COMPACT = Architecture(
-    encoder=((8, 8), (24, 24), (48, 48), (64, 64), (64, 64)),
-    up=(64, 48, 24, 8),
-    decoder=((64, 64), (48, 48), (24, 24), (8, 8)),
+    encoder=((16, 16), (32, 32), (64, 64), (64, 64), (64, 64)),
+    up=(64, 64, 32, 16),
+    decoder=((64, 64), (64, 64), (32, 32), (16, 16)),
     stem=8,
 )
 """The network that ships in the package: 1 mm in, 1 mm out, and all the work done at 2 mm."""

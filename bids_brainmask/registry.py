@@ -13,9 +13,9 @@ import logging
 import os
 import re
 import tomllib
-from dataclasses import MISSING, dataclass, fields, replace
+from dataclasses import MISSING, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, Literal, get_args, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from bids_brainmask.errors import ModelError
 
@@ -80,9 +80,18 @@ class Model:
     citation: str
     """What to cite; empty when not known."""
 
+    divisor: int = 1
+    """Every axis of what a ``keras`` model is given divides by this; the others know theirs."""
+
+    confidence: list[float] = field(default_factory=list)
+    """Calibration of the predicted Dice, see `bids_brainmask.confidence`; empty: none."""
+
     path: Path | None = None
     """Its file, for a model that was given as one; None: `find` knows."""
 
+
+OWN_FILE, OWN_TABLE = "model.keras", "model.toml"
+"""Names, in the folder that a training leaves, of the model and of its table."""
 
 LOCAL = {
     ".h5": ("seed", "fsconform", "zscore", 128, 0.3, 4.0),
@@ -99,6 +108,7 @@ RULES = {
     "size": (lambda value: value > 0, "a number of bytes above 0"),
     "sha256": (lambda value: re.fullmatch("[0-9a-f]{64}", value), "64 lower-case hex digits"),
     "block": (lambda value: value >= 0, "a number of voxels, or 0"),
+    "divisor": (lambda value: value > 0, "a number of voxels above 0"),
     "memory_gb": (lambda value: value > 0, "a number of GB above 0"),
     "threshold": (lambda value: 0 < value < 1, "a probability in (0, 1)"),
 }
@@ -110,13 +120,15 @@ def models() -> dict[str, Model]:
     return parse(_packaged("models.toml").read_text(encoding="utf-8"))
 
 
-def parse(text: str) -> dict[str, Model]:
+def parse(text: str, where: str = "models.toml") -> dict[str, Model]:
     """Read a registry.
 
     Parameters
     ----------
     text : str
         TOML, one table a model.
+    where : str
+        What errors call it.
 
     Returns
     -------
@@ -131,21 +143,20 @@ def parse(text: str) -> dict[str, Model]:
     try:
         tables = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise ModelError(f"models.toml: not valid TOML: {error}") from error
-    return {name: _model(name, table) for name, table in tables.items()}
+        raise ModelError(f"{where}: not valid TOML: {error}") from error
+    return {name: _model(f"{where}: [{name}]", name, table) for name, table in tables.items()}
 
 
-def _model(name: str, table: Any) -> Model:
+def _model(where: str, name: str, table: Any) -> Model:
     """Check one table of the registry, and make it a model."""
-    where = f"models.toml: [{name}]"
     if not isinstance(table, dict):
         raise ModelError(f"{where}: found {table!r}, expected a table")
-    allowed = {field.name: field for field in fields(Model) if field.name not in ("name", "path")}
+    allowed = {one.name: one for one in fields(Model) if one.name not in ("name", "path")}
     for key in table:
         if key not in allowed:
             raise ModelError(f"{where}: unknown key {key!r}; expected among {list(allowed)}")
-    for key, field in allowed.items():
-        if key not in table and field.default is MISSING:
+    for key, one in allowed.items():
+        if key not in table and one.default is one.default_factory is MISSING:
             raise ModelError(f"{where}: key {key!r} is missing")
     hints = get_type_hints(Model)
     for key, value in table.items():
@@ -156,6 +167,9 @@ def _model(name: str, table: Any) -> Model:
 
 def _fault(key: str, value: Any, hint: Any) -> str:
     """Say what was expected of a value; empty when it is as expected."""
+    if get_origin(hint) is list:
+        good = isinstance(value, list) and all(type(number) in (int, float) for number in value)
+        return "" if good and len(value) in (0, 5) else "five numbers, or none"
     if choices := get_args(hint):
         return "" if value in choices else " or ".join(choices)
     if type(value) not in ((int, float) if hint is float else (hint,)):
@@ -219,8 +233,8 @@ def resolve(name_or_path: str | Path, model_dir: Path | None = None) -> Model:
     ----------
     name_or_path : str or Path
         A registered name; ``auto``: `brainy` where its file has been fetched, else the embedded
-        model; or a ``.h5``, ``.hdf5``, ``.keras`` or ``.npz`` file. One that is byte for byte a
-        registered model is that model, whatever its name.
+        model; a folder that a training left; or a ``.h5``, ``.hdf5``, ``.keras`` or ``.npz``
+        file. One that is byte for byte a registered model is that model, whatever its name.
     model_dir : Path, optional
         As in `find`, for ``auto``.
 
@@ -236,14 +250,35 @@ def resolve(name_or_path: str | Path, model_dir: Path | None = None) -> Model:
     if text in known:
         return known[text]
     path = Path(name_or_path)
+    for folder in (path, path.parent) if path.name == OWN_FILE else (path,):
+        if is_file(folder / OWN_TABLE):
+            return _trained(folder)
     if path.suffix.lower() not in LOCAL:
+        if os.path.isdir(path):  # noqa: PTH112 - no for a name that is too long, too
+            raise ModelError(f"{path}: holds no {OWN_TABLE}: not a finished training's folder.")
         raise ModelError(
-            f"unknown model {text!r}; expected auto, {', '.join(known)}, or the path of a "
-            f"{', '.join(LOCAL)} file"
+            f"unknown model {text!r}; expected auto, {', '.join(known)}, a folder that `brainmask "
+            f"train` left, or the path of a {', '.join(LOCAL)} file"
         )
     if not is_file(path):
         raise ModelError(f"{path}: there is no such model file. Check the path.")
     return _local(path, known)
+
+
+def _trained(folder: Path) -> Model:
+    """Describe the model that a training left in a folder."""
+    table = folder / OWN_TABLE
+    try:
+        text = table.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ModelError(f"{table}: cannot be read: {error}") from error
+    found = parse(text, str(table))
+    if len(found) != 1:
+        raise ModelError(f"{table}: expected one table, found {len(found)}")
+    model = replace(next(iter(found.values())), path=folder / OWN_FILE)
+    if fault := mismatch(model.path, model):
+        raise ModelError(f"{model.path}: {fault} ({table}). Train again, or mend the table.")
+    return model
 
 
 def _automatic(model_dir: Path | None) -> str:

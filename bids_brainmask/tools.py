@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The tools beside the BIDS App: ``brainmask {extract,models,demo}``."""
+"""The tools beside the BIDS App: ``brainmask {extract,evaluate,train,finetune,models,demo}``."""
 
 from __future__ import annotations
 
@@ -12,19 +12,23 @@ from pathlib import Path
 from bids_brainmask import __version__, cli
 from bids_brainmask.errors import BrainMaskError, ModelError, UsageError
 from bids_brainmask.settings import Settings
+from bids_brainmask.train import cli as training
 
 
 def parser() -> argparse.ArgumentParser:
     """Build the command line."""
     top = argparse.ArgumentParser(
         prog="brainmask",
-        description="Tools of bids_brainmask: one file, the models, a demonstration.",
+        description="One file, comparison, training, the models, a demonstration.",
         epilog="For research only; not a medical device.",
         allow_abbrev=False,
     )
     top.add_argument("--version", action="version", version=f"brainmask {__version__}")
     commands = top.add_subparsers(required=True, metavar="COMMAND")
     add_extract(commands)
+    add_evaluate(commands)
+    training.add_train(commands)
+    training.add_finetune(commands)
     add_models(commands)
     demo = commands.add_parser(
         "demo", help="make a small dataset of phantom heads and extract their brains"
@@ -44,6 +48,46 @@ def add_extract(commands) -> None:
     cli.add_model(extract)
     extract.add_argument("-v", "--verbose", action="count", default=0, help="say more")
     extract.set_defaults(command=run_extract)
+
+
+def add_evaluate(commands) -> None:
+    """``brainmask evaluate``: masks against references."""
+    evaluate = commands.add_parser(
+        "evaluate",
+        help="compare masks with references: overlap, volume, surface distance",
+        description="Compare masks with references. The exit status is 1 if a reference has no "
+        "prediction, or none that can be compared.",
+    )
+    evaluate.add_argument("predictions", type=Path, help="a derivative dataset, or a NIfTI file")
+    evaluate.add_argument("references", type=Path, help="another, to compare it with")
+    evaluate.add_argument(
+        "--labels",
+        nargs="+",
+        type=int,
+        default=(),
+        metavar="N",
+        help="values that count as the structure, in both; all but 0 if not given",
+    )
+    evaluate.add_argument(
+        "--mask",
+        default="_mask",
+        metavar="NAME-ENDING",
+        help="which files of the datasets: those whose names end so, such as desc-brain_mask or "
+        "dseg; _mask if not given",
+    )
+    evaluate.add_argument(
+        "--reference-mask",
+        default="",
+        metavar="NAME-ENDING",
+        help="the same of the references, if their names end otherwise",
+    )
+    evaluate.add_argument(
+        "--tsv", type=Path, metavar="OUT.tsv", help="write every scan here; columns in OUT.json"
+    )
+    evaluate.add_argument(
+        "--json", type=Path, metavar="OUT.json", help="write every scan and the summary here"
+    )
+    evaluate.set_defaults(command=run_evaluate)
 
 
 def add_models(commands) -> None:
@@ -114,6 +158,22 @@ def run_extract(args) -> int:
         file=sys.stderr,
     )
     return 0
+
+
+def run_evaluate(args) -> int:
+    """Compare masks with references, print the table, write the files."""
+    from bids_brainmask import evaluate
+
+    evaluate.check_outputs(args.tsv, args.json)
+    pairing = evaluate.find_pairs(
+        args.predictions, args.references, args.mask, args.reference_mask
+    )
+    evaluation = evaluate.evaluate(pairing, args.labels)
+    print(evaluate.table(evaluation))
+    asked = {"Predictions": str(args.predictions), "References": str(args.references)}
+    asked["Labels"] = list(args.labels) or "all but 0"
+    evaluate.write(evaluation, args.tsv, args.json, asked)
+    return evaluation.status
 
 
 def run_models_list(args) -> int:

@@ -192,6 +192,13 @@ def test_parse_gives_what_the_text_says():
         ("threshold = 0.5", 'threshold = "x"', "'threshold' is 'x', expected of type float"),
         ("block = 0", "block = -1", "'block' is -1, expected a number of voxels"),
         ('"embedded.npz"', '"../embedded.npz"', "'file' is .* a file name without a folder"),
+        (
+            "block = 0",
+            "block = 0\nconfidence = [1, 2]",
+            "'confidence' is .* five numbers, or none",
+        ),
+        ("block = 0", 'block = 0\nconfidence = "high"', "'confidence' is .* five numbers"),
+        ("block = 0", "block = 0\ndivisor = 0", "'divisor' is 0, expected a number of voxels"),
         ('url = "http:', 'url = "ftp:', r"\[brainy\]: key 'url' is .* http or https"),
     ],
 )
@@ -344,7 +351,7 @@ def test_resolve_says_what_there_is(tmp_path, known, monkeypatch):
         registry.resolve(tmp_path / "absent.h5")
     with pytest.raises(ModelError, match="there is no such model file"):
         registry.resolve("x" * 5000 + ".h5")
-    monkeypatch.setattr(registry, "is_file", lambda path: True)
+    monkeypatch.setattr(registry, "is_file", lambda path: path.suffix == ".h5")
     with pytest.raises(ModelError, match=r"absent.h5: cannot be read"):
         registry.resolve(tmp_path / "absent.h5")
 

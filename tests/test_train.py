@@ -1,198 +1,433 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Augmentation by its properties, the losses by arithmetic, and a training that can be resumed."""
+"""Trainings from their command lines to a model in use: they learn, stop, and go on."""
 
 import csv
 import json
+import os
+import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import msgspec
 import nibabel as nb
 import numpy as np
 import pytest
-from conftest import head_phantom
+import yaml
+from conftest import labelled_dataset
 
-from bids_brainmask.network import COMPACT
-from bids_brainmask.train import augment, dataset, fit, losses
+from bids_brainmask import cli, engine, registry, tools
+from bids_brainmask.errors import ModelError, UsageError
+from bids_brainmask.metrics import dice
+from bids_brainmask.network import Architecture
+from bids_brainmask.train.widen import widen
 
-WINDOW = (48, 40, 44)
+SMALL = {"encoder": [[8, 8], [16, 16]], "up": [16], "decoder": [[8, 8]], "stem": 8}
+"""A network of a few thousand parameters, which a phantom can be learnt with."""
 
+STAGE = {"epochs": 1, "rate": [5e-3, 1e-3], "steps": 2, "batch": 1, "window": [32, 32, 32]}
 
-def rng(seed=0):
-    return np.random.default_rng(seed)
-
-
-def a_head():
-    picture = head_phantom()
-    data = picture.get_fdata(dtype=np.float32)
-    return data / 100, (data == 100).astype(np.float32), picture.affine
-
-
-@pytest.mark.parametrize("seed", range(6))
-def test_image_and_label_move_together(seed):
-    """In the phantom bright is brain, wherever the window looks and however it bends."""
-    image, label, affine = a_head()
-    found, truth = augment.sample(image, label, affine, np.zeros(3), (96, 96, 96), rng(seed))
-    assert found.shape == truth.shape == (96, 96, 96)
-    assert found.dtype == truth.dtype == np.float32
-    inside, outside = truth > 0.99, truth < 0.01
-    assert inside.sum() > 1000
-    np.testing.assert_allclose(found[inside], 1, atol=0.02)
-    assert found[outside].max() < 0.42
-    assert 0 <= truth.min() <= truth.max() <= 1
-
-
-def test_an_affine_keeps_a_head_a_head():
-    for seed in range(50):
-        values = np.linalg.svd(augment.random_affine(rng(seed)), compute_uv=False)
-        assert 0.6 < values.min() < values.max() < 1.6
-
-
-def test_a_smooth_field_is_smooth_and_about_zero():
-    field = augment.smooth_field(WINDOW, 5, rng())
-    assert field.shape == WINDOW
-    assert abs(field.mean()) < 1
-    assert np.abs(np.diff(field, axis=0)).max() < 1
-
-
-@pytest.mark.parametrize("seed", range(20))
-def test_cuts_blank_the_image_and_never_make_brain_of_air(seed):
-    image, label, _ = a_head()
-    found, truth = augment.cut_field_of_view(image, label, rng(seed))
-    assert ((found == image) | (found == 0)).all()
-    assert ((truth == label) | (truth == 0)).all()
-    assert (found[truth > 0.5] > 0).all()  # what is still brain is still seen
-
-
-def test_cuts_of_a_window_without_brain_do_nothing():
-    image, label, _ = a_head()
-    found, truth = augment.cut_field_of_view(image, np.zeros_like(label), rng())
-    np.testing.assert_array_equal(found, image)
-    assert not truth.any()
-
-
-@pytest.mark.parametrize("seed", range(20))
-@pytest.mark.parametrize("change", [augment.degrade, augment.recolour])
-def test_intensities_change_and_stay_finite(change, seed):
-    image, _, _ = a_head()
-    found = change(image, rng(seed))
-    assert found.shape == image.shape
-    assert np.isfinite(found).all()
-    assert found.min() >= 0
-
-
-def test_stripping_leaves_the_brain_alone_now_and_then():
-    image, label, _ = a_head()
-    found = [augment.strip(image, label, rng(seed))[0] for seed in range(200)]
-    stripped = [values for values in found if not values[label < 0.5].any()]
-    assert 10 < len(stripped) < 40
-    np.testing.assert_array_equal(stripped[0][label > 0.5], image[label > 0.5])
-
-
-def logits(*values):
-    return np.reshape(np.array(values, np.float32), (1, -1, 1, 1, 1))
-
-
-def test_losses_by_arithmetic():
-    truth = logits(1, 1, 0, 0)
-    right, wrong = 50 * (2 * truth - 1), -50 * (2 * truth - 1)
-    assert float(losses.soft_dice_loss(truth, right)[0]) == pytest.approx(0, abs=1e-6)
-    assert float(losses.soft_dice_loss(truth, wrong)[0]) == pytest.approx(1 - 1 / 5)
-    assert float(losses.soft_dice_loss(0 * truth, -50 + 0 * truth)[0]) == pytest.approx(0)
-    half = losses.dice_cross_entropy_loss(truth, 0 * truth)
-    assert float(half[0]) == pytest.approx(1 - 3 / 5 + 2 * np.log(2), rel=1e-5)
-    assert float(losses.dice(truth, right)[0]) == 1
-    assert float(losses.dice(truth, wrong)[0]) == pytest.approx(1 / 5)
+DEBRIS = "partial-"
 
 
 @pytest.fixture
-def heads(tmp_path):
-    """A dataset of three phantoms, two of them to train on."""
-    root = tmp_path / "bids"
-    for label in ("01", "02", "03"):
-        for folder, kind in (("", "T1w"), ("derivatives/x/", "desc-brain_mask")):
-            anat = root / f"{folder}sub-{label}/anat"
-            anat.mkdir(parents=True)
-            picture = head_phantom()
-            if kind != "T1w":
-                mask = (picture.get_fdata() == 100).astype(np.uint8)
-                picture = nb.Nifti1Image(mask, picture.affine)
-            nb.save(picture, anat / f"sub-{label}_{kind}.nii.gz")
-    rows = ["participant_id\tsplit", "sub-01\ttrain", "sub-02\tdev", "sub-03\ttrain"]
-    (root / "participants.tsv").write_text("\n".join(rows) + "\n")
-    return root
+def root(tmp_path):
+    return labelled_dataset(tmp_path / "bids", 2)
 
 
-def test_only_the_split_asked_for_is_read(heads):
-    found = dataset.read_heads(heads, "x", "train", {"sub-03": 5.0})
-    assert [(head.participant, head.weight) for head in found] == [("sub-01", 1), ("sub-03", 5)]
-    assert set(np.unique(found[0].label)) == {0, 1}
+def configuration(tmp_path, **changes):
+    content = {
+        "name": "small",
+        "architecture": SMALL,
+        "seed": 3,
+        "data": {"bids_dir": "bids", "labels": "derivatives/labels", "validation": 0.5},
+        "stages": [STAGE],
+    }
+    path = tmp_path / "config.yaml"
+    path.write_text(yaml.safe_dump(content | changes))
+    return path
 
 
-def test_a_batch_depends_on_its_number_alone(heads):
-    read = dataset.read_heads(heads, "x", "train", {})
-    first, again = (dataset.Windows(read, WINDOW, 2, 3, seed=1, neck=0.5) for _ in range(2))
-    again[0]
-    np.testing.assert_array_equal(first[2][0], again[2][0])
-    assert first[2][0].shape == (2, *WINDOW, 1)
-    assert len(first) == 3
-    first.on_epoch_end()
-    assert (first[2][0] != again[2][0]).any()
-
-
-RECIPE = fit.Recipe(
-    labels="x",
-    stages=(
-        fit.Stage(epochs=1, rate=(1e-3, 1e-4), window=(32, 32, 32)),
-        fit.Stage(epochs=1, rate=(1e-3, 0.0), window=(32, 32, 64), neck=0.5, normalise=False),
-    ),
-    steps=2,
-    policy="float32",
-    favoured=(),
-)
-
-
-def train_to_the_end_and_with_a_stop(heads, whole, stopped):
-    """Train without a break, and with one between the stages; to the bit alike in this process."""
-    import tensorflow as tf
-
-    tf.config.experimental.enable_op_determinism()
-    fit.train(heads, whole, RECIPE)
-
-    def stop(*args, neck, **options):
-        if neck:  # the second stage
-            raise KeyboardInterrupt
-        return dataset.Windows(*args, neck=neck, **options)
-
-    windows, fit.Windows = fit.Windows, stop
-    with pytest.raises(KeyboardInterrupt):
-        fit.train(heads, stopped, RECIPE)
-    assert fit.epochs_done(stopped / "log.csv") == 1
-    assert not (stopped / "weights.npz").exists()
-    fit.Windows = windows
-    fit.train(heads, stopped, RECIPE)
+def rows(out):
+    with (out / "log.csv").open() as file:
+        return list(csv.DictReader(file))
 
 
 @pytest.mark.slow
-def test_training_leaves_weights_and_continues_after_a_stop(heads, tmp_path):
-    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
-    code = (  # a process of its own, for determinism cannot be switched off again
-        "import sys; from pathlib import Path; import test_train\n"
-        "test_train.train_to_the_end_and_with_a_stop(*map(Path, sys.argv[1:]))"
+def test_one_phantom_is_learnt_by_heart_within_two_minutes(tmp_path):
+    """From a configuration to a mask of Dice above 0.98, through the BIDS App."""
+    started = time.monotonic()
+    root, out = labelled_dataset(tmp_path / "bids", 1), tmp_path / "out"
+    data = {"bids_dir": "bids", "labels": "derivatives/labels", "validation": 0}
+    stage = STAGE | {
+        "steps": 55,
+        "epochs": 2,
+        "window": [80, 80, 80],
+        "reach": 50,
+        "rate": [0.01, 0],
+    }
+    path = configuration(tmp_path, data=data, stages=[stage | {"normalise": True}])
+    assert tools.main(["train", str(path), "--out", str(out)]) == 0
+    assert cli.main([str(root), str(tmp_path / "masks"), "participant", "--model", str(out)]) == 0
+    assert time.monotonic() - started < 120
+    mask = nb.load(tmp_path / "masks/sub-01/anat/sub-01_desc-brain_mask.nii.gz")
+    truth = nb.load(root / "derivatives/labels/sub-01/anat/sub-01_desc-brain_mask.nii.gz")
+    found = dice(mask.get_fdata() > 0, truth.get_fdata() > 0)
+    assert found > 0.98
+
+
+def test_a_training_leaves_a_model_its_card_and_its_log(root, tmp_path, capsys):
+    out = tmp_path / "out"
+    stages = [
+        STAGE | {"normalise": True},
+        STAGE | {"epochs": 2, "variants": {"rigid": 1}},
+    ]
+    variants = {"rigid": {"geometry": {"turn": 5}, "steps": {"noise": 1}}}
+    path = configuration(tmp_path, stages=stages, variants=variants)
+    assert tools.main(["train", str(path), "--out", str(out)]) == 0
+    assert f"--model {out}" in capsys.readouterr().out
+    assert [row["epoch"] for row in rows(out)] == ["0", "1", "2"]
+    assert set(rows(out)[0]) >= {"loss", "dice", "jaccard", "val_loss", "val_dice"}
+    assert [p.name for p in out.glob("checkpoint*")] == ["checkpoint-0003.keras"]
+    assert not list(out.glob(f"{DEBRIS}*"))
+    assert list((out / "tensorboard").glob("events.out.tfevents.*"))
+    assert (out / "curve.png").read_bytes().startswith(b"\x89PNG")
+    assert json.loads((out / "config.json").read_text())["seed"] == 3
+    card = (out / "README.md").read_text()
+    model = registry.resolve(out)
+    for text in ("not a medical device", model.sha256, "learnt from (1)", "median", "curve.png"):
+        assert text in card
+    with (out / "scores.tsv").open() as file:
+        scores = list(csv.DictReader(file, delimiter="\t"))
+    assert len(scores) == 1
+    assert 0 <= float(scores[0]["dice"]) <= 1
+    with np.load(out / "weights.npz") as weights:
+        assert weights["stem/kernel"].dtype == np.float16
+
+
+def test_the_card_shows_what_the_configuration_says_of_the_data(root, tmp_path):
+    words = {
+        "license": "CC0-1.0",
+        "citation": "Nobody 2026",
+        "intended_use": "Phantoms only.",
+        "sources": ["phantoms, CC0"],
+    }
+    path = configuration(tmp_path, card=words)
+    assert tools.main(["train", str(path), "--out", str(tmp_path / "out")]) == 0
+    card = (tmp_path / "out/README.md").read_text()
+    for text in ("CC0-1.0", "Phantoms only.", "- phantoms, CC0"):
+        assert text in card
+    assert registry.resolve(tmp_path / "out").citation == "Nobody 2026"
+
+
+KILLED = """
+import os, sys, tensorflow as tf
+tf.config.experimental.enable_op_determinism()
+from bids_brainmask import tools
+from bids_brainmask.train import record
+seen, write = [], record.Record._save
+def kill(self, path):
+    seen.append(path)
+    if len(seen) == int(sys.argv[1]):
+        os._exit(9)
+    write(self, path)
+record.Record._save = kill
+sys.exit(tools.main(sys.argv[2:]))
+"""
+
+
+@pytest.mark.slow
+def test_a_killed_training_goes_on_to_the_same_weights(root, tmp_path):
+    """Killed after the log's row and before the checkpoint, in the first stage and the second."""
+    data = {"bids_dir": "bids", "labels": "derivatives/labels", "validation": 0}
+    stages = [STAGE | {"epochs": 2, "normalise": True}, STAGE | {"epochs": 2}]
+    path = configuration(tmp_path, data=data, stages=stages)
+
+    def run(kill_at, out):
+        command = [sys.executable, "-c", KILLED, str(kill_at), "train", str(path), "--out", out]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+
+    whole, killed = str(tmp_path / "whole"), str(tmp_path / "killed")
+    assert run(0, whole).returncode == 0
+    assert run(2, killed).returncode == 9
+    assert [row["epoch"] for row in rows(Path(killed))] == ["0", "1"]
+    assert run(2, killed).returncode == 9
+    last = run(0, killed)
+    assert last.returncode == 0
+    assert "going on after" in last.stderr
+    assert rows(Path(whole)) == rows(Path(killed))
+    with np.load(f"{whole}/weights.npz") as a, np.load(f"{killed}/weights.npz") as b:
+        assert list(a) == list(b)
+        for name in a:
+            np.testing.assert_array_equal(a[name], b[name])
+
+
+def test_a_folder_of_another_training_is_refused(root, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert tools.main(["train", str(configuration(tmp_path)), "--out", str(out)]) == 0
+    other = configuration(tmp_path, seed=4)
+    assert tools.main(["train", str(other), "--out", str(out)]) == 2
+    assert "holds a training with another configuration" in capsys.readouterr().err
+
+
+def test_training_stops_when_validation_gets_no_better(root, tmp_path):
+    """A learning rate of next to nothing makes no epoch better than the first."""
+    out = tmp_path / "out"
+    stage = STAGE | {"epochs": 30, "steps": 1, "rate": [1e-12, 0]}
+    path = configuration(tmp_path, stages=[stage], patience=2)
+    assert tools.main(["train", str(path), "--out", str(out)]) == 0
+    assert len(rows(out)) == 4
+    assert "of which number 1 was kept" in (out / "README.md").read_text()
+    assert tools.main(["train", str(path), "--out", str(out)]) == 0
+    assert len(rows(out)) == 4
+
+
+def test_laying_out_is_enough_to_train_elsewhere(root, tmp_path, capsys):
+    out = tmp_path / "out"
+    path = configuration(tmp_path)
+    assert tools.main(["train", str(path), "--out", str(out), "--lay-out"]) == 0
+    assert "2 heads in" in capsys.readouterr().out
+    root.rename(tmp_path / "gone")
+    assert tools.main(["train", str(path), "--out", str(out)]) == 0
+    assert "so there are none" in (out / "README.md").read_text()
+
+
+def test_options_replace_the_folders_of_a_configuration(root, tmp_path, monkeypatch):
+    (tmp_path / "elsewhere").mkdir()
+    data = {"bids_dir": "x", "labels": "y", "validation": 0}
+    path = configuration(tmp_path / "elsewhere", data=data)
+    monkeypatch.chdir(tmp_path)
+    options = ["--bids-dir", "bids", "--labels", "bids/derivatives/labels"]
+    assert tools.main(["train", str(path), "--out", str(tmp_path / "out"), *options]) == 0
+
+
+def test_blocks_of_conformed_heads_are_learnt_from(root, tmp_path):
+    data = {
+        "bids_dir": "bids",
+        "labels": "derivatives/labels",
+        "validation": 0,
+        "exclude": ["02"],
+        "interpolation": "nearest",
+    }
+    tiny = {"encoder": [[2], [2]], "up": [2], "decoder": [[2]], "stem": 2}
+    stage = {
+        "epochs": 1,
+        "rate": [1e-3, 1e-3],
+        "batch": 2,
+        "windows": "blocks",
+        "variants": {"rigid": 0.5},
+    }
+    path = configuration(
+        tmp_path,
+        data=data,
+        stages=[stage],
+        architecture=tiny,
+        grid="fsconform",
+        intensities="zscore",
+        loss="jaccard",
+        threshold=0.3,
+        variants={"rigid": {"geometry": {"turn": 8, "shift": 8}}},
     )
-    command = [sys.executable, "-c", code, heads, whole, stopped]
-    subprocess.run(command, cwd=Path(__file__).parent, check=True, capture_output=True)
-    assert json.loads((whole / "recipe.json").read_text())["steps"] == 2
-    with (stopped / "log.csv").open() as file:
-        assert [row["epoch"] for row in csv.DictReader(file)] == ["0", "1"]
-    with np.load(whole / "weights.npz") as first, np.load(stopped / "weights.npz") as second:
-        assert {name: first[name].shape for name in first} == dict(COMPACT.shapes())
-        for name in first:
-            np.testing.assert_array_equal(first[name], second[name])
+    assert tools.main(["train", str(path), "--out", str(tmp_path / "out")]) == 0
+    model = registry.resolve(tmp_path / "out")
+    assert (model.grid, model.intensities, model.block) == ("fsconform", "zscore", 128)
 
 
-def test_the_command_trains_the_recipe(monkeypatch, tmp_path):
-    asked = []
-    monkeypatch.setattr(fit, "train", lambda *args: asked.append(args))
-    assert fit.main([str(tmp_path), str(tmp_path / "out")]) == 0
-    assert asked == [(tmp_path, tmp_path / "out", fit.Recipe())]
+@pytest.mark.parametrize("backend", ["torch", "jax"])
+def test_training_imports_no_tensorflow_on_another_backend(backend):
+    """What can be told without those backends: nothing in the way there imports TensorFlow."""
+    code = (
+        "import sys; sys.modules['tensorflow'] = None\n"
+        "from bids_brainmask.train import augment, cli, config, dataset, geometry\n"
+    )
+    environment = os.environ | {"KERAS_BACKEND": backend}
+    subprocess.run([sys.executable, "-c", code], check=True, env=environment)
+
+
+def finetune(root, out, *options):
+    small = ["--epochs", "2", "--steps", "1", "--batch", "1", "--window", "32"]
+    where = [str(root), str(root / "derivatives/labels")]
+    return tools.main(["finetune", *where, "--out", str(out), *small, *options])
+
+
+@pytest.mark.slow
+def test_a_fine_tuned_model_runs_in_the_app(root, tmp_path):
+    out, masks = tmp_path / "tuned", tmp_path / "masks"
+    assert finetune(root, out, "--from", "embedded", "--validation", "0.5", "--name", "mine") == 0
+    model = registry.resolve(out)
+    assert (model.name, model.grid, model.divisor) == ("mine", "head", 32)
+    for number, path in enumerate((out, out / "model.keras")):
+        there = masks / str(number)
+        assert cli.main([str(root), str(there), "participant", "--model", str(path)]) == 0
+        sidecar = there / "sub-01/anat/sub-01_desc-brain_mask.json"
+        assert json.loads(sidecar.read_text())["Parameters"]["ModelSHA256"] == model.sha256
+    again = tmp_path / "again"
+    assert finetune(root, again, "--from", str(out), "--validation", "0") == 0
+    assert registry.resolve(again).architecture == "keras"
+
+
+def test_fine_tuning_starts_from_the_weights_it_is_given(root, tmp_path):
+    """A learning rate of next to nothing leaves the embedded network as it was."""
+    out = tmp_path / "tuned"
+    assert finetune(root, out, "--from", "embedded", "--rate", "1e-12", "--validation", "0") == 0
+    embedded = engine.load(registry.resolve("embedded"), "tensorflow", 2)
+    tuned = engine.load(registry.resolve(out), "auto", 2)
+    block = np.random.default_rng(0).random((32, 32, 32), np.float32)
+    np.testing.assert_allclose(tuned.run(block), embedded.run(block), atol=1e-4)
+
+
+@pytest.mark.slow
+def test_the_published_networks_can_be_taught_a_value_of_a_segmentation(root, shared, tmp_path):
+    out = tmp_path / "tuned"
+    published = str(shared / "reference_models/unet_128iso_tf20.h5")
+    options = ["--labels", "1", "--ending", "desc-brain_mask", "--exclude", "sub-02"]
+    options += ["--loss", "jaccard", "--validation", "0", "--task", "meningioma", "--seed", "5"]
+    assert (
+        finetune(root, out, "--from", published, "--patience", "0", "--allow-empty", *options) == 0
+    )
+    model = registry.resolve(out)
+    assert (model.grid, model.intensities, model.threshold) == ("fsconform", "zscore", 0.3)
+    assert model.task == "meningioma"
+    asked = json.loads((out / "config.json").read_text())
+    assert asked["data"]["values"] == [1]
+    assert asked["data"]["exclude"] == ["02"]
+    assert asked["loss"] == "jaccard"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--from", "nothing"], "unknown model 'nothing'"),
+        (["--from", "embedded", "--window", "40"], "--window: 40 does not divide by 32"),
+        (["--from", "embedded", "--validation", "1.5"], r"finetune: .*at `\$.data.validation`"),
+        (["--from", "embedded", "--exclude", "01"], "of one participant (02) cannot be kept"),
+        (["--from", "embedded", "--labels", "9"], "no voxel is one of [9]"),
+        (["--from", "brainy"], "Fetch it once"),
+    ],
+)
+def test_fine_tuning_that_cannot_be_done_says_why(root, tmp_path, capsys, options, message):
+    assert finetune(root, tmp_path / "out", *options) in (1, 2)
+    error = capsys.readouterr().err
+    assert message in error or re.search(message, error)
+
+
+def test_a_missing_extra_is_told_with_its_command(root, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("bids_brainmask.train.cli.WANTED", ("matplotlib", "no_such_package"))
+    assert finetune(root, tmp_path / "out", "--from", "embedded") == 2
+    assert "training wants no_such_package: pip install 'bids-brainmask[train]'" in (
+        capsys.readouterr().err
+    )
+
+
+def test_a_start_must_fit_the_architecture(root, tmp_path, capsys):
+    path = configuration(tmp_path, start="embedded")
+    assert tools.main(["train", str(path), "--out", str(tmp_path / "out")]) == 2
+    assert "start: embedded holds weights of the network 'compact'" in capsys.readouterr().err
+
+
+def keras_file(path, *, sigmoid):
+    import keras
+
+    inputs = x = keras.Input((None, None, None, 1))
+    x = keras.layers.Conv3D(2, 3, padding="same", activation="relu")(x)
+    if sigmoid == "inner":
+        inner = keras.Sequential([keras.layers.Conv3D(1, 1, activation="sigmoid")])
+        outputs = inner(x)
+    else:
+        outputs = keras.layers.Conv3D(1, 1, activation="sigmoid" if sigmoid else None)(x)
+    keras.Model(inputs, outputs).save(path)
+    return path
+
+
+@pytest.mark.parametrize("sigmoid", [True, False])
+def test_a_network_of_ones_own_can_be_tuned(root, tmp_path, sigmoid):
+    own = keras_file(tmp_path / "own.keras", sigmoid=sigmoid)
+    out = tmp_path / "out"
+    assert finetune(root, out, "--from", str(own), "--validation", "0") == 0
+    assert registry.resolve(out).grid == "fsconform"
+
+
+def test_a_sigmoid_that_cannot_be_taken_off_is_an_error(root, tmp_path, capsys):
+    own = keras_file(tmp_path / "own.keras", sigmoid="inner")
+    assert finetune(root, tmp_path / "out", "--from", str(own), "--validation", "0") == 2
+    assert "training wants logits" in capsys.readouterr().err
+
+
+def test_a_file_with_its_own_network_wants_to_be_told_of(root, tmp_path, capsys):
+    own = keras_file(tmp_path / "own.keras", sigmoid=False)
+    path = configuration(tmp_path, start=str(own))
+    assert tools.main(["train", str(path), "--out", str(tmp_path / "out")]) == 2
+    assert "brings its own network: architecture: keras" in capsys.readouterr().err
+
+
+def test_normalisation_does_not_come_back(root, tmp_path, capsys):
+    path = configuration(tmp_path, stages=[STAGE, STAGE | {"normalise": True}])
+    assert tools.main(["train", str(path), "--out", str(tmp_path / "out")]) == 2
+    assert "batch normalisation cannot be put into weights without it" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda d: (d / "model.toml").unlink(), "holds no model.toml: not a finished training's"),
+        (lambda d: (d / "model.toml").write_bytes(b"\xff"), "model.toml: cannot be read"),
+        (lambda d: (d / "model.toml").write_text(""), "expected one table, found 0"),
+        (lambda d: (d / "model.toml").write_text("[x]\na = 1\n"), "unknown key 'a'"),
+        (lambda d: (d / "model.keras").write_bytes(b"x"), "found 1 bytes, expected"),
+    ],
+)
+def test_a_folder_that_is_no_finished_training_is_told_of(root, tmp_path, change, message):
+    out = tmp_path / "out"
+    data = {"bids_dir": "bids", "labels": "derivatives/labels", "validation": 0}
+    assert tools.main(["train", str(configuration(tmp_path, data=data)), "--out", str(out)]) == 0
+    change(out)
+    with pytest.raises(ModelError, match=message):
+        registry.resolve(out)
+
+
+def filters(*widths, stem=8):
+    blocks = [[width] * 2 for width in widths]
+    return {
+        "encoder": blocks,
+        "up": list(widths[-2::-1]),
+        "decoder": blocks[-2::-1],
+        "stem": stem,
+    }
+
+
+@pytest.mark.parametrize("stem", [0, 8])
+def test_a_widened_network_computes_what_the_narrow_one_does(stem):
+    from bids_brainmask.weights import into_keras
+
+    old, new = (
+        msgspec.convert(filters(*widths, stem=stem), Architecture)
+        for widths in ((4, 6, 8), (6, 6, 12))
+    )
+    rng = np.random.default_rng(0)
+    arrays = {name: rng.normal(0, 0.2, shape).astype("f") for name, shape in old.shapes()}
+    wide = widen(arrays, old, new, 1)
+    assert {name: array.shape for name, array in wide.items()} == dict(new.shapes())
+    block = rng.random((1, 16, 24, 16, 1), np.float32)
+    np.testing.assert_allclose(
+        into_keras(new, wide)(block), into_keras(old, arrays)(block), atol=1e-5
+    )
+    assert any((wide[n] != 0).mean() > (arrays[n] != 0).mean() * 0.5 for n in wide)
+
+
+@pytest.mark.parametrize("widths", [(4, 6), (4, 6, 7)])
+def test_a_network_cannot_be_made_narrower(widths):
+    old, new = (msgspec.convert(filters(*w), Architecture) for w in ((4, 6, 8), widths))
+    arrays = {name: np.zeros(shape, np.float32) for name, shape in old.shapes()}
+    with pytest.raises(UsageError, match="can only be followed by one that is as wide"):
+        widen(arrays, old, new, 1)
+
+
+def test_a_stage_goes_on_with_the_network_widened(root, tmp_path):
+    stages = [STAGE | {"architecture": filters(4, 6), "normalise": True}, STAGE]
+    data = {"bids_dir": "bids", "labels": "derivatives/labels", "validation": 0}
+    path = configuration(tmp_path, stages=stages, data=data)
+    out = tmp_path / "out"
+    assert tools.main(["train", str(path), "--out", str(out)]) == 0
+    with np.load(out / "weights.npz") as weights:
+        assert weights["encoder_0_0/kernel"].shape[-1] == SMALL["encoder"][0][0]

@@ -1,32 +1,50 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Random heads from real ones: pure functions of arrays and a random generator.
+"""Random heads from real ones: small steps, each a pure function of an example and a generator.
 
-Geometry is drawn once per example and applied to image and label in a single interpolation;
-intensities follow, on the image alone. The ranges are wide on purpose, after Hoopes et al. 2022
-(SynthStrip, https://doi.org/10.1016/j.neuroimage.2022.119474): a network keeps to what it saw, and
-here it sees few scanners.
+Steps change intensities and the field of view on the scan's own voxels, where that is cheap; then
+`bids_brainmask.train.geometry` looks at image and label through a turned and bent window, and
+noise comes last. The ranges are wide on purpose, after SynthSeg (Billot et al. 2023,
+https://doi.org/10.1016/j.media.2023.102789) and SynthStrip (Hoopes et al. 2022,
+https://doi.org/10.1016/j.neuroimage.2022.119474): a network keeps to what it saw.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
 import numpy as np
 from scipy import ndimage
-from scipy.spatial.transform import Rotation
 
 
-def random_affine(rng: np.random.Generator) -> np.ndarray:
-    """Draw a rotation, shear, scaling and left-right flip of the world, in mm.
+@dataclass(frozen=True)
+class Example:
+    """An image and its label, each on a grid of its own; axes run along R, A, S as far as can be.
 
-    Returns
-    -------
-    (3, 3) array
+    A step that thickens slices changes the image's grid and leaves the label's.
     """
-    spread = 12.0 if rng.random() < 0.8 else 35.0
-    turn = Rotation.from_euler("xyz", rng.normal(0, spread, 3), degrees=True).as_matrix()
-    scale = np.diag(rng.uniform(0.82, 1.2) * rng.uniform(0.93, 1.07, 3))
-    shear = np.eye(3) + np.triu(rng.normal(0, 0.04, (3, 3)), 1)
-    flip = np.diag([rng.choice([-1.0, 1.0]), 1.0, 1.0])
-    return turn @ scale @ shear @ flip
+
+    image: np.ndarray  # (I, J, K) float32, about [0, 1], air about 0
+    affine: np.ndarray  # (4, 4), of the image, to RAS+ mm
+    label: np.ndarray  # (X, Y, Z) float32, in [0, 1]
+    label_affine: np.ndarray  # (4, 4), of the label
+    depth: np.ndarray  # (X, Y, Z) float32, mm inside (+) or outside (-) the label's outline
+
+    @property
+    def spacing(self) -> np.ndarray:
+        """Voxel sizes of the image, mm."""
+        return np.linalg.norm(self.affine[:3, :3], axis=0)
+
+
+Step = Callable[[Example, np.random.Generator], Example]
+
+
+def change(example: Example, chances: Mapping[str, float], rng: np.random.Generator) -> Example:
+    """Take each step of `STEPS` with the chance given for its name, in the order of `STEPS`."""
+    for name, step in STEPS.items():
+        if rng.random() < chances.get(name, 0):
+            example = step(example, rng)
+    return example
 
 
 def smooth_field(shape, knots, rng: np.random.Generator) -> np.ndarray:
@@ -52,138 +70,183 @@ def smooth_field(shape, knots, rng: np.random.Generator) -> np.ndarray:
     return field
 
 
-def sample(image, label, affine, centre, window, rng: np.random.Generator):
-    """Look at a head through a window of 1 mm voxels, turned and bent at random.
+def strip(example: Example, rng: np.random.Generator) -> Example:
+    """Leave the brain alone, whole or cut tight: a stripped scan must come back whole."""
+    kept = example.depth > rng.choice([0.0, rng.uniform(-2, 4)])
+    return replace(example, image=example.image * kept, label=kept.astype(np.float32))
 
-    Parameters
-    ----------
-    image, label : (I, J, K) float32 array
-        A head and its mask, on their own grid.
-    affine : (4, 4) array
-        Of that grid, to RAS+ mm.
-    centre : (3,) array
-        World position of the middle of the window, mm.
-    window : tuple of 3 int
-        Voxels of the window.
 
-    Returns
-    -------
-    image : window float32 array
-    label : window float32 array
-        Mask sampled linearly: the share of each voxel that is brain, in [0, 1].
-    """
-    to_voxel = np.linalg.inv(affine)
-    matrix = to_voxel[:3, :3] @ random_affine(rng)
-    middle = to_voxel[:3, :3] @ centre + to_voxel[:3, 3]
-    offset = middle - matrix @ ((np.array(window) - 1) / 2)
+def cut_neck(example: Example, rng: np.random.Generator) -> Example:
+    """End the field of view below the brain."""
+    low, _ = bounds(example.label > 0.5)
+    end = max(0, low[2] - int(rng.uniform(-2, 30) / example.spacing[2]))
+    image, label = example.image.copy(), example.label.copy()
+    image[:, :, :end], label[:, :, :end] = 0, 0
+    return replace(example, image=image, label=label)
+
+
+def cut_crown(example: Example, rng: np.random.Generator) -> Example:
+    """End the field of view near the top of the head, now and then under the top of the brain."""
+    _, high = bounds(example.label > 0.5)
+    top = max(0, high[2] - int(rng.uniform(-10, 25) / example.spacing[2]))
+    image, label = example.image.copy(), example.label.copy()
+    image[:, :, top:], label[:, :, top:] = 0, 0
+    return replace(example, image=image, label=label)
+
+
+def deface(example: Example, rng: np.random.Generator) -> Example:
+    """Blank a wedge in front of and below the brain, which stays whole."""
+    low, high = bounds(example.label > 0.5)
+    front = np.arange(example.image.shape[1])[:, None] - rng.uniform(0.5, 0.9) * high[1]
+    floor = np.arange(example.image.shape[2]) - low[2] - rng.uniform(0, 0.35) * (high - low)[2]
+    wedge = (front > 0) & (floor < front * rng.uniform(0, 0.9))
+    image = example.image.copy()
+    image[wedge & (example.depth < -rng.uniform(0, 4))] = 0
+    return replace(example, image=image)
+
+
+def lesion(example: Example, rng: np.random.Generator) -> Example:
+    """Put one to three uneven balls into the brain, at its edge or beside it; the label stays."""
+    image = example.image.copy()
+    near = np.argwhere(example.depth[::3, ::3, ::3] > rng.uniform(-12, 10)) * 3
+    for _ in range(rng.integers(1, 4) if len(near) else 0):
+        radius = rng.uniform(3, 26) / example.spacing
+        centre = near[rng.integers(len(near))]
+        reach = (radius * 1.6).astype(int) + 1
+        low = np.maximum(centre - reach, 0)
+        box = tuple(slice(a, b) for a, b in zip(low, centre + reach + 1, strict=True))
+        part = image[box]
+        axes = zip(np.ogrid[tuple(slice(0, n) for n in part.shape)], low, centre, radius)  # noqa: B905
+        radial = np.sqrt(sum(((along + a - c) / r) ** 2 for along, a, c, r in axes))
+        radial = radial / (1 + 0.3 * smooth_field(part.shape, 4, rng))
+        part[radial < 1] = 0.3 * part[radial < 1] + np.float32(rng.uniform(0, 1.05))
+        if rng.random() < 0.4:  # a core, as of a cyst or a necrosis
+            part[radial < rng.uniform(0.3, 0.9)] = np.float32(rng.uniform(0, 1.2))
+    return replace(example, image=image)
+
+
+def enhance(example: Example, rng: np.random.Generator) -> Example:
+    """Brighten what a contrast agent does: dura and sinuses around the brain, and mucosa."""
+    shape = example.image.shape
+    patchy = smooth_field(shape, rng.integers(6, 14), rng) > rng.uniform(-0.5, 1.0)
+    bright = patchy & (example.depth < -0.5) & (example.depth > -rng.uniform(2, 9))
     if rng.random() < 0.5:
-        linear = {"output_shape": window, "order": 1, "prefilter": False}
-        return tuple(
-            ndimage.affine_transform(values, matrix, offset, **linear) for values in (image, label)
-        )
-    index = [
-        np.arange(n, dtype=np.float32).reshape(np.roll([n, 1, 1], a)) for a, n in enumerate(window)
-    ]
-    millimetres = rng.uniform(0, 5)
-    bent = [axis + millimetres * smooth_field(window, rng.integers(4, 8), rng) for axis in index]
-    matrix, offset = matrix.astype(np.float32), offset.astype(np.float32)
-    points = np.empty((3, *window), np.float32)
-    for row in range(3):
-        points[row] = offset[row]
-        for column in range(3):
-            points[row] += matrix[row, column] * bent[column]
-    return tuple(
-        ndimage.map_coordinates(values, points, order=1, prefilter=False)
-        for values in (image, label)
+        tissue = (example.image > 0.25) & (example.depth < -15)
+        bright |= tissue & (smooth_field(shape, 8, rng) > 0.7)
+    level, share = np.float32(rng.uniform(0.9, 1.6)), np.float32(rng.uniform(0.5, 1.0))
+    enhanced = example.image + share * (level - example.image)
+    return replace(example, image=np.where(bright, enhanced, example.image))
+
+
+def recolour(example: Example, rng: np.random.Generator) -> Example:
+    """Give tissues another contrast: a random curve of intensities.
+
+    Half of the time what is labelled and what is not have curves of their own, so that each
+    tissue class of the two gets an intensity at random. The air stays dark, but for one image
+    in four.
+    """
+    found = curve(example.image, random_curve(rng))
+    if rng.random() < 0.5:
+        inside = curve(example.image, random_curve(rng))
+        found += example.label * (inside - found)
+    if rng.random() < 0.75:
+        found *= np.minimum(example.image / np.float32(rng.uniform(0.02, 0.08)), 1)
+    return replace(example, image=found)
+
+
+def curve(image: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Map intensities in [0, 1.5] along a piecewise linear curve with evenly spread knots."""
+    scaled = np.clip(image, 0, 1.499) * np.float32((len(values) - 1) / 1.5)
+    low = scaled.astype(np.uint8)
+    values = values.astype(np.float32)
+    return values[low] + np.diff(values)[low] * (scaled - low)
+
+
+def random_curve(rng: np.random.Generator) -> np.ndarray:
+    """Seven values that turn intensities into others: any contrast, or about the reversed one."""
+    if rng.random() < 0.35:
+        return np.linspace(1.1, 0.1, 7) + rng.normal(0, 0.08, 7)
+    return rng.uniform(0, 1.2, 7)
+
+
+def gamma(example: Example, rng: np.random.Generator) -> Example:
+    """Bend the contrast a little."""
+    power = np.float32(np.exp(rng.normal(0, 0.25)))
+    return replace(example, image=np.clip(example.image, 0, 2) ** power)
+
+
+def shade(example: Example, rng: np.random.Generator) -> Example:
+    """Multiply by a bias field."""
+    field = smooth_field(example.image.shape, rng.integers(2, 5), rng)
+    shaded = example.image * np.exp(np.float32(rng.uniform(0, 0.6)) * field)
+    return replace(example, image=shaded)
+
+
+def ghost(example: Example, rng: np.random.Generator) -> Example:
+    """Add a faint copy, shifted along one axis, as motion does."""
+    axis = int(rng.integers(0, 3))
+    shift = int(example.image.shape[axis] * rng.uniform(0.1, 0.5))
+    copy = np.roll(example.image, shift, axis)
+    return replace(example, image=example.image + np.float32(rng.uniform(0.03, 0.2)) * copy)
+
+
+def sharpen(example: Example, rng: np.random.Generator) -> Example:
+    """Bring out the detail of three voxels, or blur it."""
+    smooth = ndimage.uniform_filter(example.image, 3)
+    blurred = example.image + np.float32(rng.uniform(-1.0, 0.9)) * (smooth - example.image)
+    return replace(example, image=np.maximum(blurred, 0))
+
+
+def thicken(example: Example, rng: np.random.Generator) -> Example:
+    """Acquire slices of 2 to 6.5 mm along one axis; a grid of a few slices is left as it is."""
+    axis = int(rng.integers(0, 3))
+    step = max(2, round(rng.uniform(2, 6.5) / example.spacing[axis]))
+    count = example.image.shape[axis] // step
+    if count < 8:
+        return example
+    slices = np.moveaxis(example.image, axis, 0)[: count * step]
+    thick = slices.reshape(count, step, *slices.shape[1:]).mean(1, dtype=np.float32)
+    affine = example.affine.copy()
+    affine[:3, 3] += affine[:3, axis] * (step - 1) / 2
+    affine[:3, axis] *= step
+    return replace(example, image=np.moveaxis(thick, 0, axis), affine=affine)
+
+
+STEPS: dict[str, Step] = {
+    step.__name__: step
+    for step in (
+        strip,
+        cut_neck,
+        cut_crown,
+        deface,
+        lesion,
+        enhance,
+        recolour,
+        gamma,
+        shade,
+        ghost,
+        sharpen,
+        thicken,  # the last: it changes the image's grid, and the others take it to be the label's
     )
+}
+"""The steps by name, in the order in which they are taken."""
 
 
-def cut_field_of_view(image, label, rng: np.random.Generator):
-    """Blank what a scan may lack: the neck, the face, the top of the head, a side.
+def noise(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Add noise as a magnitude image has it, up to 14 %; half of the time the air stays clean."""
+    added = rng.standard_normal(image.shape, np.float32)
+    added *= np.float32(rng.uniform(0, 0.14) * rng.random())
+    if rng.random() < 0.5:
+        added *= image > 0.02
+    return np.abs(image + added)
 
-    Cuts below and before the brain leave it whole; the others may take some of it, and its label.
+
+def bounds(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """First voxel that is set, and the one after the last, along each axis.
+
+    The whole grid for an empty mask.
     """
-    image, label = image.copy(), label.copy()
-    brain = np.argwhere(label[::4, ::4, ::4] > 0.5) * 4
-    if not len(brain):
-        return image, label
-    low, high = brain.min(0), brain.max(0) + 4
-    if rng.random() < 0.3:
-        image[:, :, : max(0, low[2] - rng.integers(0, 40))] = 0
-    if rng.random() < 0.25:  # a defaced head: a wedge in front of and under the brain
-        front = np.arange(image.shape[1])[:, None] - rng.uniform(0.5, 0.9) * high[1]
-        floor = np.arange(image.shape[2])[None] - (low[2] + rng.uniform(0, 0.35) * (high - low)[2])
-        wedge = (front > 0) & (floor < front * rng.uniform(0.0, 0.9))
-        image[np.broadcast_to(wedge, image.shape) & (label < 0.01)] = 0
-    if rng.random() < 0.1:
-        top = high[2] - rng.integers(-10, 25)
-        image[:, :, top:], label[:, :, top:] = 0, 0
-    if rng.random() < 0.1:
-        axis, cut = int(rng.integers(0, 3)), int(rng.integers(0, 24))
-        side = np.moveaxis(image, axis, 0), np.moveaxis(label, axis, 0)
-        for values in side:
-            values[: cut if rng.random() < 0.5 else 0] = 0
-    return image, label
-
-
-def degrade(image, rng: np.random.Generator):
-    """Blur as a thick slice or a smooth scan does, and ghost along one axis."""
-    if rng.random() < 0.25:
-        thickness = [1, 1, 1]
-        thickness[rng.integers(0, 3)] = rng.integers(2, 7)
-        coarse = ndimage.uniform_filter(image, thickness)
-        step = tuple(slice(t // 2, None, t) for t in thickness)
-        image = coarse[step]
-        for axis, t in enumerate(thickness):
-            image = np.repeat(image, t, axis)
-        pad = [(0, max(0, n - m)) for n, m in zip(coarse.shape, image.shape, strict=True)]
-        image = np.pad(image, pad, mode="edge")[tuple(slice(n) for n in coarse.shape)]
-        image = ndimage.uniform_filter(image, thickness)
-    elif rng.random() < 0.25:
-        image = ndimage.gaussian_filter(image, rng.uniform(0.3, 1.5), truncate=2)
-    if rng.random() < 0.08:
-        axis = int(rng.integers(0, 3))
-        image = image + rng.uniform(0.03, 0.2) * np.roll(image, rng.integers(20, 70), axis)
-    return image
-
-
-def recolour(image, rng: np.random.Generator):
-    """Change contrast: gamma, a random curve of intensities, a bias field, noise.
-
-    Parameters
-    ----------
-    image : (I, J, K) float32 array
-        About [0, 1], background about 0.
-    """
-    bright = np.clip(image, 0, 1.5)
-    if rng.random() < 0.25:  # any contrast, the reversed one among them
-        knots = np.linspace(0, 1.5, 7, dtype=np.float32)
-        values = rng.uniform(0, 1.2, 7)
-        values[0] *= rng.random() < 0.5
-        if rng.random() < 0.3:
-            values = np.linspace(1.1, 0.1, 7) + rng.normal(0, 0.08, 7)
-            values[0] = 0
-        scaled = bright * 4
-        low = np.minimum(scaled.astype(np.int8), 5)
-        step = np.diff(values).astype(np.float32)
-        changed = values.astype(np.float32)[low] + step[low] * (scaled - low)
-        air = knots[1] * rng.uniform(0.05, 0.3)  # keeps the air around the head dark
-        image = np.where(bright > air, changed, changed * (bright / air))
-    else:
-        image = bright ** np.float32(np.exp(rng.normal(0, 0.25)))
-    if rng.random() < 0.7:
-        field = smooth_field(image.shape, rng.integers(2, 5), rng)
-        image = image * np.exp(np.float32(rng.uniform(0, 0.45)) * field)
-    if rng.random() < 0.6:
-        sigma = np.float32(rng.uniform(0, 0.1))
-        noise = rng.standard_normal(image.shape, np.float32) * sigma
-        masked = image > 0.02 if rng.random() < 0.5 else True
-        image = np.abs(image + noise * masked)
-    return image.astype(np.float32)
-
-
-def strip(image, label, rng: np.random.Generator):
-    """Sometimes leave the brain alone: a scan that was stripped already must come back whole."""
-    if rng.random() < 0.12:
-        return image * (label > 0.5), label
-    return image, label
+    if not mask.any():
+        return np.zeros(3, int), np.array(mask.shape)
+    found = [np.flatnonzero(mask.any(tuple({0, 1, 2} - {axis}))) for axis in range(3)]
+    return np.array([f[0] for f in found]), np.array([f[-1] + 1 for f in found])

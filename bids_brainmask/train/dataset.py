@@ -1,118 +1,272 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Heads and their masks, read once, and batches of random windows drawn from them."""
+"""Images and their labels, read and laid out once, so that windows are drawn from them fast.
+
+Every head becomes three arrays in a folder of the training's, which are mapped into memory: a
+thousand heads need no more of it than ten.
+"""
 
 from __future__ import annotations
 
-import csv
+import json
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
-import keras
-import nibabel as nb
 import numpy as np
+from scipy import linalg, ndimage
 
+from bids_brainmask import bids, grid, image
+from bids_brainmask.errors import ImageError, UsageError
+from bids_brainmask.image import Volume
 from bids_brainmask.predict import scale_robustly
-from bids_brainmask.train import augment
+from bids_brainmask.settings import Settings
+from bids_brainmask.train.augment import Example
+from bids_brainmask.train.config import Config, Data
+
+log = logging.getLogger(__name__)
+
+FINEST = 0.9
+"""Voxels smaller than this, in mm, are averaged to about 1 mm: a network sees no finer."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """An image and the file with its label."""
+
+    scan: bids.Scan
+    label: Path
 
 
 @dataclass(frozen=True)
 class Head:
-    """A head and its brain, on one grid."""
+    """A head laid out for training; its axes run along R, A and S as far as can be."""
 
     participant: str
-    image: np.ndarray  # (I, J, K) float32, scaled by predict.scale_robustly
-    label: np.ndarray  # (I, J, K) float32, 0 or 1
+    relative: str  # path of the image in its dataset
+    image: Path
+    labels: Path
+    folder: Path  # of its arrays
     affine: np.ndarray  # (4, 4), to RAS+ mm
+    axes: np.ndarray  # (3, 3), directions of the axes of the windows into it
+    middle: np.ndarray  # (3,), of the label, or else of the image, mm
     weight: float  # how often it is drawn, relative to the others
 
+    def example(self) -> Example:
+        """Its arrays: image scaled by `scale_robustly`, label, and depth in mm."""
+        image, label, depth = (
+            np.load(self.folder / f"{name}.npy", mmap_mode="r").astype(np.float32)
+            for name in ("image", "label", "depth")
+        )
+        return Example(image, self.affine, label, self.affine, depth / 4)
 
-def read_heads(bids_dir: Path, labels: str, split: str, favoured: dict[str, float]) -> list[Head]:
-    """Read the heads of one split, in the order of participants.tsv.
+
+def find_pairs(data: Data, root: Path) -> list[Pair]:
+    """Every image of the chosen participants that has a label, sorted by path.
 
     Parameters
     ----------
-    bids_dir : Path
-        A dataset whose participants.tsv has a column `split`.
-    labels : str
-        Folder under its derivatives/ with ``desc-brain_mask`` files.
-    split : str
-        Value of that column.
-    favoured : dict of str to float
-        How often a participant is drawn, relative to the others.
+    data : Data
+    root : Path
+        Folder that a relative `bids_dir` starts from.
+
+    Raises
+    ------
+    UsageError, NothingToDo
+        No such dataset or participant, an ambiguous label, or no pair.
     """
-    heads = []
-    with (bids_dir / "participants.tsv").open(newline="") as file:
-        rows = [row for row in csv.DictReader(file, delimiter="\t") if row["split"] == split]
-    for row in rows:
-        name = row["participant_id"]
-        image = nb.load(bids_dir / name / "anat" / f"{name}_T1w.nii.gz")
-        mask = nb.load(
-            bids_dir / "derivatives" / labels / name / "anat" / f"{name}_desc-brain_mask.nii.gz"
+    bids_dir = (root / data.bids_dir).absolute()
+    labels = bids_dir / data.labels
+    if not labels.is_dir():
+        raise UsageError(f"labels: {labels}: no such folder; expected a dataset of labels.")
+    chosen = bids.select_participants(bids_dir, data.select) if bids_dir.is_dir() else []
+    named = {*data.exclude, *data.often}
+    if unknown := sorted(named - set(bids.participants(bids_dir))):
+        raise UsageError(f"exclude, often: no participants {', '.join(unknown)} in {bids_dir}")
+    settings = Settings(
+        bids_dir=bids_dir,
+        output_dir=labels,
+        analysis_level="participant",
+        participant_label=tuple(set(chosen) - set(data.exclude)),
+        skip_bids_validation=True,
+    )
+    scans = bids.find_scans(settings)
+    pairs = [Pair(scan, bids.find_label(scan, labels, data.ending)) for scan in scans]
+    found = [pair for pair in pairs if pair.label]
+    if not found:
+        raise UsageError(
+            f"{labels}: no file that ends in {data.ending}.nii[.gz] belongs to any of "
+            f"{len(scans)} images, such as {scans[0].prefix}_T1w. Check the ending."
         )
-        heads.append(
-            Head(
-                name,
-                scale_robustly(image.get_fdata(dtype=np.float32)),
-                (np.asanyarray(mask.dataobj) > 0).astype(np.float32),
-                image.affine,
-                favoured.get(name, 1.0),
-            )
-        )
-    return heads
+    if len(found) < len(pairs):
+        log.warning("%d of %d images have no label; left out", len(pairs) - len(found), len(pairs))
+    return found
 
 
-class Windows(keras.utils.PyDataset):
-    """Batches of random windows: (N, I, J, K, 1) images and labels.
+def lay_out(config: Config, root: Path, folder: Path) -> list[Head]:
+    """Read every image and label and write their arrays, unless they are there from before.
 
-    A batch is a function of the seed and its number alone, whichever worker draws it.
+    A folder laid out before is used as it is, without the dataset: it can be carried to a machine
+    that has a GPU and nothing else.
 
     Parameters
     ----------
-    heads : list of Head
-    window : tuple of 3 int
-        Voxels of 1 mm.
-    batch, steps : int
-        Windows a batch, batches an epoch.
-    seed : int
-    neck : float
-        Share of the windows, in [0, 1], that look at the neck and the lower face.
+    config : Config
+    root : Path
+        Folder that a relative ``bids_dir`` starts from.
+    folder : Path
+        Where the arrays are, or go.
+
+    Raises
+    ------
+    ImageError
+        A label on another grid than its image, or without the target.
+    UsageError
+        A value that no label holds; or as `find_pairs`.
     """
+    index = folder / "heads.json"
+    if index.exists():
+        records = json.loads(index.read_text(encoding="utf-8"))
+        return [_head(record, config.data, folder) for record in records]
+    pairs = find_pairs(config.data, root)
+    records = []
+    for number, pair in enumerate(pairs):
+        log.info("[%d/%d] %s", number + 1, len(pairs), pair.scan.relative)
+        records.append(_lay_out(pair, config, folder / pair.scan.prefix))
+    held = sorted({value for record in records for value in record["values"]})
+    if absent := sorted(set(config.data.values) - set(held)):
+        raise UsageError(f"values: {absent} are in none of {len(pairs)} labels, which hold {held}")
+    index.write_text(json.dumps(records, indent=1), encoding="utf-8")
+    return [_head(record, config.data, folder) for record in records]
 
-    def __init__(self, heads, window, batch, steps, seed, *, neck=0.0, **kwargs):
-        super().__init__(**kwargs)
-        self.neck = neck
-        self.heads, self.window, self.batch, self.steps = heads, tuple(window), batch, steps
-        self.seed, self.epoch = seed, 0
-        self.share = np.array([head.weight for head in heads])
-        self.share /= self.share.sum()
-        self.middles = [
-            (head.affine @ [*np.argwhere(head.label > 0).mean(0), 1])[:3] for head in heads
-        ]
 
-    def __len__(self):
-        return self.steps
+def _head(record: dict, data: Data, folder: Path) -> Head:
+    """Head that was laid out."""
+    return Head(
+        participant=record["participant"],
+        relative=record["relative"],
+        image=Path(record["image"]),
+        labels=Path(record["labels"]),
+        folder=folder / record["folder"],
+        affine=np.array(record["affine"]),
+        axes=np.array(record["axes"]),
+        middle=np.array(record["middle"]),
+        weight=data.often.get(record["participant"], 1.0),
+    )
 
-    def __getitem__(self, number):
-        rng = np.random.default_rng([self.seed, self.epoch, number])
-        examples = [self._example(rng) for _ in range(self.batch)]
-        images, labels = (np.stack(values)[..., None] for values in zip(*examples, strict=True))
-        return images, labels
 
-    def on_epoch_end(self):
-        """Go on to the next epoch's windows; Keras calls this."""
-        self.epoch += 1
-
-    def _example(self, rng):
-        index = rng.choice(len(self.heads), p=self.share)
-        head = self.heads[index]
-        centre = self.middles[index] + rng.uniform(-45, 45, 3)
-        if rng.random() < self.neck:
-            centre[2] = self.middles[index][2] - rng.uniform(45, 130)
-        image, label = augment.sample(
-            head.image, head.label, head.affine, centre, self.window, rng
+def _lay_out(pair: Pair, config: Config, place: Path) -> dict:
+    """Read one pair, write its arrays, and tell what is known of them."""
+    volume = image.read(pair.scan.path).volume
+    labels = image.read_labels(pair.label)
+    check_grid(pair, volume, labels)
+    values = np.unique(labels.data)
+    target = target_of(labels.data, config.data)
+    if not target.any() and not config.data.allow_empty:
+        wanted = f"one of {list(config.data.values)}" if config.data.values else "other than 0"
+        raise ImageError(
+            f"{pair.label}: no voxel is {wanted}; found the values {values[:20].tolist()}. Leave "
+            "the participant out (exclude), or say allow_empty."
         )
-        image, label = augment.strip(image, label, rng)
-        image, label = augment.cut_field_of_view(image, label, rng)
-        image = augment.degrade(image, rng)
-        image = augment.recolour(image, rng)
-        return scale_robustly(image), label
+    volume, target = on_training_grid(volume, target, config)
+    arrays = {"image": scale_robustly(volume.data).astype(np.float16), "label": target}
+    arrays["depth"] = (4 * depth_of(target, volume.spacing)).clip(-127, 127).astype(np.int8)
+    place.mkdir(parents=True, exist_ok=True)
+    for name, array in arrays.items():
+        np.save(place / f"{name}.npy", np.ascontiguousarray(array))
+    where = np.argwhere(target).mean(0) if target.any() else np.array(target.shape) / 2
+    axes = linalg.polar(volume.affine[:3, :3] / volume.spacing)[0]
+    return {
+        "participant": pair.scan.participant,
+        "relative": pair.scan.relative,
+        "image": str(pair.scan.path),
+        "labels": str(pair.label),
+        "folder": place.name,
+        "values": values.tolist(),
+        "affine": volume.affine.tolist(),
+        "axes": grid.LIA.tolist() if config.grid == "fsconform" else axes.tolist(),
+        "middle": (volume.affine @ [*where, 1])[:3].tolist(),
+    }
+
+
+def check_grid(pair: Pair, volume: Volume, labels: Volume) -> None:
+    """Raise an `ImageError` where a label does not lie on its image's grid."""
+    if volume.data.shape == labels.data.shape and np.allclose(
+        volume.affine, labels.affine, atol=1e-2
+    ):
+        return
+    raise ImageError(
+        f"{pair.label}: its grid, shape {labels.data.shape} and affine "
+        f"{labels.affine.round(3).tolist()}, is not that of {pair.scan.relative}, shape "
+        f"{volume.data.shape} and affine {volume.affine.round(3).tolist()}. Resample the label."
+    )
+
+
+def target_of(labels: np.ndarray, data: Data) -> np.ndarray:
+    """Voxels that are to be found, bool: of the values asked for, or all but 0."""
+    return np.isin(labels, data.values) if data.values else labels != 0
+
+
+def on_training_grid(volume: Volume, target: np.ndarray, config: Config):
+    """Take an image and its target to the voxels they are kept on.
+
+    Returns
+    -------
+    volume : Volume
+        Float32, along R, A and S: on the conformed grid where the network's is, else on the
+        image's own, or one of about 1 mm where that is finer.
+    target : (I, J, K) bool array
+    """
+    share = grid.canonical(Volume(target.astype(np.float32), volume.affine))
+    if config.grid == "fsconform":
+        place = grid.fsconform(volume)
+        image, share = grid.resample(volume, place), grid.resample(share, place)
+        volume = grid.canonical(Volume(image, place.affine))
+        return volume, grid.canonical(Volume(share, place.affine)).data >= 0.5
+    volume = grid.canonical(volume)
+    if volume.spacing.min() >= FINEST:
+        return volume, share.data > 0
+    size = np.maximum(volume.spacing, 1.0)
+    affine = volume.affine.copy()
+    affine[:3, :3] *= size / volume.spacing
+    shape = np.floor(np.array(volume.data.shape) * volume.spacing / size).astype(int)
+    place = grid.Grid(tuple(int(n) for n in shape), affine)
+    smooth = ndimage.gaussian_filter(volume.data, 0.4 * np.sqrt((size / volume.spacing) ** 2 - 1))
+    image = grid.resample(Volume(smooth, volume.affine), place)
+    return Volume(image, affine), grid.resample(share, place) >= 0.5
+
+
+def depth_of(target: np.ndarray, spacing: np.ndarray) -> np.ndarray:
+    """Signed distance of each voxel's middle from the outline, mm; positive inside.
+
+    The outline runs half a voxel from the last voxel's middle. All is far outside of nothing.
+    """
+    if not target.any():
+        return np.full(target.shape, -np.inf, np.float32)
+    inside = ndimage.distance_transform_edt(np.pad(target, 1), spacing)[1:-1, 1:-1, 1:-1]
+    outside = ndimage.distance_transform_edt(~target, spacing)
+    half = float(np.mean(spacing)) / 2
+    return np.where(target, inside - half, half - outside).astype(np.float32)
+
+
+def split(heads: list[Head], share: float, seed: int) -> tuple[list[Head], list[Head]]:
+    """Part heads by participant, at random, into those to learn from and those to validate on.
+
+    Raises
+    ------
+    UsageError
+        Fewer than two participants, and a share above 0.
+    """
+    names = sorted({head.participant for head in heads})
+    if not share:
+        return heads, []
+    if len(names) < 2:
+        raise UsageError(
+            f"validation: {share:g} of one participant ({names[0]}) cannot be kept apart. Add "
+            "participants, or set it to 0."
+        )
+    count = min(len(names) - 1, max(1, round(share * len(names))))
+    kept = set(np.random.default_rng(seed).permutation(names)[:count])
+    return (
+        [head for head in heads if head.participant not in kept],
+        [head for head in heads if head.participant in kept],
+    )

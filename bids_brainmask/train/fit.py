@@ -1,179 +1,211 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Train the embedded brain network: ``python -m bids_brainmask.train.fit BIDS_DIR OUT``.
+"""A training, from its configuration to the network that did best; a killed one goes on.
 
-The folder OUT holds the last checkpoint and a CSV log; the same command continues from them after
-a kill. Any Keras backend will do (``KERAS_BACKEND=torch`` is the fastest on a CPU).
+The output folder holds ``config.json``, the heads laid out, ``log.csv`` and ``tensorboard/``, the
+last checkpoint and the best. A checkpoint's name says how many epochs it has seen, and that alone
+decides where to go on.
 """
 
 from __future__ import annotations
 
-import argparse
-import csv
-import json
 import logging
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import keras
-import numpy as np
+import msgspec
 
-from bids_brainmask.network import COMPACT, fold_normalisation, unet3d
-from bids_brainmask.train.dataset import Windows, read_heads
-from bids_brainmask.train.losses import dice, dice_cross_entropy_loss
+from bids_brainmask import registry, weights
+from bids_brainmask.errors import ModelError, UsageError
+from bids_brainmask.network import fold_normalisation, unet3d
+from bids_brainmask.train import dataset, losses
+from bids_brainmask.train.config import (
+    ARCHITECTURES,
+    Config,
+    Stage,
+    network_of,
+    remember,
+)
+from bids_brainmask.train.dataset import Head
+from bids_brainmask.train.record import Record
+from bids_brainmask.train.widen import widen
+from bids_brainmask.train.windows import Blocks, Windows
 
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Stage:
-    """A part of a training, with an optimiser of its own."""
+@dataclass(frozen=True)
+class Trained:
+    """What a training leaves."""
 
-    epochs: int
-    rate: tuple[float, float]
-    """Learning rate of Adam, from and to, along a cosine; it rises over the first twentieth."""
-    window: tuple[int, int, int] = (128, 128, 128)
-    """Voxels of 1 mm seen at once."""
-    neck: float = 0.0
-    """Share of the windows that look at the neck and the lower face."""
-    normalise: bool = True
-    """Train with batch normalisation; once without, what it had learnt is folded in."""
+    model: keras.Model
+    """The network of the best validation Dice, or the last where there is no validation."""
+
+    learnt: list[Head]
+    kept: list[Head]
+    """Heads of the validation."""
+
+    record: Record
 
 
-@dataclass(frozen=True, kw_only=True)
-class Recipe:
-    """All that decides the result of a training, beside the data.
+def train(config: Config, root: Path, out: Path) -> Trained:
+    """Train, or go on training.
 
-    Batch normalisation learns fast, and deceives: two windows a batch are normalised by their own
-    statistics, and a head in use by the average ones. So the second half goes without.
+    Parameters
+    ----------
+    config : Config
+    root : Path
+        Folder that a relative ``bids_dir`` starts from.
+    out : Path
+        Folder of the training.
+
+    Raises
+    ------
+    UsageError
+        `out` holds another training, or the data cannot be used.
+    ImageError
+        A label does not fit its image.
     """
+    remember(config, out)
+    heads = dataset.lay_out(config, root, out / "heads")
+    learnt, kept = dataset.split(heads, config.data.validation, config.seed)
+    log.info("%d heads to learn from, %d to validate on", len(learnt), len(kept))
+    keras.utils.set_random_seed(config.seed)
+    keras.mixed_precision.set_global_policy(config.policy)
+    loss = losses.loss_of(config.loss, config.crossentropy)
+    record = Record(out, config.patience)
+    model = record.last({"total": loss})
+    for number, start, stage in remaining(config, record.epochs):
+        if record.stopped:
+            break
+        some = [head for head in learnt if head.participant not in stage.exclude]
+        if record.epochs == start:
+            model = network(model, config, number)
+        windows = batches(config, stage, some, config.seed + number)
+        if record.epochs == start:
+            compile_for(model, stage, len(windows), loss)
+        windows.epoch = record.epochs
+        model.fit(
+            windows,
+            validation_data=checks(config, stage, kept),
+            initial_epoch=record.epochs,
+            epochs=start + stage.epochs,
+            shuffle=False,  # else the order would depend on what ran before in the process
+            verbose=0,
+            callbacks=[record],
+        )
+    return Trained(record.best() or model, learnt, kept, record)
 
-    labels: str = "deepbet"
-    """Folder under derivatives/ with the reference masks."""
-    stages: tuple[Stage, ...] = (
-        Stage(epochs=13, rate=(2e-3, 1.3e-3)),  # tissue and edge
-        Stage(epochs=12, rate=(1.3e-3, 2e-4), neck=0.35),  # what lies below and is no brain
-        Stage(epochs=12, rate=(5e-4, 5e-5), neck=0.2, normalise=False),
-        Stage(epochs=3, rate=(1e-4, 0.0), window=(160, 192, 160), normalise=False),
-    )
-    steps: int = 100
-    """Steps of an epoch."""
-    batch: int = 2
-    seed: int = 20261123
-    policy: str = "mixed_bfloat16"
-    favoured: tuple[tuple[str, float], ...] = (("sub-adi", 22.0), ("sub-forrest", 22.0))
-    """Participants drawn more often than the others: the few that come from another scanner."""
+
+def remaining(config: Config, done: int) -> Iterator[tuple[int, int, Stage]]:
+    """List number, first epoch and value of each stage not over after some epochs."""
+    start = 0
+    for number, stage in enumerate(config.stages):
+        if done < start + stage.epochs:
+            yield number, start, stage
+        start += stage.epochs
 
 
-def network(normalise: bool, before=None):  # noqa: FBT001 - a stage's own field
-    """Build the network of a stage, with the weights of the stage before."""
-    if before is not None and normalise == has_normalisation(before):
-        return before
-    model = unet3d(COMPACT, normalise=normalise)
-    if before is not None:
-        model.set_weights(list(fold_normalisation(before, COMPACT).values()))
+def batches(config: Config, stage: Stage, heads: list[Head], seed: int) -> keras.utils.PyDataset:
+    """Batches of a stage, drawn by two threads while the network learns."""
+    kind = Blocks if stage.windows == "blocks" else Windows
+    return kind(heads, config, stage, seed, workers=2, max_queue_size=6)
+
+
+def checks(config: Config, stage: Stage, heads: list[Head]) -> keras.utils.PyDataset | None:
+    """Batches to validate on: the same in every epoch, and of heads as they are."""
+    if not heads:
+        return None
+    count = -(-len(heads) // stage.batch)
+    plain = msgspec.structs.replace(stage, variants={}, neck=0.0, reach=0.0, steps=count)
+    kind = Blocks if stage.windows == "blocks" else Windows
+    return kind(heads, config, plain, config.seed, still=True)
+
+
+def network(before: keras.Model | None, config: Config, number: int) -> keras.Model:
+    """Network that a stage begins with: of the stage before, or the weights to start from.
+
+    Raises
+    ------
+    UsageError
+        Batch normalisation is wanted for weights that came without.
+    """
+    stage = config.stages[number]
+    wanted = network_of(config, stage)
+    if before is None and not config.start:
+        model = unet3d(wanted, normalise=stage.normalise)
+        kernel, bias = model.get_layer("logits").get_weights()
+        model.get_layer("logits").set_weights([kernel, bias - 1])  # most voxels are background
         return model
-    kernel, bias = model.get_layer("logits").get_weights()
-    model.get_layer("logits").set_weights([kernel, bias - 1])  # three voxels in four are no brain
+    model = started(config) if before is None else before
+    there = network_of(config, config.stages[number - 1]) if number else wanted
+    if there == wanted and has_normalisation(model) == stage.normalise:
+        return model
+    if stage.normalise:
+        raise UsageError("stages: batch normalisation cannot be put into weights without it.")
+    arrays = fold_normalisation(model, there)
+    if there != wanted:
+        arrays = widen(arrays, there, wanted, config.seed + number)
+    return weights.into_keras(wanted, arrays)
+
+
+def started(config: Config) -> keras.Model:
+    """Network with the weights that a training starts from.
+
+    Raises
+    ------
+    ModelError, UsageError
+        No such model, or of another architecture than asked for.
+    """
+    known = registry.resolve(config.start)
+    path = known.path or registry.find(known.name)
+    if known.architecture == "keras":
+        if config.architecture != "keras":
+            raise UsageError(f"start: {config.start} brings its own network: architecture: keras")
+        return without_sigmoid(weights.load_keras(path), path)
+    architecture = ARCHITECTURES[known.architecture]
+    if architecture != network_of(config):
+        raise UsageError(
+            f"start: {config.start} holds weights of the network {known.architecture!r}, and the "
+            f"architecture asked for is {config.architecture!r}. Ask for the same."
+        )
+    return weights.into_keras(architecture, weights.read(path, architecture))
+
+
+def without_sigmoid(model: keras.Model, path: Path) -> keras.Model:
+    """Have a model give logits, which the losses want."""
+    if not weights.ends_in_sigmoid(model):
+        return model
+    last = model.layers[-1]
+    if getattr(last, "activation", None) is not keras.activations.sigmoid:
+        raise ModelError(
+            f"{path}: ends in a sigmoid inside another model, and training wants logits. Save it "
+            "without."
+        )
+    last.activation = keras.activations.linear
     return model
 
 
-def has_normalisation(model) -> bool:
-    """Tell whether a network has batch normalisation."""
+def has_normalisation(model: keras.Model) -> bool:
+    """Tell whether a network of `unet3d` has batch normalisation."""
     return any(layer.name.endswith("_norm") for layer in model.layers)
 
 
-def compile_for(model, stage: Stage, steps: int) -> None:
-    """Give a network the optimiser, the loss and the metric of a stage."""
+def compile_for(model: keras.Model, stage: Stage, steps: int, loss) -> None:
+    """Give a network the optimiser of a stage, the loss and the metrics."""
     first, last = stage.rate
     total = stage.epochs * steps
     rate = keras.optimizers.schedules.CosineDecay(
         first / 100,
-        total - total // 20,
+        max(1, total - total // 20),
         alpha=last / first,
         warmup_target=first,
         warmup_steps=total // 20,
     )
     model.compile(
         keras.optimizers.Adam(rate, clipnorm=1.0),
-        dice_cross_entropy_loss,
-        metrics=[dice],
+        loss,
+        metrics=[losses.dice, losses.jaccard],
         jit_compile=False,
     )
-
-
-def epochs_done(log_file: Path) -> int:
-    """Whole epochs that the CSV log holds."""
-    if not log_file.exists():
-        return 0
-    with log_file.open(newline="") as file:
-        return sum(1 for _ in csv.DictReader(file))
-
-
-def train(bids_dir: Path, out: Path, recipe: Recipe) -> None:
-    """Train, or go on training, and leave ``weights.npz`` and ``recipe.json`` in `out`."""
-    out.mkdir(parents=True, exist_ok=True)
-    keras.utils.set_random_seed(recipe.seed)
-    keras.mixed_precision.set_global_policy(recipe.policy)
-    checkpoint, log_file = out / "checkpoint.keras", out / "log.csv"
-    (out / "recipe.json").write_text(json.dumps(asdict(recipe), indent=2) + "\n")
-    done = epochs_done(log_file)
-    model = None
-    if done:
-        custom = {"dice_cross_entropy_loss": dice_cross_entropy_loss, "dice": dice}
-        model = keras.models.load_model(checkpoint, custom_objects=custom)
-    heads = read_heads(bids_dir, recipe.labels, "train", dict(recipe.favoured))
-    log.info("%d heads, %d epochs done", len(heads), done)
-    end = 0
-    for number, stage in enumerate(recipe.stages):
-        start, end = end, end + stage.epochs
-        if done >= end:
-            continue
-        model = network(stage.normalise, model)
-        if done == start:
-            compile_for(model, stage, recipe.steps)
-        windows = Windows(
-            heads,
-            stage.window,
-            recipe.batch,
-            recipe.steps,
-            recipe.seed + number,
-            neck=stage.neck,
-            workers=2,
-            max_queue_size=6,
-        )
-        windows.epoch = done
-        model.fit(
-            windows,
-            initial_epoch=done,
-            epochs=end,
-            shuffle=False,  # else the order would depend on what ran before in the process
-            verbose=2,
-            callbacks=[
-                keras.callbacks.ModelCheckpoint(str(checkpoint)),
-                keras.callbacks.CSVLogger(str(log_file), append=True),
-            ],
-        )
-        done = end
-    export(model, out / "weights.npz")
-
-
-def export(model, path: Path) -> None:
-    """Save the folded weights in half precision, by name."""
-    weights = fold_normalisation(model, COMPACT)
-    np.savez_compressed(path, **{name: w.astype(np.float16) for name, w in weights.items()})
-    log.info("%s: %.1f MB", path, path.stat().st_size / 1e6)
-
-
-def main(argv=None) -> int:
-    """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("bids_dir", type=Path)
-    parser.add_argument("out", type=Path)
-    args = parser.parse_args(argv)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    train(args.bids_dir, args.out, Recipe())
-    return 0
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

@@ -1,7 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Losses and metrics on logits, in Keras operations, so that the backend is free."""
+"""Losses and metrics on logits, in Keras operations, so that the backend is free.
+
+All take ``truth`` in [0, 1] and ``logits``, (N, I, J, K, 1) tensors, and answer per example, (N,).
+"""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import keras
 from keras import ops
@@ -9,34 +14,65 @@ from keras import ops
 SPATIAL = (1, 2, 3, 4)
 
 
-def soft_dice_loss(truth, logits):
-    """One less the Dice of probabilities, per example (Milletari et al. 2016, V-Net).
-
-    Parameters
-    ----------
-    truth : (N, I, J, K, 1) tensor
-        In [0, 1].
-    logits : (N, I, J, K, 1) tensor
-
-    Returns
-    -------
-    (N,) tensor
-        In [0, 1]; 0 when both are empty.
-    """
+def dice_loss(truth, logits):
+    """One less the Dice of probabilities (Milletari et al. 2016, V-Net); 0 when both are empty."""
     probability = ops.sigmoid(logits)
     shared = ops.sum(truth * probability, SPATIAL)
     total = ops.sum(truth, SPATIAL) + ops.sum(probability, SPATIAL)
     return 1 - (2 * shared + 1) / (total + 1)
 
 
-def dice_cross_entropy_loss(truth, logits):
-    """Soft Dice plus twice the mean cross-entropy, per example."""
-    entropy = keras.losses.binary_crossentropy(truth, logits, from_logits=True)
-    return soft_dice_loss(truth, logits) + 2 * ops.mean(entropy, (1, 2, 3))
+def jaccard_loss(truth, logits):
+    """One less the Jaccard index of probabilities; 0 when both are empty.
+
+    As the Nobrainer models were trained: the intersection over the sum less the intersection.
+    """
+    probability = ops.sigmoid(logits)
+    shared = ops.sum(truth * probability, SPATIAL)
+    total = ops.sum(truth, SPATIAL) + ops.sum(probability, SPATIAL)
+    return 1 - (shared + 1) / (total - shared + 1)
+
+
+def crossentropy(truth, logits):
+    """Mean binary cross-entropy of the voxels."""
+    found = keras.losses.binary_crossentropy(truth, logits, from_logits=True)
+    return ops.mean(found, (1, 2, 3))
+
+
+OVERLAPS = {"dice": dice_loss, "jaccard": jaccard_loss}
+
+
+def loss_of(name: str, weight: float) -> Callable:
+    """Loss of a name in `bids_brainmask.train.config.Loss`.
+
+    Parameters
+    ----------
+    name : str
+        An overlap, ``crossentropy``, or their sum, joined by a plus.
+    weight : float
+        Of the cross-entropy in a sum.
+    """
+    first, plus, _ = name.partition("+")
+    if first == "crossentropy":
+        return crossentropy
+    overlap = OVERLAPS[first]
+    if not plus:
+        return overlap
+
+    def total(truth, logits):
+        return overlap(truth, logits) + weight * crossentropy(truth, logits)
+
+    return total
 
 
 def dice(truth, logits):
-    """Dice of the masks at one half, per example; 1 when both are empty."""
+    """Dice of the masks at one half; 1 when both are empty."""
     a = ops.cast(truth > 0.5, "float32")
     b = ops.cast(logits > 0, "float32")
     return (2 * ops.sum(a * b, SPATIAL) + 1) / (ops.sum(a, SPATIAL) + ops.sum(b, SPATIAL) + 1)
+
+
+def jaccard(truth, logits):
+    """Jaccard index of the masks at one half; 1 when both are empty."""
+    found = dice(truth, logits)
+    return found / (2 - found)

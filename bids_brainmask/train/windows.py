@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Batches for Keras: random windows about the label, or the blocks that tile a conformed head."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+
+from bids_brainmask.predict import scale_robustly, tiles
+from bids_brainmask.train import augment
+from bids_brainmask.train.augment import Example
+from bids_brainmask.train.config import Config, Stage, Variant
+from bids_brainmask.train.dataset import Head
+from bids_brainmask.train.geometry import look
+
+SIDE = 256
+"""Voxels of the conformed grid along each axis."""
+
+
+class Windows(keras.utils.PyDataset):
+    """Batches of random windows: (N, I, J, K, 1) images and labels.
+
+    A batch is a function of the seed, the epoch and its number alone, whichever worker draws it.
+
+    Parameters
+    ----------
+    heads : list of Head
+    config : Config
+    stage : Stage
+    seed : int
+    still : bool
+        Give the same batches in every epoch, one head after the other: to validate.
+    """
+
+    def __init__(self, heads, config, stage, seed, *, still=False, **kwargs):
+        super().__init__(**kwargs)
+        self.heads, self.config, self.stage, self.seed = heads, config, stage, seed
+        self.epoch, self.still = 0, still
+        self.share = np.array([head.weight for head in heads])
+        self.share /= self.share.sum()
+
+    def __len__(self):
+        return self.stage.steps
+
+    def __getitem__(self, number):
+        rng = np.random.default_rng([self.seed, self.epoch, number])
+        if self.still:
+            first = number * self.stage.batch
+            heads = self.heads[first : first + self.stage.batch]
+        else:
+            heads = rng.choice(self.heads, self.stage.batch, p=self.share)
+        return stack([self._draw(head, rng) for head in heads])
+
+    def on_epoch_end(self):
+        """Go on to the next epoch's windows; Keras calls this."""
+        self.epoch += not self.still
+
+    def _draw(self, head, rng):
+        centre = head.middle + rng.uniform(-self.stage.reach, self.stage.reach, 3)
+        if rng.random() < self.stage.neck:
+            centre[2] = head.middle[2] - rng.uniform(40, 100)
+        variant = choose(self.config, self.stage, rng)
+        return draw(head, centre, self.stage.window, variant, self.config, rng)
+
+
+class Blocks(keras.utils.PyDataset):
+    """Batches of the cubes that tile conformed heads, head after head, in a new order each epoch.
+
+    Parameters
+    ----------
+    heads : list of Head
+        On a conformed grid.
+    config : Config
+    stage : Stage
+        Its window is the cube, and divides 256.
+    seed : int
+    still : bool
+        Give the same batches in every epoch: to validate.
+    """
+
+    def __init__(self, heads, config, stage, seed, *, still=False, **kwargs):
+        super().__init__(**kwargs)
+        self.heads, self.config, self.stage, self.seed = heads, config, stage, seed
+        self.epoch, self.still = 0, still
+        self.places = list(tiles((SIDE,) * 3, stage.window[0]))
+        self.drawn: tuple = (None, None)  # the last head that was drawn, for its other blocks
+
+    def __len__(self):
+        return -(-len(self.heads) * len(self.places) // self.stage.batch)
+
+    def __getitem__(self, number):
+        first = number * self.stage.batch
+        last = min(first + self.stage.batch, len(self.heads) * len(self.places))
+        return stack([self._block(index) for index in range(first, last)])
+
+    def on_epoch_end(self):
+        """Go on to the next epoch's order; Keras calls this."""
+        self.epoch += not self.still
+
+    def _block(self, index):
+        turn, place = divmod(index, len(self.places))
+        key = (self.epoch, turn)
+        found, volume = self.drawn
+        if found != key:
+            volume = self._volume(turn)
+            self.drawn = (key, volume)
+        return tuple(values[self.places[place]] for values in volume)
+
+    def _volume(self, turn):
+        order = np.random.default_rng([self.seed, self.epoch]).permutation(len(self.heads))
+        rng = np.random.default_rng([self.seed, self.epoch, turn])
+        head = self.heads[order[turn]]
+        centre = (head.affine @ [*[(SIDE - 1) / 2] * 3, 1])[:3]
+        variant = choose(self.config, self.stage, rng)
+        return draw(head, centre, (SIDE,) * 3, variant, self.config, rng)
+
+
+def choose(config: Config, stage: Stage, rng: np.random.Generator) -> Variant:
+    """Draw one of a stage's variants; what their shares leave of 1 is the head as it is."""
+    names = list(stage.variants)
+    bounds = np.cumsum([stage.variants[name] for name in names])
+    number = int(np.searchsorted(bounds, rng.random(), side="right"))
+    return config.variants[names[number]] if number < len(names) else Variant()
+
+
+def draw(head: Head, centre, window, variant: Variant, config: Config, rng):
+    """Draw one window into a head: the steps, the look, noise, and the scaling of use.
+
+    Returns
+    -------
+    image : window float32 array
+        Scaled by the statistics of the whole head, as in use.
+    label : window float32 array
+        In [0, 1].
+    """
+    example = augment.change(head.example(), variant.steps, rng)
+    gain = np.float32(np.exp(rng.normal(0, variant.gain)))
+    image = scale_robustly(example.image) * gain
+    example = Example(image, example.affine, example.label, example.label_affine, example.depth)
+    options = {"axes": head.axes, "interpolation": config.data.interpolation}
+    seen, label = look(example, centre, window, variant.geometry, rng, **options)
+    if rng.random() < variant.steps.get("noise", 0):
+        seen = augment.noise(seen, rng)
+    if config.intensities == "zscore":
+        return (seen - image.mean()) / max(float(image.std()), 1e-6), label
+    return np.clip(seen, 0, 2), label
+
+
+def stack(examples) -> tuple[np.ndarray, np.ndarray]:
+    """Put examples into a batch, with an axis for the one channel."""
+    images, labels = (np.stack(values)[..., None] for values in zip(*examples, strict=True))
+    return images, labels

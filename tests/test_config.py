@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Configurations of trainings: what they may say, and what is told of those that may not."""
+
+import pytest
+import yaml
+
+from bids_brainmask.errors import UsageError
+from bids_brainmask.network import COMPACT, SEED
+from bids_brainmask.train import config
+
+PLAIN = {
+    "name": "test",
+    "data": {"bids_dir": "bids", "labels": "labels"},
+    "stages": [{"epochs": 1, "rate": [0.001, 0.0]}],
+}
+
+
+def written(tmp_path, **changes):
+    path = tmp_path / "config.yaml"
+    path.write_text(yaml.safe_dump(PLAIN | changes))
+    return path
+
+
+def test_a_plain_configuration_has_defaults(tmp_path):
+    found = config.read(written(tmp_path))
+    assert found.stages[0].window == (128, 128, 128)
+    assert config.network_of(found) == COMPACT
+
+
+@pytest.mark.parametrize("name", ["brain", "seed"])
+def test_recipes_of_the_package_can_be_read(name):
+    found = config.read(name, bids_dir="/heads")
+    assert found.data.bids_dir == "/heads"
+    assert found.data.labels
+    assert name in config.recipes()
+
+
+def test_the_seed_recipe_is_as_published():
+    found = config.read("seed")
+    assert config.network_of(found) == SEED
+    (stage,) = found.stages
+    assert (stage.epochs, stage.batch, stage.window) == (5, 2, (128, 128, 128))
+    assert stage.windows == "blocks"
+    assert stage.variants == {"rigid": 0.5}
+    rigid = found.variants["rigid"].geometry
+    assert rigid.turn > 0
+    assert rigid.shift > 0
+    assert not any((rigid.scale, rigid.stretch, rigid.shear, rigid.bend, rigid.flip))
+    assert (found.loss, found.intensities, found.grid) == ("jaccard", "zscore", "fsconform")
+    assert (found.data.interpolation, found.threshold) == ("nearest", 0.3)
+
+
+def test_an_architecture_by_its_filters(tmp_path):
+    filters = {"encoder": [[4], [8]], "up": [4], "decoder": [[4]], "stem": 8}
+    found = config.network_of(config.read(written(tmp_path, architecture=filters)))
+    assert (found.encoder, found.divisor) == (((4,), (8,)), 4)
+
+
+@pytest.mark.parametrize(
+    "filters", [{"encoder": [[4], [8]], "up": [], "decoder": [[4]]}, {"encoder": 3}]
+)
+def test_filters_that_make_no_network_are_an_error(tmp_path, filters):
+    asked = config.read(written(tmp_path, architecture=filters))
+    with pytest.raises(UsageError, match="architecture:"):
+        config.network_of(asked)
+
+
+STAGE = {"epochs": 1, "rate": [0.001, 0.0]}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"los": "dice"}, "unknown field `los`"),
+        ({"loss": "hinge"}, "Invalid enum value 'hinge' - at `\\$.loss`"),
+        ({"threshold": 1.5}, r"`float` < 1.0 - at `\$.threshold`"),
+        ({"stages": []}, r"length >= 1 - at `\$.stages`"),
+        ({"stages": [STAGE | {"epochs": 0}]}, r">= 1 - at `\$.stages\[0\].epochs`"),
+        ({"stages": [STAGE | {"rate": [0, 0]}]}, "rate: expected a start above 0"),
+        ({"stages": [STAGE | {"window": [1, 2]}]}, "at `\\$.stages\\[0\\].window`"),
+        ({"stages": [STAGE | {"variants": {"x": 1}}]}, r"stages\[0\]: unknown variants \['x'\]"),
+        (
+            {"variants": {"x": {}}, "stages": [STAGE | {"variants": {"x": 0.6, "y": 0.6}}]},
+            "sum to more than 1",
+        ),
+        ({"stages": [STAGE | {"windows": "blocks"}]}, "blocks tile a conformed grid"),
+        ({"variants": {"x": {"steps": {"melt": 1}}}}, r"unknown steps \['melt'\]; expected among"),
+        ({"variants": {"x": {"geometry": {"turns": 1}}}}, "unknown field `turns`"),
+        ({"variants": {"x": {"steps": {"noise": 2}}}}, "<= 1.0"),
+        ({"data": {"labels": "x"}}, "missing required field `bids_dir`"),
+        (
+            {"data": PLAIN["data"] | {"validation": 0}, "patience": 3},
+            "patience wants a validation",
+        ),
+        ({"stages": [STAGE | {"architecture": {"up": []}}]}, "want a validation of 0"),
+        ({"architecture": "keras"}, "an architecture of keras wants a file to start from"),
+    ],
+)
+def test_what_makes_no_sense_is_told_with_its_place(tmp_path, changes, message):
+    with pytest.raises(UsageError, match=f"config.yaml: not a configuration.*{message}"):
+        config.read(written(tmp_path, **changes))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("a: [", "not a configuration of a training"), ("- 1", "expected a mapping")],
+)
+def test_a_file_that_is_no_mapping_is_an_error(tmp_path, text, message):
+    path = tmp_path / "config.yaml"
+    path.write_text(text)
+    with pytest.raises(UsageError, match=message):
+        config.read(path)
+
+
+def test_a_file_that_is_not_there_is_an_error_that_names_the_recipes(tmp_path):
+    with pytest.raises(UsageError, match=r"cannot be read.*the name of a recipe: brain, seed"):
+        config.read(tmp_path / "none.yaml")

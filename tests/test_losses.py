@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Losses and metrics of training, by arithmetic."""
+
+import numpy as np
+import pytest
+from conftest import SHARED  # noqa: F401 - sets the environment before Keras is imported
+
+from bids_brainmask.train import losses
+from bids_brainmask.train.config import Loss
+
+
+def column(*values):
+    return np.reshape(np.array(values, np.float32), (1, -1, 1, 1, 1))
+
+
+TRUTH = column(1, 1, 0, 0)
+RIGHT, WRONG, UNSURE = 50 * (2 * TRUTH - 1), -50 * (2 * TRUTH - 1), 0 * TRUTH
+
+
+def number(tensor):
+    assert tensor.shape == (1,)
+    return float(tensor[0])
+
+
+def test_dice_loss():
+    assert number(losses.dice_loss(TRUTH, RIGHT)) == pytest.approx(0, abs=1e-6)
+    assert number(losses.dice_loss(TRUTH, WRONG)) == pytest.approx(1 - 1 / 5)
+    assert number(losses.dice_loss(TRUTH, UNSURE)) == pytest.approx(1 - 3 / 5)
+
+
+def test_jaccard_loss():
+    assert number(losses.jaccard_loss(TRUTH, RIGHT)) == pytest.approx(0, abs=1e-6)
+    assert number(losses.jaccard_loss(TRUTH, WRONG)) == pytest.approx(1 - 1 / 5)
+    assert number(losses.jaccard_loss(TRUTH, UNSURE)) == pytest.approx(1 - 2 / 4)
+
+
+@pytest.mark.parametrize("loss", [losses.dice_loss, losses.jaccard_loss])
+def test_nothing_found_where_nothing_is_costs_nothing(loss):
+    assert number(loss(0 * TRUTH, 0 * TRUTH - 50)) == pytest.approx(0)
+
+
+def test_crossentropy_of_no_idea_is_the_logarithm_of_two():
+    assert number(losses.crossentropy(TRUTH, UNSURE)) == pytest.approx(np.log(2), rel=1e-5)
+
+
+@pytest.mark.parametrize("name", Loss.__args__)
+def test_a_loss_of_every_name(name):
+    """A sum is the overlap and, as often as its weight says, the cross-entropy."""
+    wanted = 0.0
+    if "dice" in name:
+        wanted += 1 - 3 / 5
+    if "jaccard" in name:
+        wanted += 1 - 2 / 4
+    if "crossentropy" in name:
+        wanted += np.log(2) * (3 if "+" in name else 1)
+    assert number(losses.loss_of(name, 3.0)(TRUTH, UNSURE)) == pytest.approx(wanted, rel=1e-5)
+
+
+def test_metrics_of_masks():
+    assert number(losses.dice(TRUTH, RIGHT)) == 1
+    assert number(losses.dice(TRUTH, WRONG)) == pytest.approx(1 / 5)
+    assert number(losses.jaccard(TRUTH, WRONG)) == pytest.approx(1 / 9)
+    assert number(losses.jaccard(TRUTH, RIGHT)) == 1
