@@ -24,6 +24,7 @@ import bids_brainmask
 from bids_brainmask import (
     bids,
     clean,
+    confidence,
     derivatives,
     engine,
     grid,
@@ -76,6 +77,15 @@ class Extraction:
     mask: np.ndarray  # (I, J, K) bool
     probability: np.ndarray  # (I, J, K) float32, in [0, 1]
     volume_ml: float
+    confidence: confidence.Confidence
+    predicted_dice: float | None  # in [0, 1]; None for a model without a calibration
+
+    @property
+    def warning(self) -> str:
+        """What the user should know of the mask; nothing where it looks well."""
+        if self.predicted_dice is None or self.predicted_dice >= confidence.DOUBTFUL:
+            return ""
+        return f"doubtful, predicted Dice {self.predicted_dice:.2f}: look at the mask"
 
 
 def prepare(settings: Settings) -> Run:
@@ -191,25 +201,58 @@ def segment_scan(job: derivatives.Job, run: Run, network: engine.Network) -> Out
         "Parameters": run.parameters,
         "BrainVolume": round(brain.volume_ml, 3),
         "BrainVolumeUnits": "mL",
+        "BoundaryUncertainty": round(brain.confidence.boundary, 4),
+        "PredictedDice": brain.predicted_dice and round(brain.predicted_dice, 4),
+        "Warning": brain.warning,
         "ContrastEnhanced": job.scan.contrast,
         "ModelCitation": run.model.citation,
         "Software": software_versions(network),
         "Seconds": round(seconds, 2),
         "IntendedUse": RESEARCH_ONLY,
     }
+    record = {key: value for key, value in record.items() if value not in (None, "")}
     derivatives.write_results(job, files, record)
-    return Outcome(job, "done", f"{brain.volume_ml:.0f} mL in {seconds:.1f} s")
+    detail = f"{brain.volume_ml:.0f} mL in {seconds:.1f} s"
+    return Outcome(job, "done", "; ".join(filter(None, (detail, brain.warning))))
 
 
 def extract(
     source: image.Source, model: registry.Model, network: engine.Network, threshold: float
 ) -> Extraction:
-    """Find the brain in an image: to the network's grid, through the network, and back.
+    """Find the brain in an image, whole and alone.
 
     Raises
     ------
     ImageError
         No voxel is as probable as the threshold.
+    """
+    volume, found = source.volume, probability(source, model, network)
+    cleaned = clean.brain(found >= threshold)
+    if not cleaned.mask.any():
+        raise ImageError(
+            f"no brain was found: the highest probability is {found.max():.2f}, the "
+            f"threshold {threshold:g}. Look at the image; is it a T1-weighted head?"
+        )
+    voxel_ml = abs(np.linalg.det(volume.affine[:3, :3])) / 1000
+    trust = confidence.of(cleaned.mask, found, volume.spacing, cleaned.removed)
+    return Extraction(
+        cleaned.mask,
+        found,
+        float(cleaned.mask.sum() * voxel_ml),
+        trust,
+        trust.predicted_dice(model.confidence),
+    )
+
+
+def probability(
+    source: image.Source, model: registry.Model, network: engine.Network
+) -> np.ndarray:
+    """Probability of each of an image's voxels: to the network's grid, through it, and back.
+
+    Returns
+    -------
+    (I, J, K) float32 array
+        In [0, 1]; 0 where the network's grid does not reach.
     """
     volume = source.volume
     target = (
@@ -219,15 +262,7 @@ def extract(
     found = predict.probability(
         conformed, network.run, intensities=model.intensities, block=model.block
     )
-    probability = grid.restore(found, target, volume)
-    cleaned = clean.brain(probability >= threshold)
-    if not cleaned.mask.any():
-        raise ImageError(
-            f"no brain was found: the highest probability is {probability.max():.2f}, the "
-            f"threshold {threshold:g}. Look at the image; is it a T1-weighted head?"
-        )
-    voxel_ml = abs(np.linalg.det(volume.affine[:3, :3])) / 1000
-    return Extraction(cleaned.mask, probability, float(cleaned.mask.sum() * voxel_ml))
+    return grid.restore(found, target, volume)
 
 
 def render(output: Output, source: image.Source, brain: Extraction):

@@ -105,6 +105,33 @@ def test_sidecars_hold_the_record(finished):
             assert "not a medical device" in record["IntendedUse"]
 
 
+def test_sidecars_say_how_far_to_trust_the_mask(finished):
+    for outcome in finished[1]:
+        for path in outcome.job.sidecars.values():
+            record = json.loads(path.read_text())
+            assert 0 < record["BoundaryUncertainty"] < 0.8
+            assert record["PredictedDice"] > 0.95
+            assert "Warning" not in record
+        assert "doubtful" not in outcome.detail
+
+
+@pytest.mark.parametrize(("calibration", "said"), [([-1.5, 0, 0, 0, 0], True), ([], False)])
+def test_a_mask_of_low_predicted_dice_is_flagged(heads, tmp_path, calibration, said, capsys):
+    """A calibration that predicts 0.78 whatever the mask; and a model without one."""
+    data = Dataset(tmp_path / "bids")
+    data.add("sub-01_T1w.nii.gz", heads["pumi"].read_bytes())
+    plan = app.prepare(run(data.root, tmp_path / "out"))
+    plan = replace(plan, model=replace(plan.model, confidence=calibration))
+    outcomes = list(app.process(plan))
+    record = json.loads(outcomes[0].job.sidecars["mask"].read_text())
+    assert outcomes[0].status == "done"
+    cli.print_outcomes(outcomes)
+    words = "doubtful, predicted Dice 0.78: look at the mask"
+    assert (words in capsys.readouterr().out) is said
+    assert (record.get("Warning") == words) is said
+    assert ("PredictedDice" in record) is said
+
+
 def test_the_validator_finds_no_error(finished):
     out = finished[0].output_dir
     done = subprocess.run(
