@@ -27,7 +27,7 @@ def test_every_option_is_in_the_usage():
 def test_every_tool_is_in_the_usage():
     usage = text("docs/usage.md")
     commands = next(a for a in tools.parser()._actions if a.choices)
-    assert set(commands.choices) == {"extract", "models", "demo"}
+    assert set(commands.choices) == {"extract", "evaluate", "train", "finetune", "models", "demo"}
     verbs = next(a for a in commands.choices["models"]._actions if a.choices)
     for words in (*commands.choices, *(f"models {verb}" for verb in verbs.choices)):
         assert f"`brainmask {words}" in usage, words

@@ -1,0 +1,186 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fit what a mask's probabilities tell of its Dice, on degraded development heads.
+
+python benchmarks/calibrate.py HEADS [--model embedded] [--folder docs]
+
+Prints the line for the registry, and writes confidence.md, .png and .tsv into the folder.
+"""
+
+import argparse
+import csv
+import zlib
+from pathlib import Path
+
+import document
+import heads
+import nibabel as nb
+import numpy as np
+from degrade import case
+from matplotlib.figure import Figure
+from robustness import REFERENCE, steps
+from scipy import stats
+
+from bids_brainmask import app, confidence, engine, image, metrics, registry
+from bids_brainmask.errors import ImageError
+
+COMMAND = "python benchmarks/calibrate.py HEADS --folder docs"
+
+LEAST = 0.002
+"""One less Dice is taken to be at least this, so that its logarithm is finite."""
+
+COLUMNS = (
+    "head",
+    "degradation",
+    "dice",
+    "predicted",
+    "expected",
+    "boundary",
+    "roughness",
+    "removed",
+)
+
+
+def measure(found, model, network) -> list[dict]:
+    """Degrade every head in every way and grade; a mask's confidence and its Dice."""
+    rows = []
+    for head in found:
+        source, brain = image.read(head.image), heads.masks(head)[REFERENCE]
+        whole = case(source.volume, brain, seed=zlib.crc32(head.name.encode()))
+        for name, step in steps(grades=True):
+            now = step(whole)
+            file = nb.Nifti1Image(now.image.data, now.image.affine)
+            try:
+                source = image.Source(now.image, file)
+                mask = app.extract(source, model, network, model.threshold)
+            except ImageError:
+                continue  # fails in the app, and is no mask to be trusted or not
+            row = {"head": head.name, "degradation": name, "confidence": mask.confidence}
+            rows.append(row | {"dice": metrics.dice(mask.mask, now.brain)})
+            print(head.name, name, f"{rows[-1]['dice']:.4f}", flush=True)
+    return rows
+
+
+def fit(rows: list[dict]) -> np.ndarray:
+    """Intercept and weights by least squares of the logarithm of one less Dice."""
+    features = np.array([row["confidence"].features for row in rows])
+    wanted = np.log(np.maximum(1 - np.array([row["dice"] for row in rows]), LEAST))
+    return np.linalg.lstsq(np.c_[np.ones(len(rows)), features], wanted, rcond=None)[0]
+
+
+def predict_unseen(rows: list[dict]) -> None:
+    """Predict each head's Dice by a fit to all the other heads."""
+    for name in dict.fromkeys(row["head"] for row in rows):
+        weights = fit([row for row in rows if row["head"] != name])
+        for row in rows:
+            if row["head"] == name:
+                row["predicted"] = row["confidence"].predicted_dice(weights)
+
+
+def figures(rows: list[dict]) -> dict[str, float]:
+    """How well the unseen Dice was predicted."""
+    dice = np.array([row["dice"] for row in rows])
+    predicted = np.array([row["predicted"] for row in rows])
+    bad, flagged = dice < confidence.DOUBTFUL, predicted < confidence.DOUBTFUL
+    return {
+        "masks": len(rows),
+        "rank correlation": stats.spearmanr(dice, predicted).statistic,
+        "median error": float(np.median(abs(dice - predicted))),
+        "masks under 0.90": int(bad.sum()),
+        "flagged of these": int((bad & flagged).sum()),
+        "flagged of the others": int((flagged & ~bad).sum()),
+    }
+
+
+def scatter(rows: list[dict], path: Path) -> None:
+    """Draw Dice against predicted Dice, a colour a kind of degradation."""
+    figure = Figure(figsize=(6.5, 5), layout="constrained")
+    axes = figure.subplots()
+    kinds = dict.fromkeys(
+        row["degradation"].split(",")[0].rstrip("0123456789.x %mdegrsb-") for row in rows
+    )
+    for kind in kinds:
+        some = [row for row in rows if row["degradation"].startswith(kind)]
+        axes.plot(
+            [row["predicted"] for row in some], [row["dice"] for row in some], ".", label=kind
+        )
+    low = min(0.6, *(row["dice"] for row in rows))
+    axes.plot([low, 1], [low, 1], color="0.5", linewidth=1)
+    axes.axvline(confidence.DOUBTFUL, color="0.5", linewidth=1, linestyle=":")
+    axes.set(xlabel="predicted Dice, of a head left out of the fit", ylabel="Dice")
+    axes.legend(fontsize=8)
+    figure.savefig(path, dpi=110)
+
+
+def write_table(rows: list[dict], path: Path) -> None:
+    """Write every mask's numbers."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, delimiter="\t", lineterminator="\n")
+        writer.writerow(COLUMNS)
+        for row in rows:
+            values = row | vars(row["confidence"])
+            writer.writerow(
+                [v if isinstance(v := values[key], str) else f"{v:.5f}" for key in COLUMNS]
+            )
+
+
+def report(rows: list[dict], weights: np.ndarray, origin: str) -> str:
+    """Write the document."""
+    found = figures(rows)
+    names = ["1", "log(1 - expected)", "boundary", "log(roughness)", "log(removed + 0.001)"]
+    cells = [[name, f"{weight:.4f}"] for name, weight in zip(names, weights, strict=True)]
+    numbers = [
+        [name, f"{value:.3f}" if isinstance(value, float) else str(value)]
+        for name, value in found.items()
+    ]
+    return f"""# Confidence
+
+How far a mask can be trusted is told without a reference, from the network's probabilities.
+
+`BoundaryUncertainty` in the sidecar is the share of the voxels on the mask's boundary whose \
+probability lies between 0.25 and 0.75.
+
+`PredictedDice` is one less the exponential of a weighted sum; under 0.90 the mask is flagged. \
+What is weighed: `expected`, the Dice that the mask would have with a truth drawn voxel by voxel \
+from the probabilities; `boundary`, as above; `roughness`, the mask's surface over that of a ball \
+of its volume; `removed`, the volume of the pieces that clean-up dropped, over the mask's.
+
+{origin}
+{document.table(["weighed", "weight"], cells)}
+The weights are fitted to masks of development heads that were degraded in kinds and grades, with \
+`deepbet`'s masks as the reference. The figures and the plot are of heads left out of the fit, \
+one after the other:
+
+{document.table(["", ""], numbers)}
+![Dice against predicted Dice](confidence.png)
+
+The prediction knows only what these degradations do to a mask. A head unlike all of them can be \
+wrong and unflagged: look at your masks.
+"""
+
+
+def main() -> None:
+    """Measure, fit, print and write."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("heads", type=Path)
+    parser.add_argument("--model", default="embedded")
+    parser.add_argument("--split", default="dev")
+    parser.add_argument("--only", nargs="+", metavar="HEAD", help="of the split's heads, these")
+    parser.add_argument("--folder", type=Path, default=Path("docs"))
+    parser.add_argument("--threads", type=int, default=2)
+    args = parser.parse_args()
+    model = registry.resolve(args.model)
+    network = engine.load(model, "auto", args.threads)
+    found = [h for h in heads.find(args.heads, args.split) if not args.only or h.name in args.only]
+    rows = measure(found, model, network)
+    predict_unseen(rows)
+    weights = fit(rows)
+    print(figures(rows))
+    print(f"confidence = {[round(float(weight), 4) for weight in weights]}")
+    scatter(rows, args.folder / "confidence.png")
+    write_table(rows, args.folder / "confidence.tsv")
+    origin = document.origin(COMMAND, [(model, network)])
+    (args.folder / "confidence.md").write_text(report(rows, weights, origin))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the benchmarks write: Markdown tables, and what the figures were made with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+import bids_brainmask
+from bids_brainmask.engine import Network
+from bids_brainmask.registry import Model
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Lay rows of words out as a Markdown table.
+
+    Raises
+    ------
+    ValueError
+        A row that has more cells than there are columns, or fewer.
+    """
+    for row in rows:
+        if len(row) != len(columns):
+            raise ValueError(f"{len(columns)} columns, and a row of {len(row)}: {list(row)}")
+    lines = [columns, ["---"] * len(columns), *rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def origin(command: str, models: Sequence[tuple[Model, Network]]) -> str:
+    """Say when the figures were made, with what, and how to make them again."""
+    day = datetime.now(UTC).date().isoformat()
+    lines = [f"Made on {day} by\n\n    {command} --markdown FILE\n"]
+    lines.append(f"- bids_brainmask {bids_brainmask.__version__}")
+    for model, network in models:
+        lines.append(
+            f"- model `{model.name}` {model.version} on {network.engine}, threshold "
+            f"{model.threshold:g}, SHA-256 `{model.sha256}`"
+        )
+    return "\n".join(lines) + "\n"

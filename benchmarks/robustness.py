@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Dice of a model on the development heads made worse: thick slices, turned, noisy and so on.
+
+python benchmarks/robustness.py HEADS [--model embedded] [--grades]
+    [--markdown docs/robustness.md]
+
+`--grades` adds milder and harsher degradations than those that are reported.
+"""
+
+import argparse
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import degrade
+import document
+import heads
+import nibabel as nb
+import numpy as np
+
+from bids_brainmask import app, engine, image, metrics, registry
+from bids_brainmask.errors import ImageError
+
+REFERENCE = "deepbet"
+
+UNCHANGED = "as it is"
+
+COMMAND = "python benchmarks/robustness.py HEADS"
+
+READING = """\
+Dice is with deepbet's mask of the head before it was degraded; where voxels move, the mask moves
+with them. A head in which no brain is found counts as 0. What is done, by `benchmarks/degrade.py`:
+
+- resampled: axial slices, each the mean over its thickness;
+- turned: the content, about an oblique axis through the brain's middle, on a grid that stays;
+- defaced: zero beyond a plane that slopes by 45 degrees through the lower front of the brain; the
+  brain and 2 mm around it stay;
+- neck cut: the field of view ends there;
+- bias field: the exponential of a random quadratic, with that factor between its extremes within
+  the head;
+- noise: Rician, with that standard deviation in each channel;
+- contrast inverted: the head's largest value less the value, within the head; the air stays dark.
+"""
+
+Scores = dict[str, dict[str, float]]
+"""Dice by degradation, then by head."""
+
+
+def steps(*, grades: bool) -> Iterator[tuple[str, Callable[[degrade.Case], degrade.Case]]]:
+    """Name every degradation, and give what does it."""
+    yield UNCHANGED, lambda case: case
+    for degradation in degrade.DEGRADATIONS:
+        for strength in degradation.grades if grades else (degradation.strength,):
+            yield (
+                degradation.label(strength),
+                lambda case, one=degradation, how=strength: one.step(case, how),
+            )
+
+
+def measure(
+    found: Sequence[heads.Head], model: registry.Model, network: engine.Network, *, grades: bool
+) -> Scores:
+    """Degrade every head in every way, and compare the model's mask with the reference."""
+    scores: Scores = {name: {} for name, _ in steps(grades=grades)}
+    for head in found:
+        source = image.read(head.image)
+        brain = heads.masks(head)[REFERENCE]
+        whole = degrade.case(source.volume, brain, seed=zlib.crc32(head.name.encode()))
+        for name, step in steps(grades=grades):
+            scores[name][head.name] = dice(step(whole), model, network)
+            print(head.name, name, f"{scores[name][head.name]:.4f}", flush=True)
+    return scores
+
+
+def dice(case: degrade.Case, model: registry.Model, network: engine.Network) -> float:
+    """Compare the model's mask of a head with its reference; 0 where no brain is found."""
+    file = nb.Nifti1Image(case.image.data, case.image.affine)
+    try:
+        brain = app.extract(image.Source(case.image, file), model, network, model.threshold)
+    except ImageError:
+        return 0.0
+    return metrics.dice(brain.mask, case.brain)
+
+
+def summary(scores: Scores) -> str:
+    """One row a degradation."""
+    rows = []
+    for name, by_head in scores.items():
+        values = list(by_head.values())
+        row = [f"{function(values):.4f}" for function in (np.mean, np.median, np.min)]
+        rows.append([name, *row, min(by_head, key=by_head.get)])
+    return document.table(["degradation", "mean", "median", "minimum", "worst head"], rows)
+
+
+def worst(scores: Scores) -> str:
+    """One row a head: how it is unchanged, and where it is worst."""
+    rows = []
+    for head, unchanged in scores[UNCHANGED].items():
+        name = min(scores, key=lambda name: scores[name][head])
+        rows.append([head, f"{unchanged:.4f}", f"{scores[name][head]:.4f}", name])
+    return document.table(["head", UNCHANGED, "worst", "degradation"], rows)
+
+
+def report(scores: Scores, origin: str) -> str:
+    """Write the whole document."""
+    number = len(scores[UNCHANGED])
+    return (
+        f"# Robustness\n\nBrain masks of {number} development heads, degraded one way at a time, "
+        f"compared with reference masks by Dice.\n\n{origin}\n{READING}\n## In sum\n\n"
+        f"{summary(scores)}\n## Where each head is worst\n\n{worst(scores)}"
+    )
+
+
+def main() -> None:
+    """Print the tables, and write them where asked."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("heads", type=Path)
+    parser.add_argument("--model", default="embedded")
+    parser.add_argument("--split", default="dev")
+    parser.add_argument("--only", nargs="+", metavar="HEAD", help="of the split's heads, these")
+    parser.add_argument("--grades", action="store_true", help="milder and harsher ones too")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--markdown", type=Path)
+    args = parser.parse_args()
+    found = heads.find(args.heads, args.split)
+    found = [head for head in found if not args.only or head.name in args.only]
+    model = registry.resolve(args.model)
+    network = engine.load(model, "auto", args.threads)
+    scores = measure(found, model, network, grades=args.grades)
+    command = COMMAND + " --grades" * args.grades
+    text = report(scores, document.origin(command, [(model, network)]))
+    print(f"\n{text}")
+    if args.markdown:
+        args.markdown.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
