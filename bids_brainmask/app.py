@@ -79,6 +79,7 @@ class Extraction:
     volume_ml: float
     confidence: confidence.Confidence
     predicted_dice: float | None  # in [0, 1]; None for a model without a calibration
+    stripped: bool = False  # whether the image held a brain and nothing else, all of it kept
 
     @property
     def warning(self) -> str:
@@ -86,6 +87,12 @@ class Extraction:
         if self.predicted_dice is None or self.predicted_dice >= confidence.DOUBTFUL:
             return ""
         return f"doubtful, predicted Dice {self.predicted_dice:.2f}: look at the mask"
+
+    @property
+    def remarks(self) -> str:
+        """What to say behind the volume in a line about the scan."""
+        kept = "stripped before, all of it kept" if self.stripped else ""
+        return "".join(f"; {remark}" for remark in (kept, self.warning) if remark)
 
 
 def prepare(settings: Settings) -> Run:
@@ -204,6 +211,7 @@ def segment_scan(job: derivatives.Job, run: Run, network: engine.Network) -> Out
         "BoundaryUncertainty": round(brain.confidence.boundary, 4),
         "PredictedDice": brain.predicted_dice and round(brain.predicted_dice, 4),
         "Warning": brain.warning,
+        "AlreadyStripped": brain.stripped,
         "ContrastEnhanced": job.scan.contrast,
         "ModelCitation": run.model.citation,
         "Software": software_versions(network),
@@ -212,14 +220,17 @@ def segment_scan(job: derivatives.Job, run: Run, network: engine.Network) -> Out
     }
     record = {key: value for key, value in record.items() if value not in (None, "")}
     derivatives.write_results(job, files, record)
-    detail = f"{brain.volume_ml:.0f} mL in {seconds:.1f} s"
-    return Outcome(job, "done", "; ".join(filter(None, (detail, brain.warning))))
+    detail = f"{brain.volume_ml:.0f} mL in {seconds:.1f} s{brain.remarks}"
+    return Outcome(job, "done", detail)
 
 
 def extract(
     source: image.Source, model: registry.Model, network: engine.Network, threshold: float
 ) -> Extraction:
     """Find the brain in an image, whole and alone.
+
+    What can be told of the mask's quality is told of the network's own, also where the image had
+    been stripped before and all that it holds is taken.
 
     Raises
     ------
@@ -235,12 +246,15 @@ def extract(
         )
     voxel_ml = abs(np.linalg.det(volume.affine[:3, :3])) / 1000
     trust = confidence.of(cleaned.mask, found, volume.spacing, cleaned.removed)
+    whole = clean.stripped_before(volume.data, cleaned.mask)
+    mask = cleaned.mask if whole is None else whole
     return Extraction(
-        cleaned.mask,
-        found,
-        float(cleaned.mask.sum() * voxel_ml),
-        trust,
-        trust.predicted_dice(model.confidence),
+        mask=mask,
+        probability=found,
+        volume_ml=float(mask.sum() * voxel_ml),
+        confidence=trust,
+        predicted_dice=trust.predicted_dice(model.confidence),
+        stripped=whole is not None,
     )
 
 

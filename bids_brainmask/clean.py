@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From probabilities to one brain: the largest piece, without holes."""
+"""From probabilities to one brain: the largest piece, without holes; whole if stripped before."""
 
 from __future__ import annotations
 
@@ -7,6 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy import ndimage
+
+UNIFORM = 0.99
+"""Share of the volume's outermost voxels that have one value where a background was blanked."""
+
+RIM = 0.15
+"""What of a brain stripped before may lie outside its mask, over the mask's volume. A head has
+several times as much."""
 
 
 @dataclass(frozen=True)
@@ -43,3 +50,32 @@ def brain(mask: np.ndarray) -> Cleaned:
     kept = np.zeros_like(mask)
     kept[box] = whole
     return Cleaned(kept, int(sizes.sum() - sizes.max()), int(whole.sum() - sizes.max()))
+
+
+def stripped_before(data: np.ndarray, mask: np.ndarray) -> np.ndarray | None:
+    """Find all that an image holds, if that is a brain and nothing else.
+
+    Whoever stripped it chose an outline, and a network that looks for one of its own within it
+    takes away the rim.
+
+    Parameters
+    ----------
+    data : (I, J, K) array
+        Intensities.
+    mask : (I, J, K) bool array
+        Brain that was found in it; not empty.
+
+    Returns
+    -------
+    (I, J, K) bool array or None
+        What is not background, its largest piece, without holes. None where the outermost voxels
+        do not share one value, or more lies outside `mask` than the rim of a brain.
+    """
+    ends = [np.take(data, place, axis).ravel() for axis in range(3) for place in (0, -1)]
+    values, counts = np.unique(np.concatenate(ends), return_counts=True)
+    if counts.max() < UNIFORM * counts.sum():
+        return None
+    there = data != values[counts.argmax()]
+    if np.count_nonzero(there & ~mask) > RIM * np.count_nonzero(mask):
+        return None
+    return brain(there).mask

@@ -154,7 +154,7 @@ def run_extract(args) -> int:
             print(path)
     print(
         f"{brain.volume_ml:.1f} mL, {model.name} {model.version} on {network.engine}, "
-        f"{time.perf_counter() - started:.1f} s",
+        f"{time.perf_counter() - started:.1f} s{brain.remarks}",
         file=sys.stderr,
     )
     return 0

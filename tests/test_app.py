@@ -101,6 +101,7 @@ def test_sidecars_hold_the_record(finished):
             assert record["BrainVolume"] == pytest.approx(mask.get_fdata().sum() * voxel, abs=1e-3)
             assert record["Seconds"] > 0
             assert record["ContrastEnhanced"] is ("_ce-" in path.name)
+            assert record["AlreadyStripped"] is False
             assert record["Software"]["OpenVINO"]
             assert "not a medical device" in record["IntendedUse"]
 

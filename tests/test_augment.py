@@ -111,6 +111,37 @@ def test_thick_slices_keep_the_mean_and_their_place(example, seed):
         np.testing.assert_allclose(middle, 0, atol=1.5)
 
 
+@pytest.mark.parametrize("seed", range(12))
+def test_an_inverted_head_is_darkest_where_it_was_brightest_and_stays_in_dark_air(example, seed):
+    found = augment.invert(example, rng(seed)).image
+    bright, dim = example.image == 1, np.isclose(example.image, 0.4)
+    assert found[bright].mean() < found[dim & (example.depth > -16)].mean() - 0.1
+    air = ndimage.uniform_filter(example.image, 5) == 0
+    assert air.any()
+    assert not found[air].any()
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_a_blanked_background_is_zero_and_leaves_the_brain(example, seed):
+    noisy = msgspec_replace(example, image=example.image + np.float32(0.01))
+    found = augment.blank(noisy, rng(seed)).image
+    near = example.depth > -3
+    np.testing.assert_array_equal(found[near], noisy.image[near])
+    assert not found[example.depth < -30].any()
+    assert ((found == noisy.image) | (found == 0)).all()
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_marrow_is_bright_in_the_skull_and_nowhere_else(example, seed):
+    found = augment.marrow(example, rng(seed)).image
+    elsewhere = (example.depth > -0.5) | (example.depth < -16)
+    np.testing.assert_array_equal(found[elsewhere], example.image[elsewhere])
+    assert (found < example.image).any()  # the inner table
+    brighter = found > example.image
+    assert brighter.any()
+    assert example.depth[brighter].max() < -1.5
+
+
 def test_a_few_slices_are_not_made_fewer():
     flat = np.ones((6, 6, 6), np.float32)
     example = Example(flat, np.eye(4), flat, np.eye(4), flat)

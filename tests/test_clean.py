@@ -2,6 +2,7 @@
 """One brain, without holes."""
 
 import numpy as np
+import pytest
 from scipy import ndimage
 
 from bids_brainmask import clean
@@ -54,6 +55,36 @@ def test_empty_and_full():
     assert (empty.removed, empty.filled) == (0, 0)
     full = clean.brain(cube(np.s_[:, :, :]))
     assert full.mask.all()
+
+
+def shells(rim, air=0.0):
+    """A brain of 10^3 voxels with a hollow, a rim of other voxels around it, and air."""
+    data = np.full((20, 20, 20), air, np.float32)
+    data[4:14, 4:14, 4:14] = 90
+    data[4 : 4 + rim] = np.where(data[4 : 4 + rim] == 90, 70, data[4 : 4 + rim])
+    data[8, 8, 8] = air
+    return data, data == 90
+
+
+@pytest.mark.parametrize("air", [0.0, -7.5])
+def test_a_brain_stripped_before_comes_back_whole(air):
+    data, found = shells(rim=1, air=air)
+    np.testing.assert_array_equal(clean.stripped_before(data, found), cube(BIG))
+
+
+def test_more_than_a_rim_is_not_a_brain_alone():
+    assert clean.stripped_before(*shells(rim=2)) is None
+
+
+def test_noise_is_no_blanked_background():
+    data, found = shells(rim=1)
+    data += np.random.default_rng(0).random(data.shape, np.float32)
+    assert clean.stripped_before(data, found) is None
+
+
+def test_a_brain_that_fills_the_volume_has_no_background():
+    data = np.arange(1, 20**3 + 1, dtype=np.float32).reshape(20, 20, 20)
+    assert clean.stripped_before(data, data > 0) is None
 
 
 def test_agrees_with_scipy_on_noise():

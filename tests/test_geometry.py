@@ -9,7 +9,7 @@ from nibabel.processing import resample_from_to
 from scipy.spatial.transform import Rotation
 from test_grid import AXCODES
 
-from bids_brainmask import app, engine, image, metrics, registry
+from bids_brainmask import app, clean, engine, image, metrics, registry
 
 MODEL = registry.models()["embedded"]
 
@@ -151,8 +151,20 @@ def test_the_reference_agrees_with_that_of_another_tool(reference, shared):
     assert metrics.dice(np.asanyarray(reference.dataobj) > 0, truth) > 0.96
 
 
-def test_a_stripped_brain_comes_back_nearly_whole(shared, network):
-    path = shared / "data/stripped/sub-01/anat/sub-01_T1w.nii.gz"
+@pytest.mark.parametrize("name", ["sub-01", "sub-27"])
+def test_a_stripped_brain_comes_back_whole(shared, network, name):
+    path = shared / f"data/stripped/{name}/anat/{name}_T1w.nii.gz"
     source = image.read(path)
-    found = app.extract(source, MODEL, network, 0.5).mask
-    assert metrics.dice(found, source.volume.data > 0) > 0.95
+    brain = app.extract(source, MODEL, network, 0.5)
+    assert brain.stripped
+    assert metrics.dice(brain.mask, source.volume.data != 0) > 0.9999
+    assert brain.remarks.startswith("; stripped before, all of it kept")
+    alone = clean.brain(brain.probability >= 0.5).mask
+    assert metrics.dice(alone, source.volume.data != 0) > 0.95
+
+
+def test_a_head_is_not_taken_for_a_stripped_brain(head, network, tmp_path):
+    nb.save(head, tmp_path / "t1.nii")
+    brain = app.extract(image.read(tmp_path / "t1.nii"), MODEL, network, 0.5)
+    assert not brain.stripped
+    assert "stripped" not in brain.remarks

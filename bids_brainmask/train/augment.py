@@ -105,6 +105,16 @@ def deface(example: Example, rng: np.random.Generator) -> Example:
     return replace(example, image=image)
 
 
+def blank(example: Example, rng: np.random.Generator) -> Example:
+    """Zero the background: all air, or all beyond some distance from the brain."""
+    if rng.random() < 0.5:
+        smooth = ndimage.uniform_filter(example.image, 3)
+        gone = (smooth < rng.uniform(0.02, 0.1)) & (example.depth < -5)
+    else:
+        gone = example.depth < -rng.uniform(3, 30)
+    return replace(example, image=np.where(gone, np.float32(0), example.image))
+
+
 def lesion(example: Example, rng: np.random.Generator) -> Example:
     """Put one to three uneven balls into the brain, at its edge or beside it; the label stays."""
     image = example.image.copy()
@@ -138,6 +148,19 @@ def enhance(example: Example, rng: np.random.Generator) -> Example:
     return replace(example, image=np.where(bright, enhanced, example.image))
 
 
+def marrow(example: Example, rng: np.random.Generator) -> Example:
+    """Fill patches of the skull with marrow as bright as brain, behind a dark inner table."""
+    shape, outward = example.image.shape, -example.depth
+    start = rng.uniform(1.5, 4)
+    patchy = smooth_field(shape, rng.integers(4, 9), rng) > rng.uniform(-0.7, 0.7)
+    table = patchy & (outward > max(0.5, start - 2)) & (outward <= start)
+    filled = patchy & (outward > start) & (outward < start + rng.uniform(3, 12))
+    level = np.float32(rng.uniform(0.5, 1.3))
+    fat = level * (1 + np.float32(0.15) * smooth_field(shape, 32, rng))
+    image = np.where(table, example.image * np.float32(rng.uniform(0.1, 0.6)), example.image)
+    return replace(example, image=np.where(filled, np.maximum(fat, 0), image))
+
+
 def recolour(example: Example, rng: np.random.Generator) -> Example:
     """Give tissues another contrast: a random curve of intensities.
 
@@ -167,6 +190,16 @@ def random_curve(rng: np.random.Generator) -> np.ndarray:
     if rng.random() < 0.35:
         return np.linspace(1.1, 0.1, 7) + rng.normal(0, 0.08, 7)
     return rng.uniform(0, 1.2, 7)
+
+
+def invert(example: Example, rng: np.random.Generator) -> Example:
+    """Exchange dark and bright in the head, its bones among them; the air around it stays dark."""
+    smooth = ndimage.uniform_filter(example.image, 5)
+    head = (smooth > rng.uniform(0.05, 0.15)) | (example.depth > -rng.uniform(6, 16))
+    top, share = np.float32(rng.uniform(0.9, 1.3)), np.float32(rng.uniform(0.65, 1.0))
+    values = np.clip(example.image, 0, top)
+    mixed = share * (top - values) + (1 - share) * values
+    return replace(example, image=np.where(head, mixed, example.image))
 
 
 def gamma(example: Example, rng: np.random.Generator) -> Example:
@@ -219,9 +252,12 @@ STEPS: dict[str, Step] = {
         cut_neck,
         cut_crown,
         deface,
+        blank,
         lesion,
         enhance,
+        marrow,
         recolour,
+        invert,
         gamma,
         shade,
         ghost,
