@@ -15,7 +15,7 @@ import document
 import heads
 import nibabel as nb
 import numpy as np
-from degrade import case
+from degrade import DEGRADATIONS, case
 from matplotlib.figure import Figure
 from robustness import REFERENCE, steps
 from scipy import stats
@@ -91,15 +91,20 @@ def figures(rows: list[dict]) -> dict[str, float]:
     }
 
 
+def kind_of(label: str) -> str:
+    """Name the kind of a degradation, whatever its strength."""
+    for degradation in DEGRADATIONS:
+        if label in map(degradation.label, degradation.grades):
+            return degradation.step.__name__.replace("_", " ")
+    return label
+
+
 def scatter(rows: list[dict], path: Path) -> None:
     """Draw Dice against predicted Dice, a colour a kind of degradation."""
     figure = Figure(figsize=(6.5, 5), layout="constrained")
     axes = figure.subplots()
-    kinds = dict.fromkeys(
-        row["degradation"].split(",")[0].rstrip("0123456789.x %mdegrsb-") for row in rows
-    )
-    for kind in kinds:
-        some = [row for row in rows if row["degradation"].startswith(kind)]
+    for kind in dict.fromkeys(kind_of(row["degradation"]) for row in rows):
+        some = [row for row in rows if kind_of(row["degradation"]) == kind]
         axes.plot(
             [row["predicted"] for row in some], [row["dice"] for row in some], ".", label=kind
         )

@@ -16,7 +16,7 @@ from nibabel.orientations import axcodes2ornt, ornt_transform
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
-from bids_brainmask import engine, registry
+from bids_brainmask import confidence, engine, registry
 from bids_brainmask.errors import ImageError
 from bids_brainmask.image import Volume
 
@@ -31,8 +31,9 @@ def load(name):
     return module
 
 
-document, heads, degrade, accuracy, robustness = map(
-    load, ("document", "heads", "degrade", "accuracy", "robustness")
+document, heads, degrade, accuracy, robustness, calibrate, unseen = map(
+    load,
+    ("document", "heads", "degrade", "accuracy", "robustness", "calibrate", "unseen"),
 )
 
 OBLIQUE = Rotation.from_euler("xyz", [12, -8, 5], degrees=True).as_matrix()
@@ -451,3 +452,98 @@ def test_measures_of_a_summary_are_those_of_its_heads():
     }
     assert cells(robustness.summary(scores))[2] == ["worse", "0.6000", "0.8000", "0.2000", "b"]
     assert cells(robustness.worst(scores))[2] == ["b", "1.0000", "0.2000", "worse"]
+
+
+WEIGHTS = (-1.5, 0.8, 1.0, 0.3, 0.1)
+
+
+def doubtful_masks(number):
+    """Rows of two heads whose Dice is what `WEIGHTS` say of their confidence."""
+    rows, rng = [], np.random.default_rng(1)
+    for index in range(number):
+        low = (0.6, 0, 1.4, 0)
+        trust = confidence.Confidence(*rng.uniform(low, (0.99, 0.6, 3, 0.2)))
+        row = {"head": f"sub-{index % 2}", "degradation": "as it is", "confidence": trust}
+        rows.append(row | {"dice": trust.predicted_dice(WEIGHTS)})
+    return rows
+
+
+def test_a_calibration_finds_the_weights_that_made_the_dice():
+    rows = doubtful_masks(40)
+    np.testing.assert_allclose(calibrate.fit(rows), WEIGHTS, atol=1e-6)
+    calibrate.predict_unseen(rows)
+    found = calibrate.figures(rows)
+    assert found["masks"] == 40
+    assert found["rank correlation"] == pytest.approx(1)
+    assert found["median error"] == pytest.approx(0, abs=1e-9)
+    assert found["masks under 0.90"] == found["flagged of these"] > 0
+    assert found["flagged of the others"] == 0
+
+
+def test_a_head_s_own_masks_do_not_tell_of_it():
+    rows = doubtful_masks(40)
+    for row in rows[::2]:  # all of sub-0
+        row["dice"] = 0.5
+    calibrate.predict_unseen(rows)
+    assert all(row["predicted"] == pytest.approx(0.5) for row in rows[1::2])
+    assert not any(row["predicted"] == pytest.approx(0.5) for row in rows[::2])
+
+
+def test_kinds_of_degradations_have_all_their_grades():
+    labels = [label for label, _ in robustness.steps(grades=True)]
+    kinds = [calibrate.kind_of(label) for label in labels]
+    assert len(set(kinds)) == 1 + len(degrade.DEGRADATIONS)
+    assert kinds.count("cut neck") == 4
+
+
+def test_every_mask_of_a_calibration_is_in_its_table_and_document(dataset, tmp_path):
+    found = network(lambda block: (block > 0.9) * np.float32(0.8))
+    rows = calibrate.measure(heads.find(dataset, "dev")[:1], EMBEDDED, found)
+    assert len(rows) == len(list(robustness.steps(grades=True)))
+    for number, row in enumerate(rows):
+        row["predicted"] = 1 - number / 100
+    calibrate.write_table(rows, tmp_path / "c.tsv")
+    lines = [line.split("\t") for line in (tmp_path / "c.tsv").read_text().splitlines()]
+    assert lines[0] == list(calibrate.COLUMNS)
+    assert [line[1] for line in lines[1:]] == [row["degradation"] for row in rows]
+    assert "made somehow" in calibrate.report(rows, np.array(WEIGHTS), "made somehow\n")
+    calibrate.scatter(rows, tmp_path / "c.png")
+    assert (tmp_path / "c.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.fixture
+def unseen_data(tmp_path):
+    """Heads of every source, one stripped brain, and Colin 27, of one phantom."""
+    data, case = tmp_path / "data", make()
+    brain = case.brain.astype(np.uint8)
+    for name in unseen.SOURCES:
+        write(data / f"heads/{name}/anat/{name}_T1w.nii.gz", case.image.data, case)
+        folder = data / f"heads/derivatives/deepbet/{name}/anat"
+        write(folder / f"{name}_desc-brain_mask.nii.gz", brain, case)
+    contrast = "contrast/sub-vs01/anat/sub-vs01_ce-gadolinium_T1w.nii.gz"
+    write(data / contrast, case.image.data, case)
+    write(data / "stripped/sub-9/anat/sub-9_T1w.nii.gz", case.image.data * brain, case)
+    write(tmp_path / "colin/ch2.nii.gz", case.image.data, case)
+    write(tmp_path / "colin/ch2bet.nii.gz", case.image.data * brain, case)
+    for name in ("sub-vs01", "Colin 27"):
+        write(tmp_path / f"masks/deepbet/{name}.nii.gz", brain, case)
+    return tmp_path
+
+
+def test_every_unseen_source_is_compared_with_its_references(unseen_data, monkeypatch, capsys):
+    """A network that knows brightness alone finds the whole brain of the phantom, every time."""
+    bright = network(lambda block: (block > 0.9).astype(np.float32))
+    monkeypatch.setattr(unseen.engine, "load", lambda *_: bright)
+    command = [str(unseen_data / name) for name in ("data", "masks", "colin", "unseen.md")]
+    words = zip(("--masks", "--colin", "--markdown"), command[1:], strict=True)
+    monkeypatch.setattr(
+        sys, "argv", ["unseen.py", command[0], *(w for pair in words for w in pair)]
+    )
+    unseen.main()
+    text = (unseen_data / "unseen.md").read_text()
+    assert text in capsys.readouterr().out
+    rows = {(row[0], row[2]): row[-1] for row in cells(text) if len(row) == 4}
+    named = [(name, "deepbet") for name in (*unseen.SOURCES, "sub-vs01", "Colin 27")]
+    assert all(float(rows[name]) > 0.97 for name in [*named, ("Colin 27", "published")])
+    assert float(rows["**minimum**", "deepbet"]) == min(float(rows[name]) for name in named)
+    assert [row[0] for row in cells(text) if len(row) == 2][-1:] == ["**minimum** of 1"]

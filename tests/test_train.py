@@ -234,15 +234,29 @@ def test_blocks_of_conformed_heads_are_learnt_from(root, tmp_path):
     assert (model.grid, model.intensities, model.block) == ("fsconform", "zscore", 128)
 
 
-@pytest.mark.parametrize("backend", ["torch", "jax"])
-def test_training_imports_no_tensorflow_on_another_backend(backend):
-    """What can be told without those backends: nothing in the way there imports TensorFlow."""
-    code = (
-        "import sys; sys.modules['tensorflow'] = None\n"
-        "from bids_brainmask.train import augment, cli, config, dataset, geometry\n"
-    )
+def without_tensorflow(backend, code, *arguments):
+    """Run code in a process that has no TensorFlow and another backend."""
+    code = f"import sys; sys.modules['tensorflow'] = None\n{code}"
     environment = os.environ | {"KERAS_BACKEND": backend}
-    subprocess.run([sys.executable, "-c", code], check=True, env=environment)
+    subprocess.run([sys.executable, "-c", code, *arguments], check=True, env=environment)
+
+
+def test_preparing_a_training_wants_no_backend_at_all():
+    without_tensorflow(
+        "none", "from bids_brainmask.train import augment, cli, config, dataset, geometry"
+    )
+
+
+@pytest.mark.slow
+def test_a_training_on_jax_gives_a_model_that_runs_on_tensorflow(root, tmp_path):
+    path, out = configuration(tmp_path, stages=[STAGE | {"normalise": True}]), tmp_path / "out"
+    code = "from bids_brainmask import tools; sys.exit(tools.main(sys.argv[1:]))"
+    without_tensorflow("jax", code, "train", str(path), "--out", str(out))
+    assert "Keras" in (out / "README.md").read_text()
+    assert "on jax" in (out / "README.md").read_text()
+    network = engine.load(registry.resolve(out), "tensorflow", 2)
+    found = network.run(np.random.default_rng(0).random((32, 32, 32), np.float32))
+    assert ((found > 0) & (found < 1)).all()
 
 
 def finetune(root, out, *options):
