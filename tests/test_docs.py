@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from bids_brainmask import __version__, bids, cli, derivatives, registry, tools
+from bids_brainmask.train.augment import STEPS
 
 ROOT = Path(__file__).parents[1]
 
@@ -31,6 +32,21 @@ def test_every_tool_is_in_the_usage():
     verbs = next(a for a in commands.choices["models"]._actions if a.choices)
     for words in (*commands.choices, *(f"models {verb}" for verb in verbs.choices)):
         assert f"`brainmask {words}" in usage, words
+
+
+@pytest.mark.parametrize("name", ["extract", "evaluate", "train", "finetune"])
+def test_every_option_of_a_tool_is_documented(name):
+    commands = next(a for a in tools.parser()._actions if a.choices)
+    words = text("docs/training.md" if name in ("train", "finetune") else "docs/usage.md")
+    for action in commands.choices[name]._actions:
+        names = [option for option in action.option_strings if option not in ("-h", "--help")]
+        assert not names or any(re.search(rf"[` \[]{option}\b", words) for option in names), names
+
+
+def test_every_step_of_the_augmentation_is_documented():
+    training = text("docs/training.md")
+    for name in [*STEPS, "noise"]:
+        assert f"`{name}`" in training, name
 
 
 def test_every_output_is_documented():
