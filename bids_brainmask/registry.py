@@ -65,7 +65,7 @@ class Model:
     grid: Literal["fsconform", "head"]
     """Voxels it was trained on: 256^3 of 1 mm, or 1 mm over the head."""
 
-    intensities: Literal["zscore", "robust"]
+    intensities: Literal["zscore", "robust", "brain"]
     """How it was trained to see them."""
 
     block: int
@@ -97,7 +97,7 @@ LOCAL = {
     ".h5": ("seed", "fsconform", "zscore", 128, 0.3, 4.0),
     ".hdf5": ("seed", "fsconform", "zscore", 128, 0.3, 4.0),
     ".keras": ("keras", "fsconform", "zscore", 128, 0.3, 8.0),
-    ".npz": ("compact", "head", "robust", 0, 0.5, 2.0),
+    ".npz": ("compact", "head", "brain", 0, 0.5, 2.0),
 }
 """What is assumed of a user's file, by its suffix: architecture, grid, intensities, block,
 threshold, memory."""

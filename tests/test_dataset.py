@@ -271,6 +271,22 @@ def test_checks_are_every_head_once_the_same_each_epoch(root):
     assert [len(images) for images, _ in before] == [2, 1]
 
 
+def test_half_of_the_brains_of_unknown_level_are_shown_at_the_known_one(root):
+    """The phantom's brain comes out at 1 by itself."""
+    heads, stage = heads_of(root), configuration().stages[0]
+    for scaling, expected in (("robust", {1.0}), ("brain", {0.69, 1.0})):
+        config = configuration(intensities=scaling)
+        drawn = windows.Windows(heads, config, stage, 1)
+        examples = [pair for number in range(12) for pair in zip(*drawn[number], strict=True)]
+        found = [float(np.median(image[label > 0.99])) for image, label in examples]
+        assert set(np.round(found, 2)) == expected
+
+
+def test_an_image_on_another_grid_than_its_label_keeps_its_level():
+    thick = np.ones((4, 4, 2), np.float32)
+    assert windows.level(thick, np.ones((4, 4, 8), np.float32)) is thick
+
+
 def test_variants_are_taken_by_their_shares():
     variants = {"a": Variant(gain=0.1), "b": Variant(gain=0.2)}
     stage = Stage(epochs=1, rate=(1e-3, 0.0), variants={"a": 0.3, "b": 0.5})

@@ -38,6 +38,55 @@ def test_the_network_sees_contiguous_blocks():
     predict.probability(np.ones((8, 8, 8), np.float32), network, intensities="robust", block=4)
 
 
+class Looker:
+    """A network that takes the brightest ball for the brain and remembers what it was shown."""
+
+    def __init__(self, brain):
+        self.brain, self.levels = brain, []
+
+    def __call__(self, block):
+        self.levels.append(float(np.median(block[self.brain])))
+        return self.brain.astype(np.float32) * np.float32(len(self.levels) / 2)
+
+
+def brain_and_fat(level):
+    """Air at 0, a brain, and fat that decides the scaling."""
+    data = np.zeros((20, 20, 20), np.float32)
+    data[2:18, 2:18, 2:18] = 1
+    brain = np.zeros(data.shape, bool)
+    brain[5:15, 5:15, 5:15] = True
+    data[brain] = level
+    return data, brain
+
+
+@pytest.mark.parametrize(
+    ("level", "looks"), [(0.1, 2), (0.35, 2), (0.55, 1), (0.69, 1), (0.85, 1)]
+)
+def test_a_brain_of_unknown_level_is_looked_at_again_at_the_known_one(level, looks):
+    data, brain = brain_and_fat(level)
+    network = Looker(brain)
+    found = predict.probability(300 * data, network, intensities="brain", block=0)
+    assert network.levels[0] == pytest.approx(level, abs=1e-4)
+    assert len(network.levels) == looks
+    if looks == 2:
+        expected = min(predict.BRAIN_LEVEL, 4 * level)
+        assert network.levels[1] == pytest.approx(expected, abs=1e-4)
+        assert found[brain].min() == 1  # the second answer counts
+
+
+def test_a_level_is_known_whatever_else_is_in_the_head():
+    assert predict.levelling(np.full((4, 4, 4), 1.8, np.float32), np.ones((4, 4, 4), bool)) < 0.5
+    assert predict.levelling(np.zeros((4, 4, 4), np.float32), np.ones((4, 4, 4), bool)) == 4
+    assert predict.levelling(np.ones((4, 4, 4), np.float32), np.zeros((4, 4, 4), bool)) == 1
+
+
+def test_other_scalings_are_looked_at_once():
+    data, brain = brain_and_fat(0.2)
+    network = Looker(brain)
+    predict.probability(data, network, intensities="robust", block=0)
+    assert len(network.levels) == 1
+
+
 def test_an_unknown_scaling_is_refused():
     with pytest.raises(ValueError, match="intensities: found 'log', expected one of"):
         predict.probability(np.ones((4, 4, 4)), np.tanh, intensities="log", block=0)

@@ -321,7 +321,7 @@ def test_resolve_auto_takes_brainy_where_it_is_whole(cache, known, caplog):
         ("mine.h5", ("seed", "fsconform", "zscore", 128, 0.3)),
         ("mine.hdf5", ("seed", "fsconform", "zscore", 128, 0.3)),
         ("mine.keras", ("keras", "fsconform", "zscore", 128, 0.3)),
-        ("mine.npz", ("compact", "head", "robust", 0, 0.5)),
+        ("mine.npz", ("compact", "head", "brain", 0, 0.5)),
     ],
 )
 def test_resolve_describes_a_file(tmp_path, known, file, expected):

@@ -185,7 +185,7 @@ def run_finetune(args) -> int:
 
 
 def finetuning(args):
-    """Make the configuration of a fine-tuning; what the network sees is as for its start.
+    """Make the configuration of a fine-tuning; what the network sees stays.
 
     Raises
     ------
@@ -211,7 +211,8 @@ def finetuning(args):
         "architecture": model.architecture,
         "divisor": divisor,
         "grid": model.grid,
-        "intensities": model.intensities,
+        # A target that is no brain says nothing of a brain's level.
+        "intensities": "robust" if model.intensities == "brain" else model.intensities,
         "threshold": model.threshold,
         "loss": args.loss,
         "patience": args.patience if args.validation else 0,

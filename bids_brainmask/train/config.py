@@ -168,7 +168,7 @@ class Config(Part):
     grid: Literal["head", "fsconform"] = "head"
     """Voxels the network will see in use; ``fsconform`` is also what it is trained on."""
 
-    intensities: Literal["robust", "zscore"] = "robust"
+    intensities: Literal["brain", "robust", "zscore"] = "robust"
     threshold: Annotated[float, Meta(gt=0, lt=1)] = 0.5
     loss: Loss = "dice+crossentropy"
     crossentropy: Annotated[float, Meta(gt=0)] = 2.0

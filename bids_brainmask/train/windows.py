@@ -6,7 +6,7 @@ from __future__ import annotations
 import keras
 import numpy as np
 
-from bids_brainmask.predict import scale_robustly, tiles
+from bids_brainmask.predict import levelling, scale_robustly, tiles
 from bids_brainmask.train import augment
 from bids_brainmask.train.augment import Example
 from bids_brainmask.train.config import Config, Stage, Variant
@@ -136,6 +136,8 @@ def draw(head: Head, centre, window, variant: Variant, config: Config, rng):
     example = augment.change(head.example(), variant.steps, rng)
     gain = np.float32(np.exp(rng.normal(0, variant.gain)))
     image = scale_robustly(example.image) * gain
+    if config.intensities == "brain" and rng.random() < 0.5:
+        image = level(image, example.label)
     example = Example(image, example.affine, example.label, example.label_affine, example.depth)
     options = {"axes": head.axes, "interpolation": config.data.interpolation}
     seen, label = look(example, centre, window, variant.geometry, rng, **options)
@@ -144,6 +146,16 @@ def draw(head: Head, centre, window, variant: Variant, config: Config, rng):
     if config.intensities == "zscore":
         return (seen - image.mean()) / max(float(image.std()), 1e-6), label
     return np.clip(seen, 0, 2), label
+
+
+def level(image: np.ndarray, label: np.ndarray) -> np.ndarray:
+    """Bring the brain to the level at which a network is given it the second time.
+
+    An image of thick slices, which is on another grid than its label, is left as it is.
+    """
+    if image.shape != label.shape:
+        return image
+    return np.clip(image * levelling(image, label > 0.5), 0, 2)
 
 
 def stack(examples) -> tuple[np.ndarray, np.ndarray]:
