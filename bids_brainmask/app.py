@@ -263,16 +263,22 @@ def probability(
 ) -> np.ndarray:
     """Probability of each of an image's voxels: to the network's grid, through it, and back.
 
+    Our own networks know air as dark, and no edge where the field of view ends: so the level of
+    the air is the darkest that they are given, and goes on beyond it. The published ones are given
+    what their protocol says.
+
     Returns
     -------
     (I, J, K) float32 array
         In [0, 1]; 0 where the network's grid does not reach.
     """
     volume = source.volume
-    target = (
-        grid.fsconform(volume) if model.grid == "fsconform" else grid.head(volume, network.divisor)
-    )
-    conformed = grid.resample(volume, target)
+    if model.grid == "fsconform":
+        target = grid.fsconform(volume)
+        conformed = grid.resample(volume, target)
+    else:
+        target, air = grid.head(volume, network.divisor), grid.air(volume)
+        conformed = np.maximum(grid.resample(volume, target, outside=air), np.float32(air))
     found = predict.probability(
         conformed, network.run, intensities=model.intensities, block=model.block
     )

@@ -80,16 +80,10 @@ def canonical(volume: Volume) -> Volume:
 def foreground(volume: Volume) -> list[tuple[float, float]]:
     """First and last index, along each axis, of what is brighter than air.
 
-    Means over blocks of about 4 mm, so that noise does not count, are compared with a tenth of
-    the way from dark (5th percentile) to bright (99th). A slice counts from two blocks in a
-    thousand.
+    A slice counts from two bright blocks in a thousand.
     """
-    steps = np.clip(np.round(4 / volume.spacing), 1, volume.data.shape).astype(int)
-    counts = np.array(volume.data.shape) // steps
-    whole = volume.data[tuple(slice(0, n) for n in counts * steps)]
-    blocks = whole.reshape(np.c_[counts, steps].ravel()).mean((1, 3, 5))
-    dark, light = np.percentile(blocks, [5, 99])
-    bright = blocks >= dark + 0.1 * (light - dark)
+    means, bright, steps = blocks(volume)
+    counts = means.shape
     bounds = []
     for axis, size in enumerate(volume.data.shape):
         found = np.flatnonzero(bright.mean(tuple({0, 1, 2} - {axis})) > 0.002)
@@ -98,8 +92,43 @@ def foreground(volume: Volume) -> list[tuple[float, float]]:
     return bounds
 
 
-def resample(volume: Volume, grid: Grid) -> np.ndarray:
-    """Interpolate linearly onto a grid; 0 outside the volume.
+def air(volume: Volume) -> float:
+    """Level of the air around a head, which noise raises above 0 in a magnitude image.
+
+    The median of the blocks that are not bright; of a constant image, its value.
+    """
+    means, bright, _ = blocks(volume)
+    return float(np.median(means[~bright])) if not bright.all() else float(means.min())
+
+
+def blocks(volume: Volume) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Tell head from air by means over blocks of about 4 mm, so that noise does not count.
+
+    Returns
+    -------
+    means : (A, B, C) float32 array
+    bright : (A, B, C) bool array
+        From a tenth of the way from dark (5th percentile) to light (99th).
+    steps : (3,) int array
+        Voxels of a block along each axis.
+    """
+    steps = np.clip(np.round(4 / volume.spacing), 1, volume.data.shape).astype(int)
+    counts = np.array(volume.data.shape) // steps
+    whole = volume.data[tuple(slice(0, n) for n in counts * steps)]
+    means = whole.reshape(np.c_[counts, steps].ravel()).mean((1, 3, 5))
+    dark, light = np.percentile(means, [5, 99])
+    return means, means >= dark + 0.1 * (light - dark), steps
+
+
+def resample(volume: Volume, grid: Grid, outside: float = 0.0) -> np.ndarray:
+    """Interpolate linearly onto a grid.
+
+    Parameters
+    ----------
+    volume : Volume
+    grid : Grid
+    outside : float
+        Value beyond the volume.
 
     Returns
     -------
@@ -108,7 +137,7 @@ def resample(volume: Volume, grid: Grid) -> np.ndarray:
     """
     to_voxel = np.linalg.inv(volume.affine) @ grid.affine
     matrix, offset = to_voxel[:3, :3], to_voxel[:3, 3]
-    options = {"output": np.float32, "order": 1, "prefilter": False}
+    options = {"output": np.float32, "order": 1, "prefilter": False, "cval": outside}
     source = np.abs(matrix).argmax(0)  # the axis of the volume that each grid axis runs along
     straight = matrix[source, range(3)]
     stray = np.abs(matrix).sum() - np.abs(straight).sum()

@@ -151,6 +151,16 @@ def test_the_reference_agrees_with_that_of_another_tool(reference, shared):
     assert metrics.dice(np.asanyarray(reference.dataobj) > 0, truth) > 0.96
 
 
+def test_a_head_in_noise_of_a_fifth_of_white_matter_is_found(head, reference, extract):
+    """Where the air is grey, and ends with the field of view."""
+    data = head.get_fdata(dtype=np.float32)
+    inside = np.asanyarray(reference.dataobj) > 0
+    deviation = 0.2 * np.percentile(data[inside], 90)
+    real, imaginary = np.random.default_rng(0).normal(0, deviation, (2, *data.shape))
+    noisy = nb.Nifti1Image(np.hypot(data + real, imaginary).astype(np.float32), head.affine)
+    assert agreement(extract(noisy), reference) > 0.97
+
+
 @pytest.mark.parametrize("name", ["sub-01", "sub-27"])
 def test_a_stripped_brain_comes_back_whole(shared, network, name):
     path = shared / f"data/stripped/{name}/anat/{name}_T1w.nii.gz"

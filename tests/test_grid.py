@@ -143,6 +143,26 @@ def test_head_grid_leaves_out_empty_air():
     assert max(target.shape) <= 128  # the ball is 100 mm wide, the field of view 300 mm
 
 
+@pytest.mark.parametrize("spacing", [(1.0, 1.0, 1.0), (2.0, 2.0, 3.0)])
+def test_the_level_of_the_air_is_what_noise_makes_of_it(spacing):
+    """Rician noise: in air a Rayleigh distribution, of mean 1.25 of its deviation."""
+    affine, shape = affine_of(spacing=spacing, shape=(90, 80, 70))
+    real, imaginary = np.random.default_rng(0).normal(0, 0.1, (2, *shape)).astype(np.float32)
+    volume = Volume(np.hypot(ball(affine, shape) + real, imaginary), affine)
+    assert grid.air(volume) == pytest.approx(0.125, rel=0.15)
+    assert grid.air(Volume(ball(affine, shape), affine)) == 0
+    assert grid.air(Volume(np.full(shape, 3, np.float32), affine)) == 3
+
+
+def test_beyond_the_volume_there_is_what_was_asked_for():
+    affine, shape = affine_of(spacing=(2.0, 2.0, 2.0), shape=(30, 30, 30))
+    volume = Volume(np.full(shape, 5, np.float32), affine)
+    target = grid.head(volume, 32)
+    for outside in (0.0, 7.5):
+        found = grid.resample(volume, target, outside)
+        assert set(np.unique(found)) == {5, outside}
+
+
 def test_head_grid_has_an_upper_limit():
     volume = Volume(np.ones((40, 40, 40), np.float32), np.diag([20.0, 20.0, 20.0, 1.0]))
     assert grid.head(volume, 32).shape == (320, 320, 320)
