@@ -253,11 +253,20 @@ def test_a_bad_image_fails_alone_with_its_reason(failing, tmp_path, capsys):
 
 
 def test_no_brain_is_a_failure(dataset, tmp_path):
-    noise = np.random.default_rng(0).uniform(0, 100, (60, 60, 60)).astype(np.float32)
-    dataset.add("sub-01_T1w.nii.gz", nb.Nifti1Image(noise, np.diag([3.0, 3, 3, 1])))
-    outcome = process(run(dataset.root, tmp_path / "out", threshold=0.999999))[0]
+    empty = np.zeros((60, 60, 60), np.float32)
+    empty[30, 30, 30] = 100
+    dataset.add("sub-01_T1w.nii.gz", nb.Nifti1Image(empty, np.diag([3.0, 3, 3, 1])))
+    outcome = process(run(dataset.root, tmp_path / "out"))[0]
     assert outcome.status == "failed"
     assert "no brain was found: the highest probability is" in outcome.detail
+
+
+@pytest.mark.parametrize("kind", ["uniform", "rayleigh"])
+def test_noise_is_no_head_and_its_mask_is_flagged(dataset, tmp_path, kind):
+    noise = getattr(np.random.default_rng(0), kind)(size=(60, 60, 60)).astype(np.float32)
+    dataset.add("sub-01_T1w.nii.gz", nb.Nifti1Image(noise, np.diag([3.0, 3, 3, 1])))
+    outcome = process(run(dataset.root, tmp_path / "out"))[0]
+    assert outcome.status == "failed" or "doubtful, predicted Dice" in outcome.detail
 
 
 def test_an_unexpected_error_is_recorded_and_does_not_stop_the_run(
@@ -362,7 +371,7 @@ def test_extract_finds_the_ball_with_an_arithmetic_network(tmp_path):
     """The path around the network, with one whose answer is known: bright is brain."""
     nb.save(head_phantom(), tmp_path / "t1.nii")
     source = image.read(tmp_path / "t1.nii")
-    model = replace(registry.models()["embedded"], block=0)
+    model = replace(registry.models()["embedded"], intensities="robust")
     network = engine.Network(lambda x: (x > 0.7).astype(np.float32), "arithmetic 1", 16)
     brain = app.extract(source, model, network, 0.5)
     assert brain.volume_ml == pytest.approx(4 / 3 * np.pi * 6**3, rel=0.02)

@@ -19,6 +19,7 @@ from scipy.spatial.transform import Rotation
 from bids_brainmask import confidence, engine, registry
 from bids_brainmask.errors import ImageError
 from bids_brainmask.image import Volume
+from bids_brainmask.train import config
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
@@ -547,3 +548,10 @@ def test_every_unseen_source_is_compared_with_its_references(unseen_data, monkey
     assert all(float(rows[name]) > 0.97 for name in [*named, ("Colin 27", "published")])
     assert float(rows["**minimum**", "deepbet"]) == min(float(rows[name]) for name in named)
     assert [row[0] for row in cells(text) if len(row) == 2][-1:] == ["**minimum** of 1"]
+
+
+def test_the_held_out_recipe_is_that_of_the_embedded_network_less_two_sources():
+    shipped, held = config.read("brain"), config.read(BENCHMARKS / "heldout.yaml")
+    assert held.variants == shipped.variants
+    assert held.architecture == shipped.architecture
+    assert set(held.data.exclude) == set(shipped.data.often) == {"adi", "forrest"}
