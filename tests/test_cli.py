@@ -16,7 +16,7 @@ import nibabel as nb
 import pytest
 from conftest import head_phantom
 
-from bids_brainmask import __version__, cli
+from bids_brainmask import __version__, cli, registry
 from bids_brainmask.errors import BrainMaskError, ImageError, ModelError, NothingToDo, UsageError
 from bids_brainmask.settings import Settings
 
@@ -172,7 +172,7 @@ def test_dry_run_prints_the_jobs_and_does_nothing(dataset, tmp_path, capsys):
     assert rows[1] == [
         "sub-01/anat/sub-01_T1w.nii.gz",
         "brain",
-        "embedded-0.1.0",
+        f"embedded-{registry.models()['embedded'].version}",
         str(out / "sub-01/anat/sub-01_desc-brain_mask.nii.gz"),
     ]
     assert rows[2][0] == "sub-02/ses-1/anat/sub-02_ses-1_run-01_T1w.nii"
