@@ -39,7 +39,8 @@ READING = """\
 The references are masks by other tools: `deepbet` is deepbet 1.0.2 and `dlmuse` is DLMUSE, whose
 outline is the intracranial space and which is there for the IXI heads alone. None was drawn by
 hand, so a Dice says how far two outlines agree, not which is right. Of deepbet's 1.0000 against
-its own masks nothing follows but that they can be made again.
+its own masks nothing follows but that they can be made again. The embedded network learnt from
+deepbet's masks of other heads, so that reference favours it over ROBEX and BET; `dlmuse` does not.
 
 Each tool runs with its own defaults on each head as it is. HD95 is the 95th percentile of the
 distances from one surface to the other, in mm, in the direction in which it is larger. Seconds
