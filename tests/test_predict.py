@@ -30,12 +30,195 @@ def test_every_block_goes_through_the_network_and_to_its_place(block):
     np.testing.assert_allclose(found, np.tanh(predict.zscore(data)), atol=1e-6)
 
 
-def test_the_network_sees_contiguous_blocks():
-    def network(block):
-        assert block.flags.c_contiguous
-        return block
+def noise(shape):
+    """Of its own generator, so that no test's data depends on the tests before it."""
+    return np.random.default_rng(1).random(shape, np.float32)
 
-    predict.probability(np.ones((8, 8, 8), np.float32), network, intensities="robust", block=4)
+
+@pytest.mark.parametrize("flips", [False, True])
+@pytest.mark.parametrize(("block", "overlap"), [(0, False), (4, False), (4, True), (8, True)])
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("intensities", ["brain", "robust", "zscore"])
+def test_the_network_sees_contiguous_blocks(intensities, order, block, overlap, flips):
+    def network(seen):
+        assert seen.flags.c_contiguous
+        assert seen.dtype == np.float32
+        return seen
+
+    data = np.asarray(noise((8, 8, 8)), order=order)
+    options = {"intensities": intensities, "block": block, "overlap": overlap, "flips": flips}
+    predict.probability(data, network, **options)
+
+
+class Counter:
+    """A pointwise network, probabilities of intensities, that remembers what it was shown."""
+
+    def __init__(self):
+        self.seen = []
+
+    def __call__(self, block):
+        self.seen.append(block.copy())
+        return np.tanh(block)
+
+
+@pytest.mark.parametrize(
+    ("shape", "block", "cubes"),
+    [((8, 8, 8), 4, 27), ((4, 8, 12), 4, 15), ((6, 6, 6), 6, 1), ((4, 4, 4), 2, 27)],
+)
+def test_overlapping_tiles_give_every_voxel_weights_that_sum_to_1(shape, block, cubes):
+    total, places = np.zeros(shape), set()
+    for place, weights in predict.weighted_tiles(shape, block):
+        assert weights.shape == total[place].shape == (block,) * 3
+        assert weights.dtype == np.float32
+        assert weights.min() > 0
+        assert all(side.start % (block // 2) == 0 for side in place)
+        total[place] += weights
+        places.add(tuple(side.start for side in place))
+    assert len(places) == cubes
+    np.testing.assert_allclose(total, 1, atol=1e-6)
+
+
+def test_where_two_blocks_meet_the_weights_are_gaussian():
+    (_, first), (_, second), (_, third) = predict.shares(32, 16)
+    assert (first[:8] == 1).all()  # nothing else reaches there
+    assert (third[8:] == 1).all()
+    places = np.arange(8, 16) + 0.5  # middles of voxels; the blocks' middles are at 8 and 16
+    expected = np.exp(((16 - places) ** 2 - (places - 8) ** 2) / (2 * 2**2))
+    np.testing.assert_allclose(first[8:] / second[:8], expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("overlap", [False, True])
+def test_blocks_that_do_not_tile_are_refused_before_the_network_runs(overlap):
+    network = Counter()
+    with pytest.raises(ValueError, match=r"blocks of 6 do not tile \(8, 8, 8\)"):
+        predict.probability(
+            np.ones((8, 8, 8), np.float32),
+            network,
+            intensities="robust",
+            block=6,
+            overlap=overlap,
+        )
+    assert not network.seen
+
+
+def test_odd_blocks_do_not_overlap():
+    data, options = np.ones((6, 6, 6), np.float32), {"intensities": "robust", "block": 3}
+    predict.probability(data, np.tanh, **options)
+    with pytest.raises(ValueError, match=r"blocks of 3 cannot overlap .* must be even"):
+        predict.probability(data, np.tanh, overlap=True, **options)
+
+
+@pytest.mark.parametrize("flips", [False, True])
+@pytest.mark.parametrize("intensities", ["brain", "robust", "zscore"])
+@pytest.mark.parametrize("block", [0, 8])
+def test_overlap_and_flips_change_nothing_for_a_network_that_sees_one_voxel(
+    block, intensities, flips
+):
+    data = noise((16, 24, 8))
+    expected = predict.probability(data, np.tanh, intensities=intensities, block=block)
+    options = {"intensities": intensities, "block": block, "flips": flips}
+    found = predict.probability(data, np.tanh, overlap=True, **options)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("flips", [False, True])
+@pytest.mark.parametrize("answer", [0, 0.3, 1])
+def test_a_constant_answer_stays_constant_and_a_probability(answer, flips):
+    def network(block):
+        return np.full(block.shape, answer, np.float32)
+
+    data = noise((24, 32, 16))
+    options = {"block": 8, "overlap": True, "flips": flips}
+    found = predict.probability(data, network, intensities="robust", **options)
+    np.testing.assert_allclose(found, answer, rtol=0, atol=1e-6)
+    assert found.min() >= 0
+    assert found.max() <= 1
+
+
+def test_answers_of_any_kind_stay_probabilities():
+    def network(block):
+        return (block > np.median(block)).astype(np.float32)
+
+    options = {"block": 8, "overlap": True, "flips": True}
+    found = predict.probability(noise((24, 16, 16)), network, intensities="robust", **options)
+    assert found.min() >= 0
+    assert found.max() <= 1
+    assert found.mean() == pytest.approx(0.5, abs=0.05)
+
+
+def test_overlap_mends_the_seams_of_a_network_that_errs_at_its_edges():
+    def network(block):
+        answer = np.zeros(block.shape, np.float32)
+        answer[2:-2, 2:-2, 2:-2] = 1
+        return answer
+
+    data, inside = noise((32, 48, 32)), (slice(2, -2),) * 3
+    plain = predict.probability(data, network, intensities="robust", block=16)
+    found = predict.probability(data, network, intensities="robust", block=16, overlap=True)
+    assert plain[inside].min() == 0
+    assert plain[14:18].max() == 0
+    assert found[inside].min() > 0.9
+    border = np.ones(data.shape, bool)
+    border[inside] = False
+    assert not found[border].any()  # no cube has the border in its middle
+
+
+@pytest.mark.parametrize(
+    ("block", "overlap", "flips", "calls"),
+    [
+        (0, False, False, 1),
+        (0, True, False, 1),
+        (0, False, True, 2),
+        (0, True, True, 2),
+        (4, False, False, 8),
+        (4, False, True, 16),
+        (4, True, False, 27),
+        (4, True, True, 54),
+    ],
+)
+@pytest.mark.parametrize("intensities", ["robust", "zscore"])
+def test_the_network_runs_no_more_than_needed(intensities, block, overlap, flips, calls):
+    network, data = Counter(), noise((8, 8, 8))
+    options = {"block": block, "overlap": overlap, "flips": flips}
+    predict.probability(data, network, intensities=intensities, **options)
+    assert len(network.seen) == calls
+
+
+def ramp(block):
+    """A network that believes more and more from left to right: 0 to 0.8 times what it sees."""
+    return block * np.linspace(0, 0.8, len(block), dtype=np.float32)[:, None, None]
+
+
+@pytest.mark.parametrize(("block", "overlap"), [(0, False), (8, False), (8, True)])
+def test_flips_take_away_what_a_network_prefers_of_left_and_right(block, overlap):
+    data = noise((16, 8, 16))
+    options = {"intensities": "robust", "block": block, "overlap": overlap}
+    found = predict.probability(data, ramp, flips=True, **options)
+    np.testing.assert_allclose(found, 0.4 * predict.scale_robustly(data), atol=1e-6)
+
+    symmetric = data + data[::-1]
+    plain = predict.probability(symmetric, ramp, **options)
+    assert np.abs(plain - plain[::-1]).max() > 0.1
+    found = predict.probability(symmetric, ramp, flips=True, **options)
+    np.testing.assert_allclose(found, found[::-1], atol=1e-6)
+
+
+def test_flips_are_along_the_first_axis_of_the_whole_volume():
+    network, data = Counter(), noise((8, 8, 8))
+    predict.probability(data, network, intensities="zscore", block=4, flips=True)
+    scaled = predict.zscore(data)
+    np.testing.assert_array_equal(network.seen[0], scaled[:4, :4, :4])
+    np.testing.assert_array_equal(network.seen[8], scaled[:3:-1, :4, :4])
+
+
+def test_flips_leave_alone_what_the_network_keeps():
+    answer = noise((4, 4, 4))
+    kept = answer.copy()
+    options = {"intensities": "robust", "block": 0, "flips": True}
+    found = predict.probability(answer, lambda _: kept, **options)
+    np.testing.assert_array_equal(kept, answer)
+    np.testing.assert_allclose(found, (answer + answer[::-1]) / 2, atol=1e-6)
 
 
 class Looker:
@@ -72,6 +255,68 @@ def test_a_brain_of_unknown_level_is_looked_at_again_at_the_known_one(level, loo
         expected = min(predict.BRAIN_LEVEL, 4 * level)
         assert network.levels[1] == pytest.approx(expected, abs=1e-4)
         assert found[brain].min() == 1  # the second answer counts
+
+
+@pytest.mark.parametrize(("level", "looks"), [(0.1, 3), (0.35, 3), (0.55, 2), (0.69, 2)])
+def test_only_the_look_that_counts_is_taken_at_the_mirror_image_too(level, looks):
+    data, brain = brain_and_fat(level)
+    network = Looker(brain)
+    found = predict.probability(data, network, intensities="brain", block=0, flips=True)
+    expected = min(predict.BRAIN_LEVEL, 4 * level) if looks == 3 else level
+    assert network.levels[0] == pytest.approx(level, abs=1e-4)
+    assert network.levels[-2:] == pytest.approx([expected] * 2, abs=1e-4)
+    assert len(network.levels) == looks
+    answers = (looks - 1) / 2, looks / 2  # of a `Looker`
+    np.testing.assert_allclose(found[brain], np.mean(answers))
+
+
+@pytest.mark.parametrize(
+    ("level", "overlap", "flips", "calls"),
+    [
+        (0.8, False, True, 16),
+        (0.8, True, True, 54),
+        (0.35, False, False, 16),
+        (0.35, False, True, 24),
+        (0.35, True, False, 54),
+        (0.35, True, True, 81),
+    ],
+)
+def test_the_second_look_counts_in_blocks_as_well(level, overlap, flips, calls):
+    data = np.zeros((16, 16, 16), np.float32)
+    data[1:12, 2:14, 2:14] = level
+    data[12:15, 2:14, 2:14] = 1  # fat, on one side
+    seen = []
+
+    def inside(block):
+        return (block > 0.1) & (block < 0.95)
+
+    def network(block):
+        seen.append(block.copy())
+        return inside(block).astype(np.float32)
+
+    options = {"intensities": "brain", "block": 8, "overlap": overlap, "flips": flips}
+    found = predict.probability(data, network, **options)
+    assert len(seen) == calls
+    np.testing.assert_array_equal(found >= 0.5, inside(data))
+    known = level if level > predict.KNOWN_LEVELS[0] else predict.BRAIN_LEVEL
+    assert np.median(seen[0][inside(seen[0])]) == pytest.approx(level, abs=1e-3)
+    assert np.median(seen[-1][inside(seen[-1])]) == pytest.approx(known, abs=1e-3)
+
+
+def test_the_level_is_found_in_the_look_that_is_not_mirrored():
+    data, brain = brain_and_fat(0.2)
+    data[12:15], brain[12:15] = 0, False  # neither is symmetric
+    seen = []
+
+    def network(block):
+        seen.append(block.copy())
+        return brain.astype(np.float32)  # mirrored as well: a wrong place in a mirror image
+
+    predict.probability(data, network, intensities="brain", block=0, flips=True)
+    first, second, third = seen
+    factor = np.float32(predict.BRAIN_LEVEL / np.median(first[brain]))
+    np.testing.assert_allclose(second, np.clip(first * factor, 0, 2), rtol=1e-5)
+    np.testing.assert_array_equal(third, second[::-1])
 
 
 def test_a_level_is_known_whatever_else_is_in_the_head():
