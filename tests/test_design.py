@@ -11,7 +11,7 @@ import bids_brainmask
 PACKAGE = Path(bids_brainmask.__file__).parent
 MODULES = {path.stem: path for path in PACKAGE.glob("*.py")}
 
-STEPS = {"grid", "predict", "clean", "confidence", "metrics", "image"}
+STEPS = {"grid", "predict", "clean", "confidence", "metrics", "image", "lesions"}
 
 
 def imports(path):
