@@ -4,12 +4,15 @@
 import msgspec
 import numpy as np
 import pytest
-from conftest import head_phantom
+from conftest import head_phantom, labelled_dataset
 from scipy import ndimage
+from test_dataset import configuration, heads_of
 
-from bids_brainmask.train import augment
-from bids_brainmask.train.augment import STEPS, Example
+from bids_brainmask.train import augment, windows
+from bids_brainmask.train.augment import Example
+from bids_brainmask.train.config import Stage, Variant
 from bids_brainmask.train.geometry import Geometry, look, random_matrix
+from bids_brainmask.train.steps import STEPS, change
 
 WILD = Geometry(turn=14, scale=0.2, stretch=0.08, shear=0.04, bend=5, flip=0.5, quarter_turns=0.1)
 WINDOW = (96, 88, 92)
@@ -45,6 +48,7 @@ def test_a_step_is_a_pure_function_of_example_and_generator(example, name, seed)
     before = copies(example)
     first, again = STEPS[name](example, rng(seed)), STEPS[name](example, rng(seed))
     np.testing.assert_array_equal(first.image, again.image)
+    np.testing.assert_array_equal(first.lesion, again.lesion)
     for kept, now in zip(before, copies(example), strict=True):
         np.testing.assert_array_equal(kept, now)
     assert first.image.dtype == first.label.dtype == np.float32
@@ -79,6 +83,54 @@ def test_what_a_cut_takes_from_the_image_is_taken_from_the_label(example, name, 
     found = STEPS[name](example, rng(seed))
     assert ((found.label == example.label) | (found.image == 0)).all()
     assert (found.image[found.label > 0] > 0).all()
+
+
+CUTS = {"strip", "cut_neck", "cut_crown"}
+
+
+@pytest.mark.parametrize("name", sorted(CUTS))
+@pytest.mark.parametrize("seed", range(12))
+def test_what_a_cut_takes_from_the_image_is_taken_from_the_lesion(example, name, seed):
+    """Here all of the brain, and some 6 mm around it, is a lesion."""
+    lesion = np.float32(0.75) * (example.depth > -6)
+    found = STEPS[name](msgspec_replace(example, lesion=lesion), rng(seed))
+    assert found.lesion.dtype == np.float32
+    np.testing.assert_array_equal(found.lesion, np.where(found.image > 0, lesion, 0))
+    np.testing.assert_array_equal(lesion, np.float32(0.75) * (example.depth > -6))
+
+
+def test_each_cut_takes_some_of_a_lesion_now_and_then(example):
+    lesion = (example.depth > -6).astype(np.float32)
+    for name in CUTS:
+        whole = msgspec_replace(example, lesion=lesion)
+        kept = [STEPS[name](whole, rng(seed)).lesion.sum() for seed in range(12)]
+        assert min(kept) < lesion.sum()
+
+
+@pytest.mark.parametrize("name", sorted(set(STEPS) - CUTS - {"meningiomas"}))
+def test_only_meningiomas_are_lesions(example, name):
+    """Whatever else a step does; and what it cuts nothing from, it keeps."""
+    lesion = example.label / 2
+    for seed in range(4):
+        assert STEPS[name](example, rng(seed)).lesion is None
+        assert STEPS[name](msgspec_replace(example, lesion=lesion), rng(seed)).lesion is lesion
+
+
+@pytest.mark.parametrize("name", sorted(CUTS))
+def test_a_cut_grows_no_lesion(example, name):
+    assert STEPS[name](example, rng()).lesion is None
+
+
+def test_steps_are_taken_in_an_order_that_each_can_be_taken_in(example):
+    """Tumours over what they may grow over, before cuts; and the grid changes last."""
+    names = list(STEPS)
+    assert names.index("meningiomas") > max(map(names.index, ("contrast", "metastases")))
+    assert names.index("meningiomas") < min(map(names.index, CUTS))
+    assert names[-1] == "thicken"
+    found = change(example, dict.fromkeys(STEPS, 1.0), rng(1))
+    assert found.image.shape != example.image.shape
+    assert found.label.shape == found.lesion.shape == example.label.shape
+    assert found.lesion.any()
 
 
 @pytest.mark.parametrize("name", ["cut_neck", "cut_crown", "deface"])
@@ -189,8 +241,8 @@ def test_noise_is_as_strong_as_it_says_and_spares_air_now_and_then(example):
 
 
 def test_steps_are_taken_by_their_chances(example):
-    assert augment.change(example, {}, rng()) is example
-    always = augment.change(example, {"shade": 1.0}, rng())
+    assert change(example, {}, rng()) is example
+    always = change(example, {"shade": 1.0}, rng())
     assert (always.image != example.image).any()
 
 
@@ -262,3 +314,78 @@ def test_rigid_is_rigid_and_nothing_is_nothing():
 def test_a_misspelt_range_is_an_error():
     with pytest.raises(msgspec.ValidationError, match="unknown field `turns`"):
         msgspec.convert({"turns": 3}, Geometry)
+
+
+STAGE = Stage(epochs=1, rate=(1e-3, 0.0), window=(64, 64, 64), steps=4, batch=1, reach=0, near=1)
+
+GROWN = Variant(steps={"meningiomas": 1.0})
+
+
+@pytest.fixture(scope="module")
+def laid_out(tmp_path_factory):
+    """A head of two balls, as a training has it."""
+    return heads_of(labelled_dataset(tmp_path_factory.mktemp("heads") / "bids", 1))[0]
+
+
+def expected(laid_out, seed):
+    """The head as `windows.draw` changes it, with its lesion as the label."""
+    found = change(laid_out.example(), GROWN.steps, rng(seed))
+    return msgspec_replace(found, label=found.lesion)
+
+
+def drawn(laid_out, seed, variant=GROWN, *, target="lesion", **changes):
+    stage = msgspec.structs.replace(STAGE, **changes)
+    config = configuration(target=target, stages=(stage,))
+    return windows.draw(laid_out, np.array([9.0, -8, 7]), stage, variant, config, rng(seed))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_window_shows_the_lesion_as_its_label_and_lies_about_it(laid_out, seed):
+    whole = expected(laid_out, seed)
+    i, j, k = np.nonzero(whole.label)
+    weights = whole.label[i, j, k].astype(float)
+    voxel = (np.stack([i, j, k]) * weights).sum(1) / weights.sum()
+    middle = whole.label_affine[:3, :3] @ voxel + whole.label_affine[:3, 3]
+    np.testing.assert_allclose(windows.middle(whole), middle, atol=1e-3)
+    for near, centre in ((1.0, middle), (0.0, [9.0, -8, 7])):
+        _, label = drawn(laid_out, seed, near=near)
+        _, wanted = look(whole, np.array(centre), STAGE.window, Geometry(), rng())
+        np.testing.assert_allclose(label, wanted, atol=1e-3)
+    assert drawn(laid_out, seed)[1].any()
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_lesion_is_within_reach_of_the_middle(laid_out, seed):
+    """The window moves by as much as the lesion does in it, and no further than reach."""
+    whole = expected(laid_out, seed)
+    _, label = drawn(laid_out, seed, reach=10, window=(96, 96, 96))
+    if ndimage.label(whole.label > 0.5)[1] == 1:
+        offset = np.array(ndimage.center_of_mass(label)) - 47.5
+        assert 0.1 < np.abs(offset).max() < 11.5
+    assert label.any()
+
+
+def test_batches_are_of_lesions_where_they_are_the_target(laid_out):
+    stage = msgspec.structs.replace(STAGE, reach=5, window=(32, 32, 32), variants={"grown": 1})
+    for target, bounds in {"lesion": (0.001, 0.95), "label": (1, 1)}.items():
+        near = float(target == "lesion")
+        chosen = msgspec.structs.replace(stage, near=near)
+        config = configuration(target=target, stages=(chosen,), variants={"grown": GROWN})
+        batches = windows.Windows([laid_out], config, chosen, 1)
+        mean = np.mean([batches[number][1].mean() for number in range(4)])
+        assert bounds[0] <= mean <= bounds[1]
+
+
+def test_without_a_lesion_the_label_is_empty(laid_out):
+    image, label = drawn(laid_out, 0, Variant())
+    assert label.shape == image.shape == STAGE.window
+    assert label.dtype == np.float32
+    assert not label.any()
+    assert image.any()
+
+
+def test_a_target_of_the_label_is_the_label_whatever_grows(laid_out):
+    _, label = drawn(laid_out, 0, target="label", window=(32, 32, 32))
+    assert (label == 1).all()
+    _, lesion = drawn(laid_out, 0, window=(32, 32, 32), near=0)
+    assert (lesion < 1).any()

@@ -27,7 +27,7 @@ def test_a_plain_configuration_has_defaults(tmp_path):
     assert config.network_of(found) == COMPACT
 
 
-@pytest.mark.parametrize("name", ["brain", "seed"])
+@pytest.mark.parametrize("name", ["brain", "meningioma", "seed"])
 def test_recipes_of_the_package_can_be_read(name):
     found = config.read(name, bids_dir="/heads")
     assert found.data.bids_dir == "/heads"
@@ -48,6 +48,28 @@ def test_the_seed_recipe_is_as_published():
     assert not any((rigid.scale, rigid.stretch, rigid.shear, rigid.bend, rigid.flip))
     assert (found.loss, found.intensities, found.grid) == ("jaccard", "zscore", "fsconform")
     assert (found.data.interpolation, found.threshold) == ("nearest", 0.3)
+
+
+def test_the_meningioma_recipe_learns_what_it_grows():
+    """In most windows, and in none of those of heads without tumour."""
+    found = config.read("meningioma")
+    assert (found.task, found.target, found.start) == ("meningioma", "lesion", "embedded")
+    assert config.network_of(found) == COMPACT
+    assert found.data.validation == 0
+    grows = {name: "meningiomas" in variant.steps for name, variant in found.variants.items()}
+    assert 0 < sum(grows.values()) < len(grows)
+    for stage in found.stages:
+        assert sum(stage.variants[name] for name in grows if grows[name]) > 0.5
+        assert sum(stage.variants.values()) == pytest.approx(1)
+        assert 0 < stage.near < 1
+
+
+def test_target_and_near_are_read_and_off_if_not_given(tmp_path):
+    plain = config.read(written(tmp_path))
+    assert (plain.target, plain.stages[0].near) == ("label", 0)
+    for near in (0, 0.25, 1):
+        found = config.read(written(tmp_path, target="lesion", stages=[STAGE | {"near": near}]))
+        assert (found.target, found.stages[0].near) == ("lesion", near)
 
 
 def test_an_architecture_by_its_filters(tmp_path):
@@ -73,6 +95,9 @@ STAGE = {"epochs": 1, "rate": [0.001, 0.0]}
     [
         ({"los": "dice"}, "unknown field `los`"),
         ({"loss": "hinge"}, "Invalid enum value 'hinge' - at `\\$.loss`"),
+        ({"target": "tumour"}, "Invalid enum value 'tumour' - at `\\$.target`"),
+        ({"stages": [STAGE | {"near": 1.5}]}, r"<= 1.0 - at `\$.stages\[0\].near`"),
+        ({"stages": [STAGE | {"near": -0.1}]}, r">= 0.0 - at `\$.stages\[0\].near`"),
         ({"threshold": 1.5}, r"`float` < 1.0 - at `\$.threshold`"),
         ({"stages": []}, r"length >= 1 - at `\$.stages`"),
         ({"stages": [STAGE | {"epochs": 0}]}, r">= 1 - at `\$.stages\[0\].epochs`"),
@@ -113,5 +138,7 @@ def test_a_file_that_is_no_mapping_is_an_error(tmp_path, text, message):
 
 
 def test_a_file_that_is_not_there_is_an_error_that_names_the_recipes(tmp_path):
-    with pytest.raises(UsageError, match=r"cannot be read.*the name of a recipe: brain, seed"):
+    with pytest.raises(
+        UsageError, match=r"cannot be read.*the name of a recipe: brain, meningioma, seed"
+    ):
         config.read(tmp_path / "none.yaml")

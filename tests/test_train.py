@@ -106,6 +106,26 @@ def test_a_training_leaves_a_model_its_card_and_its_log(root, tmp_path, capsys):
         assert weights["stem/kernel"].dtype == np.float16
 
 
+def test_a_training_learns_what_it_grows_itself(root, tmp_path):
+    """The dataset has no tumours; what is then learnt of, tests of `windows` tell."""
+    out = tmp_path / "out"
+    data = {"bids_dir": "bids", "labels": "derivatives/labels", "validation": 0}
+    path = configuration(
+        tmp_path,
+        data=data,
+        task="meningioma",
+        target="lesion",
+        stages=[STAGE | {"near": 1, "reach": 5, "variants": {"grown": 1}}],
+        variants={"grown": {"steps": {"meningiomas": 1}}},
+    )
+    assert tools.main(["train", str(path), "--out", str(out)]) == 0
+    assert registry.resolve(out).task == "meningioma"
+    asked = json.loads((out / "config.json").read_text())
+    assert (asked["target"], asked["stages"][0]["near"]) == ("lesion", 1)
+    assert len(rows(out)) == 1
+    assert np.isfinite(float(rows(out)[0]["loss"]))
+
+
 def test_the_card_shows_what_the_configuration_says_of_the_data(root, tmp_path):
     words = {
         "license": "CC0-1.0",

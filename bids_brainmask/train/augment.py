@@ -10,7 +10,6 @@ https://doi.org/10.1016/j.neuroimage.2022.119474): a network keeps to what it sa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -29,22 +28,12 @@ class Example:
     label: np.ndarray  # (X, Y, Z) float32, in [0, 1]
     label_affine: np.ndarray  # (4, 4), of the label
     depth: np.ndarray  # (X, Y, Z) float32, mm inside (+) or outside (-) the label's outline
+    lesion: np.ndarray | None = None  # (X, Y, Z) float32, in [0, 1]: what was grown; None: nothing
 
     @property
     def spacing(self) -> np.ndarray:
         """Voxel sizes of the image, mm."""
         return np.linalg.norm(self.affine[:3, :3], axis=0)
-
-
-Step = Callable[[Example, np.random.Generator], Example]
-
-
-def change(example: Example, chances: Mapping[str, float], rng: np.random.Generator) -> Example:
-    """Take each step of `STEPS` with the chance given for its name, in the order of `STEPS`."""
-    for name, step in STEPS.items():
-        if rng.random() < chances.get(name, 0):
-            example = step(example, rng)
-    return example
 
 
 def smooth_field(shape, knots, rng: np.random.Generator) -> np.ndarray:
@@ -73,25 +62,35 @@ def smooth_field(shape, knots, rng: np.random.Generator) -> np.ndarray:
 def strip(example: Example, rng: np.random.Generator) -> Example:
     """Leave the brain alone, whole or cut tight: a stripped scan must come back whole."""
     kept = example.depth > rng.choice([0.0, rng.uniform(-2, 4)])
-    return replace(example, image=example.image * kept, label=kept.astype(np.float32))
+    label, lesion = kept.astype(np.float32), example.lesion
+    lesion = None if lesion is None else lesion * kept
+    return replace(example, image=example.image * kept, label=label, lesion=lesion)
 
 
 def cut_neck(example: Example, rng: np.random.Generator) -> Example:
     """End the field of view below the brain."""
     low, _ = bounds(example.label > 0.5)
     end = max(0, low[2] - int(rng.uniform(-2, 30) / example.spacing[2]))
-    image, label = example.image.copy(), example.label.copy()
-    image[:, :, :end], label[:, :, :end] = 0, 0
-    return replace(example, image=image, label=label)
+    return cut(example, slice(None, end))
 
 
 def cut_crown(example: Example, rng: np.random.Generator) -> Example:
     """End the field of view near the top of the head, now and then under the top of the brain."""
     _, high = bounds(example.label > 0.5)
     top = max(0, high[2] - int(rng.uniform(-10, 25) / example.spacing[2]))
-    image, label = example.image.copy(), example.label.copy()
-    image[:, :, top:], label[:, :, top:] = 0, 0
-    return replace(example, image=image, label=label)
+    return cut(example, slice(top, None))
+
+
+def cut(example: Example, slices: slice) -> Example:
+    """Blank axial slices of an image, and what is labelled in them."""
+    image, label, lesion = (
+        None if values is None else values.copy()
+        for values in (example.image, example.label, example.lesion)
+    )
+    for values in (image, label, lesion):
+        if values is not None:
+            values[:, :, slices] = 0
+    return replace(example, image=image, label=label, lesion=lesion)
 
 
 def deface(example: Example, rng: np.random.Generator) -> Example:
@@ -243,29 +242,6 @@ def thicken(example: Example, rng: np.random.Generator) -> Example:
     affine[:3, 3] += affine[:3, axis] * (step - 1) / 2
     affine[:3, axis] *= step
     return replace(example, image=np.moveaxis(thick, 0, axis), affine=affine)
-
-
-STEPS: dict[str, Step] = {
-    step.__name__: step
-    for step in (
-        strip,
-        cut_neck,
-        cut_crown,
-        deface,
-        blank,
-        lesion,
-        enhance,
-        marrow,
-        recolour,
-        invert,
-        gamma,
-        shade,
-        ghost,
-        sharpen,
-        thicken,  # the last: it changes the image's grid, and the others take it to be the label's
-    )
-}
-"""The steps by name, in the order in which they are taken."""
 
 
 def noise(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:

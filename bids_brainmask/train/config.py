@@ -12,8 +12,8 @@ from msgspec import Meta
 
 from bids_brainmask.errors import UsageError
 from bids_brainmask.network import COMPACT, SEED, Architecture
-from bids_brainmask.train.augment import STEPS
 from bids_brainmask.train.geometry import Geometry
+from bids_brainmask.train.steps import STEPS
 
 Share = Annotated[float, Meta(ge=0, le=1)]
 Count = Annotated[int, Meta(ge=1)]
@@ -79,7 +79,7 @@ class Variant(Part):
 
     geometry: Geometry = Geometry()
     steps: dict[str, Share] = {}
-    """Chances of the steps of `bids_brainmask.train.augment`, and of ``noise``."""
+    """Chances of the steps of `bids_brainmask.train.steps`, and of ``noise``."""
 
     gain: Annotated[float, Meta(ge=0)] = 0.0
     """Standard deviation of the logarithm of a factor on all intensities."""
@@ -109,6 +109,9 @@ class Stage(Part):
 
     reach: Annotated[float, Meta(ge=0)] = 35.0
     """How far the middle of a random window lies from that of the label along each axis, mm."""
+
+    near: Share = 0.0
+    """Share of the random windows whose middle lies within reach of a lesion that was grown."""
 
     neck: Share = 0.0
     """Share of the random windows that look 40 to 100 mm below the label."""
@@ -155,6 +158,10 @@ class Config(Part):
     data: Data
     stages: Annotated[tuple[Stage, ...], Meta(min_length=1)]
     task: Literal["brain", "meningioma"] = "brain"
+    target: Literal["label", "lesion"] = "label"
+    """What is learnt: the label, or what the step ``meningiomas`` grows in heads whose label is
+    the brain."""
+
     architecture: Literal["compact", "seed", "keras"] | dict[str, Any] = "compact"
     """A named one; the fields of `bids_brainmask.network.Architecture`; or ``keras``: that of the
     file that the training starts from."""
@@ -190,6 +197,10 @@ class Config(Part):
                 )
             if stage.windows == "blocks" and self.grid != "fsconform":
                 raise ValueError(f"stages[{number}]: blocks tile a conformed grid: fsconform")
+            if stage.near and self.target != "lesion":
+                raise ValueError(f"stages[{number}]: near wants a target of lesion")
+        if self.data.validation and self.target == "lesion":
+            raise ValueError("lesions are grown anew for every window: a validation of 0")
         if self.data.validation and any(stage.architecture for stage in self.stages):
             raise ValueError("stages of another architecture want a validation of 0")
         if self.architecture == "keras" and not self.start:

@@ -3,11 +3,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import keras
+import msgspec
 import numpy as np
+from scipy import ndimage
 
 from bids_brainmask.predict import levelling, scale_robustly, tiles
-from bids_brainmask.train import augment
+from bids_brainmask.train import augment, steps
 from bids_brainmask.train.augment import Example
 from bids_brainmask.train.config import Config, Stage, Variant
 from bids_brainmask.train.dataset import Head
@@ -60,7 +64,7 @@ class Windows(keras.utils.PyDataset):
         if rng.random() < self.stage.neck:
             centre[2] = head.middle[2] - rng.uniform(40, 100)
         variant = choose(self.config, self.stage, rng)
-        return draw(head, centre, self.stage.window, variant, self.config, rng)
+        return draw(head, centre, self.stage, variant, self.config, rng)
 
 
 class Blocks(keras.utils.PyDataset):
@@ -112,7 +116,8 @@ class Blocks(keras.utils.PyDataset):
         head = self.heads[order[turn]]
         centre = (head.affine @ [*[(SIDE - 1) / 2] * 3, 1])[:3]
         variant = choose(self.config, self.stage, rng)
-        return draw(head, centre, (SIDE,) * 3, variant, self.config, rng)
+        whole = msgspec.structs.replace(self.stage, window=(SIDE,) * 3, near=0.0)
+        return draw(head, centre, whole, variant, self.config, rng)
 
 
 def choose(config: Config, stage: Stage, rng: np.random.Generator) -> Variant:
@@ -123,7 +128,7 @@ def choose(config: Config, stage: Stage, rng: np.random.Generator) -> Variant:
     return config.variants[names[number]] if number < len(names) else Variant()
 
 
-def draw(head: Head, centre, window, variant: Variant, config: Config, rng):
+def draw(head: Head, centre, stage: Stage, variant: Variant, config: Config, rng):
     """Draw one window into a head: the steps, the look, noise, and the scaling of use.
 
     Returns
@@ -133,19 +138,33 @@ def draw(head: Head, centre, window, variant: Variant, config: Config, rng):
     label : window float32 array
         In [0, 1].
     """
-    example = augment.change(head.example(), variant.steps, rng)
+    example = steps.change(head.example(), variant.steps, rng)
     gain = np.float32(np.exp(rng.normal(0, variant.gain)))
     image = scale_robustly(example.image) * gain
     if config.intensities == "brain" and rng.random() < 0.5:
         image = level(image, example.label)
-    example = Example(image, example.affine, example.label, example.label_affine, example.depth)
+    example = replace(example, image=image)
+    if config.target == "lesion":
+        example = replace(example, label=lesion_of(example))
+        if example.label.any() and rng.random() < stage.near:
+            centre = middle(example) + rng.uniform(-stage.reach, stage.reach, 3)
     options = {"axes": head.axes, "interpolation": config.data.interpolation}
-    seen, label = look(example, centre, window, variant.geometry, rng, **options)
+    seen, label = look(example, centre, stage.window, variant.geometry, rng, **options)
     if rng.random() < variant.steps.get("noise", 0):
         seen = augment.noise(seen, rng)
     if config.intensities == "zscore":
         return (seen - image.mean()) / max(float(image.std()), 1e-6), label
     return np.clip(seen, 0, 2), label
+
+
+def lesion_of(example: Example) -> np.ndarray:
+    """Give what was grown in an example, on the label's grid; zeros for nothing."""
+    return np.zeros_like(example.label) if example.lesion is None else example.lesion
+
+
+def middle(example: Example) -> np.ndarray:
+    """World position of the label's middle, (3,), mm."""
+    return (example.label_affine @ [*ndimage.center_of_mass(example.label), 1])[:3]
 
 
 def level(image: np.ndarray, label: np.ndarray) -> np.ndarray:
