@@ -11,7 +11,7 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -29,12 +29,15 @@ from bids_brainmask import (
     engine,
     grid,
     image,
+    lesions,
     predict,
-    registry,
     resources,
 )
+from bids_brainmask.derivatives import Job, Kind
 from bids_brainmask.errors import BrainMaskError, ImageError, UsageError
-from bids_brainmask.settings import Output, Settings
+from bids_brainmask.planning import Run
+from bids_brainmask.registry import Model
+from bids_brainmask.settings import Analysis, Settings
 
 log = logging.getLogger(__name__)
 
@@ -42,32 +45,34 @@ RESEARCH_ONLY = "For research only; not a medical device."
 
 
 @dataclass(frozen=True)
-class Run:
-    """What is about to be done: every scan, and with what."""
-
-    settings: Settings
-    model: registry.Model
-    threshold: float
-    jobs: list[derivatives.Job]
-
-    @property
-    def parameters(self) -> dict:
-        """All that decides a result, beside the source image."""
-        return {
-            "Model": self.model.name,
-            "ModelVersion": self.model.version,
-            "ModelSHA256": self.model.sha256,
-            "Threshold": self.threshold,
-        }
-
-
-@dataclass(frozen=True)
 class Outcome:
     """What became of one scan."""
 
-    job: derivatives.Job
-    status: Literal["done", "skipped", "failed"]
+    job: Job
+    status: Literal["done", "skipped", "refused", "failed"]
     detail: str
+
+
+@dataclass(frozen=True)
+class Tumours:
+    """Meningiomas, on the grid of their image."""
+
+    lesions: lesions.Lesions
+    probability: np.ndarray  # (I, J, K) float32, in [0, 1]
+    stripped: bool  # whether the image was known to hold a brain and nothing else
+
+    @property
+    def summary(self) -> str:
+        """How many and how large, for a line about the scan."""
+        count, volume = self.lesions.count, self.lesions.volume_ml
+        if not count:
+            return "no meningioma"
+        return f"{count} meningioma{'s' * (count > 1)} of {volume:.2f} mL"
+
+    @property
+    def remarks(self) -> str:
+        """What the user should know; nothing where the image is as it should be."""
+        return "searched for tumours, though stripped before: some may be gone" * self.stripped
 
 
 @dataclass(frozen=True)
@@ -82,6 +87,11 @@ class Extraction:
     stripped: bool = False  # whether the image held a brain and nothing else, all of it kept
 
     @property
+    def summary(self) -> str:
+        """How large, for a line about the scan."""
+        return f"{self.volume_ml:.0f} mL"
+
+    @property
     def warning(self) -> str:
         """What the user should know of the mask; nothing where it looks well."""
         if self.predicted_dice is None or self.predicted_dice >= confidence.DOUBTFUL:
@@ -90,47 +100,9 @@ class Extraction:
 
     @property
     def remarks(self) -> str:
-        """What to say behind the volume in a line about the scan."""
+        """What to say of the mask in a line about the scan."""
         kept = "stripped before, all of it kept" if self.stripped else ""
-        return "".join(f"; {remark}" for remark in (kept, self.warning) if remark)
-
-
-def prepare(settings: Settings) -> Run:
-    """Find the scans and the model, and check that the run can be carried out.
-
-    Raises
-    ------
-    UsageError, NothingToDo, ModelError
-        Before any work.
-    """
-    if settings.analysis_level == "group":
-        raise UsageError("group: comes with the quality-control reports, not in this version.")
-    scans = bids.find_scans(settings)
-    model = brain_model(settings.model)
-    check_memory(settings.mem_gb, model)
-    threshold = model.threshold if settings.threshold is None else settings.threshold
-    return Run(settings, model, threshold, [derivatives.plan(scan, settings) for scan in scans])
-
-
-def brain_model(name: str) -> registry.Model:
-    """Find the model of a name or file, and refuse one that is not for brains."""
-    model = registry.resolve(name)
-    if model.task != "brain":
-        raise UsageError(
-            f"--model {name}: a model for {model.task}; this version extracts brains. "
-            "Choose embedded or brainy."
-        )
-    return model
-
-
-def check_memory(mem_gb: float | None, model: registry.Model) -> None:
-    """Raise a `UsageError` where the model wants more memory than the run may take."""
-    given = resources.memory_gb() if mem_gb is None else mem_gb
-    if given < model.memory_gb:
-        raise UsageError(
-            f"--mem-gb: {given:.1f} GB are given, and {model.name} takes {model.memory_gb:g} GB "
-            "for a scan. Give more, or choose a smaller model: brainmask models list."
-        )
+        return "; ".join(filter(None, (kept, self.warning)))
 
 
 def process(run: Run) -> Iterator[Outcome]:
@@ -148,10 +120,13 @@ def process(run: Run) -> Iterator[Outcome]:
     if settings.work_dir:
         use_work_dir(settings.work_dir)
     derivatives.describe_dataset(settings)
-    network = None
+    networks: dict[Analysis, engine.Network] = {}
     owners: dict = {}
     for job in run.jobs:
-        first = next(iter(job.images.values()))
+        if not job.analyses:
+            yield Outcome(job, "refused", job.refusal)
+            continue
+        first = next(iter(job.files.values()))
         if first in owners:
             error = ImageError(
                 f"{job.scan.path}: would be written to the same files as {owners[first]}. "
@@ -160,12 +135,14 @@ def process(run: Run) -> Iterator[Outcome]:
             yield failure(job, error, settings)
             continue
         owners[first] = job.scan.relative
-        if not settings.overwrite and derivatives.finished(job, run.parameters):
-            yield Outcome(job, "skipped", "finished before, from the same image and parameters")
+        if not settings.overwrite and derivatives.finished(job, run.parameters(job)):
+            detail = "finished before, from the same image and parameters"
+            yield Outcome(job, "skipped", "; ".join(filter(None, [detail, job.refusal])))
             continue
-        network = network or load_network(run)
+        for analysis in job.analyses:
+            networks[analysis] = networks.get(analysis) or load_network(run, analysis)
         try:
-            yield segment_scan(job, run, network)
+            yield segment_scan(job, run, networks)
         except Exception as error:  # noqa: BLE001 - recorded, reported, and the rest goes on
             yield failure(job, error, settings)
 
@@ -179,65 +156,107 @@ def use_work_dir(folder: Path) -> None:
     tempfile.tempdir = str(folder)
 
 
-def load_network(run: Run) -> engine.Network:
-    """Make the run's network ready, on the engine and the threads that the settings ask for."""
+def load_network(run: Run, analysis: Analysis) -> engine.Network:
+    """Make a network ready to run, on the engine and the threads that the settings ask for."""
     threads = run.settings.n_cpus or resources.cpus()
-    network = engine.load(run.model, run.settings.engine, threads)
-    log.info(
-        "model %s %s on %s, %d threads",
-        run.model.name,
-        run.model.version,
-        network.engine,
-        threads,
-    )
+    model = run.models[analysis]
+    network = engine.load(model, run.settings.engine, threads)
+    log.info("%s %s on %s, %d threads", model.name, model.version, network.engine, threads)
+    if model.notice:
+        log.warning("%s: %s", model.name, model.notice)
     return network
 
 
-def segment_scan(job: derivatives.Job, run: Run, network: engine.Network) -> Outcome:
-    """Extract the brain of one scan, from its file to its derivatives."""
+def segment_scan(job: Job, run: Run, networks: Mapping[Analysis, engine.Network]) -> Outcome:
+    """Find the brain and the meningiomas of one scan, from its file to its derivatives."""
     started = time.perf_counter()
     source = image.read(job.scan.path)
-    brain = extract(source, run.model, network, run.threshold)
-    files = {
-        output: image.to_bytes(render(output, source, brain), compress=True)
-        for output in job.images
-    }
+    looks = {"overlap": run.settings.overlap, "flips": run.settings.tta}
+    how = {name: (run.models[name], networks[name], run.thresholds[name]) for name in job.analyses}
+    brain = tumours = None
+    if "brain" in how:
+        brain = extract(source, *how["brain"], **looks)
+    if "meningioma" in how:
+        tumours = find_meningiomas(source, *how["meningioma"], brain, **looks)
+    files = {kind: render(kind, source, brain, tumours) for kind in job.files}
     seconds = time.perf_counter() - started
-    record = {
+    scan = {
         "SourceFile": bids.fingerprint(job.scan.path),
-        "Parameters": run.parameters,
+        "ContrastEnhanced": job.scan.contrast,
+        "Seconds": round(seconds, 2),
+        "IntendedUse": RESEARCH_ONLY,
+    }
+    records = {kind: scan | record(kind, job, run, networks, brain, tumours) for kind in files}
+    if tumours:
+        records["lesions"] = lesions.COLUMNS
+    derivatives.write_results(job, files, records)
+    parts = [part for part in (brain, tumours) if part]
+    said = [", ".join(part.summary for part in parts) + f" in {seconds:.1f} s"]
+    said += [*(part.remarks for part in parts), job.refusal]
+    return Outcome(job, "done", "; ".join(filter(None, said)))
+
+
+def record(kind: Kind, job: Job, run: Run, networks, brain, tumours) -> dict:
+    """Say how one file of a scan came to be, for its sidecar."""
+    made_by = derivatives.ANALYSES[kind]
+    models = [run.models[analysis] for analysis in made_by]
+    warnings = {"brain": brain and brain.warning, "meningioma": tumours and tumours.remarks}
+    found = {
+        "Parameters": run.parameters(job)[kind],
+        **(of_brain(brain) if "brain" in made_by else {}),
+        **(of_tumours(tumours) if "meningioma" in made_by else {}),
+        "Warning": "; ".join(filter(None, (warnings[analysis] for analysis in made_by))),
+        "ModelCitation": "; ".join(filter(None, (model.citation for model in models))),
+        "ModelNotice": "; ".join(filter(None, (model.notice for model in models))),
+        "Software": software_versions(networks[made_by[0]]),
+    }
+    return {key: value for key, value in found.items() if value not in (None, "")}
+
+
+def of_brain(brain: Extraction) -> dict:
+    """Say what was found of a brain, for a sidecar."""
+    return {
         "BrainVolume": round(brain.volume_ml, 3),
         "BrainVolumeUnits": "mL",
         "BoundaryUncertainty": round(brain.confidence.boundary, 4),
         "PredictedDice": brain.predicted_dice and round(brain.predicted_dice, 4),
-        "Warning": brain.warning,
         "AlreadyStripped": brain.stripped,
-        "ContrastEnhanced": job.scan.contrast,
-        "ModelCitation": run.model.citation,
-        "Software": software_versions(network),
-        "Seconds": round(seconds, 2),
-        "IntendedUse": RESEARCH_ONLY,
     }
-    record = {key: value for key, value in record.items() if value not in (None, "")}
-    derivatives.write_results(job, files, record)
-    detail = f"{brain.volume_ml:.0f} mL in {seconds:.1f} s{brain.remarks}"
-    return Outcome(job, "done", detail)
+
+
+def of_tumours(tumours: Tumours) -> dict:
+    """Say what was found of meningiomas, for a sidecar."""
+    return {
+        "LesionCount": tumours.lesions.count,
+        "LesionVolume": round(tumours.lesions.volume_ml, 3),
+        "LesionVolumeUnits": "mL",
+    }
 
 
 def extract(
-    source: image.Source, model: registry.Model, network: engine.Network, threshold: float
+    source: image.Source, model: Model, network: engine.Network, threshold: float, **looks: bool
 ) -> Extraction:
     """Find the brain in an image, whole and alone.
 
     What can be told of the mask's quality is told of the network's own, also where the image had
     been stripped before and all that it holds is taken.
 
+    Parameters
+    ----------
+    source : image.Source
+    model : Model
+    network : engine.Network
+    threshold : float
+        Probability from which a voxel is brain, in (0, 1).
+    **looks : bool
+        As in `predict.probability`: ``overlap`` and ``flips``.
+
     Raises
     ------
     ImageError
         No voxel is as probable as the threshold.
     """
-    volume, found = source.volume, probability(source, model, network)
+    volume, found = source.volume, probability(source, model, network, **looks)
     cleaned = clean.brain(found >= threshold)
     if not cleaned.mask.any():
         raise ImageError(
@@ -258,8 +277,33 @@ def extract(
     )
 
 
+def find_meningiomas(
+    source: image.Source,
+    model: Model,
+    network: engine.Network,
+    threshold: float,
+    brain: Extraction | None,
+    **looks: bool,
+) -> Tumours:
+    """Find the meningiomas in an image of a whole head; none is an answer, too.
+
+    The image is never stripped before: most of these tumours lie outside of the brain.
+
+    Parameters
+    ----------
+    source, model, network, threshold, **looks
+        As in `extract`.
+    brain : Extraction or None
+        Of the same image, to tell where a lesion lies; None: it is not told.
+    """
+    found = probability(source, model, network, **looks)
+    mask = brain.mask if brain else None
+    measured = lesions.measure(found >= threshold, found, source.volume.affine, mask)
+    return Tumours(measured, found, bool(brain and brain.stripped))
+
+
 def probability(
-    source: image.Source, model: registry.Model, network: engine.Network
+    source: image.Source, model: Model, network: engine.Network, **looks: bool
 ) -> np.ndarray:
     """Probability of each of an image's voxels: to the network's grid, through it, and back.
 
@@ -280,21 +324,36 @@ def probability(
         target, air = grid.head(volume, network.divisor), grid.air(volume)
         conformed = np.maximum(grid.resample(volume, target, outside=air), np.float32(air))
     found = predict.probability(
-        conformed, network.run, intensities=model.intensities, block=model.block
+        conformed, network.run, intensities=model.intensities, block=model.block, **looks
     )
     return grid.restore(found, target, volume)
 
 
-def render(output: Output, source: image.Source, brain: Extraction):
-    """Put one output of an extraction into an image file like its source's."""
-    if output == "mask":
-        return image.mask_like(source, brain.mask)
-    if output == "brain":
+def render(
+    kind: Kind, source: image.Source, brain: Extraction | None, tumours: Tumours | None
+) -> bytes:
+    """Give one file of a scan's as bytes: an image like its source, gzipped, or a table."""
+    if kind == "lesions":
+        return lesions.table(tumours.lesions).encode()
+    return image.to_bytes(picture(kind, source, brain, tumours), compress=True)
+
+
+def picture(kind: Kind, source: image.Source, brain: Extraction | None, tumours: Tumours | None):
+    """Put what was found into an image file like its source's."""
+    if kind == "brain":
         return image.brain_like(source, brain.mask)
-    return image.probability_like(source, brain.probability)
+    if kind in ("probseg", "tumor_probseg"):
+        found = brain if kind == "probseg" else tumours
+        return image.probability_like(source, found.probability)
+    masks = {
+        "mask": lambda: brain.mask,
+        "tumor": lambda: tumours.lesions.mask,
+        "brainandtumor": lambda: brain.mask | tumours.lesions.mask,
+    }
+    return image.mask_like(source, masks[kind]())
 
 
-def failure(job: derivatives.Job, error: Exception, settings: Settings) -> Outcome:
+def failure(job: Job, error: Exception, settings: Settings) -> Outcome:
     """Record a failed scan under ``logs/``, with all that a report of the bug would want."""
     now = datetime.now(UTC)
     reason = str(error) or type(error).__name__

@@ -2,7 +2,7 @@
 """The derivative dataset: names, sidecars, and files that appear whole or not at all.
 
 Rules of BIDS Derivatives 1.10 (https://bids-specification.readthedocs.io, "Imaging derivatives").
-An image comes first and its sidecar last, so what has its sidecars is finished.
+A file comes first and its sidecar last, so what has its sidecars is finished.
 """
 
 from __future__ import annotations
@@ -13,24 +13,52 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 from urllib.parse import quote
 
 import bids_brainmask
 from bids_brainmask import bids
 from bids_brainmask.bids import Scan
 from bids_brainmask.errors import OutputError
-from bids_brainmask.settings import Output, Settings
+from bids_brainmask.settings import Analysis, Output, Settings
 
 BIDS_VERSION = "1.10.0"
 
-NAMES: dict[Output, tuple[dict[str, str], str]] = {
-    "mask": ({"desc": "brain"}, "mask"),
-    "brain": ({"desc": "brain"}, "T1w"),
-    "probseg": ({"label": "brain"}, "probseg"),
-}
-"""Of each output: the entities that follow the source's, and the suffix."""
+Kind = Literal["mask", "brain", "probseg", "tumor", "tumor_probseg", "lesions", "brainandtumor"]
+"""What a derivative holds."""
 
-FIELDS: dict[Output, dict] = {
+NAMES: dict[Kind, tuple[dict[str, str], str]] = {
+    "mask": ({"desc": "brain"}, "mask.nii.gz"),
+    "brain": ({"desc": "brain"}, "T1w.nii.gz"),
+    "probseg": ({"label": "brain"}, "probseg.nii.gz"),
+    "tumor": ({"label": "tumor", "desc": "meningioma"}, "mask.nii.gz"),
+    "tumor_probseg": ({"label": "tumor", "desc": "meningioma"}, "probseg.nii.gz"),
+    "lesions": ({"desc": "meningioma"}, "lesions.tsv"),
+    "brainandtumor": ({"desc": "brainandtumor"}, "mask.nii.gz"),
+}
+"""Of each kind: the entities that follow the source's, the suffix and the extension."""
+
+ANALYSES: dict[Kind, tuple[Analysis, ...]] = {
+    "mask": ("brain",),
+    "brain": ("brain",),
+    "probseg": ("brain",),
+    "tumor": ("meningioma",),
+    "tumor_probseg": ("meningioma",),
+    "lesions": ("meningioma",),
+    "brainandtumor": ("brain", "meningioma"),
+}
+"""The analyses that each kind is made by."""
+
+ASKED: dict[Kind, Output] = {
+    "mask": "mask",
+    "brain": "brain",
+    "probseg": "probseg",
+    "tumor_probseg": "probseg",
+    "brainandtumor": "mask",
+}
+"""The output by which each kind is asked for; what is not here is always made."""
+
+FIELDS: dict[Kind, dict] = {
     "mask": {
         "Type": "Brain",
         "Description": "Brain mask on the grid of the source image",
@@ -44,11 +72,28 @@ FIELDS: dict[Output, dict] = {
         "Description": "Probability of brain, in [0, 1], on the grid of the source image",
         "Manual": False,
     },
+    "tumor": {
+        "Type": "Lesion",
+        "Description": "Meningiomas, on the grid of the source image",
+        "Manual": False,
+    },
+    "tumor_probseg": {
+        "Description": "Probability of meningioma, in [0, 1], on the grid of the source image",
+        "Manual": False,
+    },
+    "lesions": {},  # its keys are the table's columns
+    "brainandtumor": {
+        "Type": "ROI",
+        "Description": "Union of the brain mask and the meningiomas: what to keep of the head of "
+        "a patient whose tumour lies outside the brain",
+        "Manual": False,
+    },
 }
-"""What each output's sidecar always says."""
+"""What the sidecar of each kind always says."""
 
-IGNORED = "*.html\nsub-*/figures\ngroup_*\n"
-"""Reports, which are no BIDS files. (A slash behind `figures` would ignore its files only.)"""
+IGNORED = "*.html\nsub-*/figures\ngroup_*\n*_lesions.tsv\n*_lesions.json\n"
+"""Reports and tables of lesions, which BIDS has no names for. (A slash behind `figures` would
+ignore its files only.)"""
 
 
 README = """\
@@ -60,6 +105,13 @@ Made by bids_brainmask from the T1-weighted images of the source dataset. Of eac
 - `*_desc-brain_T1w.nii.gz`: the source image inside the mask, blank outside;
 - `*_label-brain_probseg.nii.gz`: probabilities, where they were asked for.
 
+Of contrast-enhanced images, where meningiomas were looked for:
+
+- `*_label-tumor_desc-meningioma_mask.nii.gz`: 1 in a meningioma, 0 elsewhere;
+- `*_desc-meningioma_lesions.tsv`: a row for each; the JSON file beside it explains the columns;
+- `*_desc-brainandtumor_mask.nii.gz`: the union of the two masks;
+- `*_label-tumor_desc-meningioma_probseg.nii.gz`: probabilities, where they were asked for.
+
 The JSON file beside each says with which model, threshold and versions it was made, and from
 what. `logs/` holds a record of every image that failed.
 
@@ -69,30 +121,34 @@ For research only; not a medical device.
 
 @dataclass(frozen=True)
 class Job:
-    """A scan, and the files to make of it."""
+    """A scan, what to do with it, and the files to make of it."""
 
     scan: Scan
-    images: Mapping[Output, Path]
+    analyses: tuple[Analysis, ...]
+    files: Mapping[Kind, Path]
+    refusal: str = ""
+    """Why an analysis that was asked for is not done; empty: none was refused."""
 
     @property
-    def sidecars(self) -> dict[Output, Path]:
-        """Sidecar of each image."""
-        return {output: _sidecar(path) for output, path in self.images.items()}
+    def sidecars(self) -> dict[Kind, Path]:
+        """Sidecar of each file."""
+        return {kind: _sidecar(path) for kind, path in self.files.items()}
 
 
-def plan(scan: Scan, settings: Settings) -> Job:
+def plan(scan: Scan, settings: Settings, analyses: tuple[Analysis, ...], refusal: str = "") -> Job:
     """Name what a scan will become: ``<source entities>_desc-brain_mask.nii.gz`` and so on."""
     folder = settings.output_dir / scan.folder
-    images = {}
-    for output in settings.outputs:
-        entities, suffix = NAMES[output]
-        pairs = [f"{key}-{value}" for key, value in entities.items()]
-        images[output] = folder / ("_".join([scan.prefix, *pairs, suffix]) + ".nii.gz")
-    return Job(scan, images)
+    files = {}
+    for kind, (entities, ending) in NAMES.items():
+        wanted = kind not in ASKED or ASKED[kind] in settings.outputs
+        if wanted and set(ANALYSES[kind]) <= set(analyses):
+            pairs = [f"{key}-{value}" for key, value in entities.items()]
+            files[kind] = folder / "_".join([scan.prefix, *pairs, ending])
+    return Job(scan, analyses, files, refusal)
 
 
-def _sidecar(image: Path) -> Path:
-    return image.with_name(image.name.removesuffix(".nii.gz") + ".json")
+def _sidecar(path: Path) -> Path:
+    return path.with_name(path.name.split(".")[0] + ".json")
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -120,30 +176,32 @@ def write_json(path: Path, content: Mapping) -> None:
     write_bytes(path, (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())
 
 
-def write_results(job: Job, files: Mapping[Output, bytes], record: Mapping) -> None:
-    """Write the images of a job, then their sidecars.
+def write_results(job: Job, files: Mapping[Kind, bytes], records: Mapping[Kind, Mapping]) -> None:
+    """Write the files of a job, then their sidecars.
 
     Parameters
     ----------
     job : Job
-    files : mapping of output to bytes
-        Gzipped NIfTI files.
-    record : mapping
-        What every sidecar says of the run: see `finished` for the keys that are read again.
+    files : mapping of kind to bytes
+        Gzipped NIfTI files, and tables.
+    records : mapping of kind to mapping
+        What each sidecar says of the run: see `finished` for the keys that are read again. That
+        of a table holds its columns, and nothing else.
     """
     for sidecar in job.sidecars.values():
-        sidecar.unlink(missing_ok=True)  # of an earlier run, whose image is about to go
-    for output, path in job.images.items():
-        write_bytes(path, files[output])
+        sidecar.unlink(missing_ok=True)  # of an earlier run, whose file is about to go
+    for kind, path in job.files.items():
+        write_bytes(path, files[kind])
     source = {
         "Sources": [f"bids:raw:{quote(job.scan.relative)}"],
         "SpatialReference": "orig",
     }
-    for output, path in job.sidecars.items():
-        write_json(path, FIELDS[output] | source | record)
+    for kind, path in job.sidecars.items():
+        is_image = job.files[kind].suffix == ".gz"
+        write_json(path, (FIELDS[kind] | source if is_image else {}) | records[kind])
 
 
-def finished(job: Job, parameters: Mapping) -> bool:
+def finished(job: Job, parameters: Mapping[Kind, Mapping]) -> bool:
     """Tell whether every file of a job is there, from this source and with these parameters.
 
     The source is the same if its size and time of change are, or else its hash.
@@ -151,16 +209,19 @@ def finished(job: Job, parameters: Mapping) -> bool:
     Parameters
     ----------
     job : Job
-    parameters : mapping
+    parameters : mapping of kind to mapping
         The record's ``Parameters``: everything that decides the result.
     """
-    for output, path in job.sidecars.items():
+    for kind, path in job.sidecars.items():
         try:
             record = json.loads(path.read_text(encoding="utf-8"))
+            if not job.files[kind].is_file():
+                return False
+            if job.files[kind].suffix != ".gz":
+                continue  # a table, whose mask tells
             before = record["SourceFile"]
-            same = record["Parameters"] == parameters and job.images[output].is_file()
             status = job.scan.path.stat()
-            if not same or before["Bytes"] != status.st_size:
+            if record["Parameters"] != parameters[kind] or before["Bytes"] != status.st_size:
                 return False
             if before["Modified"] != status.st_mtime_ns and before["SHA256"] != bids.sha256(
                 job.scan.path
@@ -184,7 +245,8 @@ def describe_dataset(settings: Settings) -> None:
     generator = {
         "Name": "bids_brainmask",
         "Version": bids_brainmask.__version__,
-        "Description": "Brain extraction from T1-weighted MRI with a 3D U-Net",
+        "Description": "Brain extraction and meningioma segmentation from T1-weighted MRI with "
+        "3D U-Nets",
         "CodeURL": bids_brainmask.CODE_URL,
     } | ({"Container": container} if (container := _container()) else {})
     content = {

@@ -16,13 +16,13 @@ import time
 from pathlib import Path
 
 from bids_brainmask.errors import ModelError
+from bids_brainmask.model import is_url
 from bids_brainmask.registry import (
     FOLDER_VARIABLE,
     Model,
     cache_dir,
     find,
     is_file,
-    is_url,
     mismatch,
     places,
     registered,

@@ -11,13 +11,11 @@ import hashlib
 import importlib.resources
 import logging
 import os
-import re
-import tomllib
-from dataclasses import MISSING, dataclass, field, fields, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from bids_brainmask.errors import ModelError
+from bids_brainmask.model import Model, Task, parse
 
 log = logging.getLogger(__name__)
 
@@ -28,66 +26,11 @@ NOWHERE = Path(os.devnull) / "bids_brainmask"
 """Stands for the cache of a user without a home: holds nothing, and nothing can be put there."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Model:
-    """What is known of a model without opening its file."""
-
-    name: str
-    """What the user calls it."""
-
-    version: str
-    """Of the weights, as published; ``local`` for a file of the user's."""
-
-    task: Literal["brain", "meningioma"]
-    """What its mask holds."""
-
-    file: str
-    """Name of its file: in the package's data for one without `url`, else in the cache."""
-
-    url: str = ""
-    """Where it is published. Empty: it ships in the package, or is the user's."""
-
-    datalad: str = ""
-    """Path of its file in the DataLad dataset that publishes it, too."""
-
-    size: int
-    """Bytes of the file: a truncated one is told at once."""
-
-    sha256: str
-    """Hash of the file, 64 lower-case hexadecimal digits."""
-
-    license: str
-    """Terms of the weights, for the record; empty when not known."""
-
-    architecture: Literal["seed", "compact", "keras"]
-    """Network that the weights belong to; ``keras``: the file describes its own."""
-
-    grid: Literal["fsconform", "head"]
-    """Voxels it was trained on: 256^3 of 1 mm, or 1 mm over the head."""
-
-    intensities: Literal["zscore", "robust", "brain"]
-    """How it was trained to see them."""
-
-    block: int
-    """Side, in voxels, of the cubes it is given; 0: the volume at once."""
-
-    threshold: float
-    """Probability from which a voxel belongs to the mask, in (0, 1)."""
-
-    memory_gb: float
-    """Most memory that a run of one scan was seen to take, in GB, rounded up."""
-
-    citation: str
-    """What to cite; empty when not known."""
-
-    divisor: int = 1
-    """Every axis of what a ``keras`` model is given divides by this; the others know theirs."""
-
-    confidence: list[float] = field(default_factory=list)
-    """Calibration of the predicted Dice, see `bids_brainmask.confidence`; empty: none."""
-
-    path: Path | None = None
-    """Its file, for a model that was given as one; None: `find` knows."""
+AUTOMATIC: dict[Task, tuple[str, str]] = {
+    "brain": ("brainy", "embedded"),
+    "meningioma": ("ams", "embedded-meningioma"),
+}
+"""Of each task: the published model, taken where its file has been fetched, and the embedded."""
 
 
 OWN_FILE, OWN_TABLE = "model.keras", "model.toml"
@@ -102,80 +45,10 @@ LOCAL = {
 """What is assumed of a user's file, by its suffix: architecture, grid, intensities, block,
 threshold, memory."""
 
-RULES = {
-    "file": (lambda value: Path(value).name == value, "a file name without a folder"),
-    "url": (lambda value: is_url(value) or not value, "an http or https address"),
-    "size": (lambda value: value > 0, "a number of bytes above 0"),
-    "sha256": (lambda value: re.fullmatch("[0-9a-f]{64}", value), "64 lower-case hex digits"),
-    "block": (lambda value: value >= 0, "a number of voxels, or 0"),
-    "divisor": (lambda value: value > 0, "a number of voxels above 0"),
-    "memory_gb": (lambda value: value > 0, "a number of GB above 0"),
-    "threshold": (lambda value: 0 < value < 1, "a probability in (0, 1)"),
-}
-"""What a value must fulfil beside its type, and that in words."""
-
 
 def models() -> dict[str, Model]:
     """Read the registered models, by name, from the package's ``models.toml``."""
     return parse(_packaged("models.toml").read_text(encoding="utf-8"))
-
-
-def parse(text: str, where: str = "models.toml") -> dict[str, Model]:
-    """Read a registry.
-
-    Parameters
-    ----------
-    text : str
-        TOML, one table a model.
-    where : str
-        What errors call it.
-
-    Returns
-    -------
-    dict of str to Model
-        In the order of the tables.
-
-    Raises
-    ------
-    ModelError
-        The text is no TOML, or a key is unknown, missing, or not of its type or range.
-    """
-    try:
-        tables = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise ModelError(f"{where}: not valid TOML: {error}") from error
-    return {name: _model(f"{where}: [{name}]", name, table) for name, table in tables.items()}
-
-
-def _model(where: str, name: str, table: Any) -> Model:
-    """Check one table of the registry, and make it a model."""
-    if not isinstance(table, dict):
-        raise ModelError(f"{where}: found {table!r}, expected a table")
-    allowed = {one.name: one for one in fields(Model) if one.name not in ("name", "path")}
-    for key in table:
-        if key not in allowed:
-            raise ModelError(f"{where}: unknown key {key!r}; expected among {list(allowed)}")
-    for key, one in allowed.items():
-        if key not in table and one.default is one.default_factory is MISSING:
-            raise ModelError(f"{where}: key {key!r} is missing")
-    hints = get_type_hints(Model)
-    for key, value in table.items():
-        if wanted := _fault(key, value, hints[key]):
-            raise ModelError(f"{where}: key {key!r} is {value!r}, expected {wanted}")
-    return Model(name=name, **table)
-
-
-def _fault(key: str, value: Any, hint: Any) -> str:
-    """Say what was expected of a value; empty when it is as expected."""
-    if get_origin(hint) is list:
-        good = isinstance(value, list) and all(type(number) in (int, float) for number in value)
-        return "" if good and len(value) in (0, 5) else "five numbers, or none"
-    if choices := get_args(hint):
-        return "" if value in choices else " or ".join(choices)
-    if type(value) not in ((int, float) if hint is float else (hint,)):
-        return f"of type {hint.__name__}"
-    fulfils, wanted = RULES.get(key, (lambda _: True, ""))
-    return "" if fulfils(value) else wanted
 
 
 def cache_dir() -> Path:
@@ -226,17 +99,22 @@ def find(name: str, model_dir: Path | None = None) -> Path:
     )
 
 
-def resolve(name_or_path: str | Path, model_dir: Path | None = None) -> Model:
+def resolve(
+    name_or_path: str | Path, model_dir: Path | None = None, *, task: Task = "brain"
+) -> Model:
     """Tell which model is meant.
 
     Parameters
     ----------
     name_or_path : str or Path
-        A registered name; ``auto``: `brainy` where its file has been fetched, else the embedded
-        model; a folder that a training left; or a ``.h5``, ``.hdf5``, ``.keras`` or ``.npz``
-        file. One that is byte for byte a registered model is that model, whatever its name.
+        A registered name; ``auto``: the published model of the task where its file has been
+        fetched, else the embedded one; a folder that a training left; or a ``.h5``, ``.hdf5``,
+        ``.keras`` or ``.npz`` file. One that is byte for byte a registered model is that model,
+        whatever its name.
     model_dir : Path, optional
         As in `find`, for ``auto``.
+    task : {"brain", "meningioma"}
+        What ``auto`` is for, and what a file of weights that does not say it is for.
 
     Raises
     ------
@@ -246,7 +124,7 @@ def resolve(name_or_path: str | Path, model_dir: Path | None = None) -> Model:
     known = models()
     text = str(name_or_path)
     if text == "auto":
-        return known[_automatic(model_dir)]
+        return known[_automatic(model_dir, task)]
     if text in known:
         return known[text]
     path = Path(name_or_path)
@@ -262,7 +140,7 @@ def resolve(name_or_path: str | Path, model_dir: Path | None = None) -> Model:
         )
     if not is_file(path):
         raise ModelError(f"{path}: there is no such model file. Check the path.")
-    return _local(path, known)
+    return _local(path, known, task)
 
 
 def _trained(folder: Path) -> Model:
@@ -281,23 +159,24 @@ def _trained(folder: Path) -> Model:
     return model
 
 
-def _automatic(model_dir: Path | None) -> str:
+def _automatic(model_dir: Path | None, task: Task) -> str:
     """Name the model that ``auto`` stands for."""
-    model = registered("brainy")
+    published, embedded = AUTOMATIC[task]
+    model = registered(published)
     folder = cache_dir() if model_dir is None else Path(model_dir)
     if not any(is_file(path) for path in places(folder, model)):
-        log.info("model: embedded (brainy has not been fetched into %s)", folder)
-        return "embedded"
+        log.info("model: %s (%s has not been fetched into %s)", embedded, published, folder)
+        return embedded
     try:
-        path = find("brainy", model_dir)
+        path = find(published, model_dir)
     except ModelError as error:
-        log.warning("model: embedded, since brainy cannot be used: %s", error)
-        return "embedded"
-    log.info("model: brainy (%s)", path)
-    return "brainy"
+        log.warning("model: %s, since %s cannot be used: %s", embedded, published, error)
+        return embedded
+    log.info("model: %s (%s)", published, path)
+    return published
 
 
-def _local(path: Path, known: dict[str, Model]) -> Model:
+def _local(path: Path, known: dict[str, Model], task: Task) -> Model:
     """Describe a file of the user's."""
     found = _sha256(path)
     for model in known.values():
@@ -305,10 +184,12 @@ def _local(path: Path, known: dict[str, Model]) -> Model:
             log.info("%s is the registered model %s", path, model.name)
             return replace(model, path=path)
     architecture, grid, intensities, block, threshold, memory_gb = LOCAL[path.suffix.lower()]
+    if intensities == "brain" and task != "brain":
+        intensities = "robust"  # what is found says nothing of the brain's level
     return Model(
         name=path.stem,
         version="local",
-        task="brain",
+        task=task,
         file=path.name,
         size=path.stat().st_size,
         sha256=found,
@@ -383,8 +264,3 @@ def is_file(path: Path) -> bool:
         return path.is_file()
     except OSError:
         return False
-
-
-def is_url(text: str | Path) -> bool:
-    """Tell an http or https address from a path."""
-    return isinstance(text, str) and text.startswith(("http://", "https://"))

@@ -9,6 +9,7 @@ from typing import Literal
 
 Output = Literal["mask", "brain", "probseg"]
 Engine = Literal["auto", "openvino", "tensorflow"]
+Analysis = Literal["brain", "meningioma"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,17 +54,31 @@ class Settings:
     mem_gb: float | None = None
     """Memory the run may take, in GB; None: what the machine or the control group has."""
 
-    model: str = "auto"
-    """A registry name or a file; ``auto`` is brainy where it is in the cache, else embedded."""
+    analyses: tuple[Literal["auto", Analysis], ...] = ("auto",)
+    """What to do; ``auto`` is brain on every image, and meningioma on contrast-enhanced ones."""
+
+    force_contrast: bool = False
+    """Take every image to be contrast-enhanced."""
+
+    model: tuple[str, ...] = ("auto",)
+    """Registry names, files or folders, one an analysis, or ``ANALYSIS=`` and one of them.
+    ``auto``: the published one where it is in the cache, else the embedded one."""
 
     engine: Engine = "auto"
     """What runs the network; ``auto`` is TensorFlow on a GPU, else OpenVINO."""
 
-    threshold: float | None = None
-    """Probability from which a voxel is brain, in (0, 1); None: the model's own."""
+    threshold: tuple[tuple[str, float], ...] = ()
+    """Analysis, and probability from which a voxel is in its mask, in (0, 1); an empty analysis
+    stands for brain, or for meningioma where that alone is asked for. Else: the model's own."""
+
+    overlap: bool = False
+    """Let the blocks of models that see blocks overlap by half."""
+
+    tta: bool = False
+    """Average what is found with what is found in the mirror image."""
 
     outputs: tuple[Output, ...] = ("mask", "brain")
-    """What to write of each image."""
+    """What to write of each image; tables of lesions are always written."""
 
     overwrite: bool = False
     """Do finished images again."""

@@ -140,24 +140,32 @@ def run_extract(args) -> int:
         if path.resolve() == args.image.resolve():
             raise UsageError(f"{path}: is the input, which is never overwritten.")
     started = time.perf_counter()
-    model = app.brain_model(args.model)
+    model = brain_model(args.model)
     source = image.read(args.image)
     network = engine.load(model, args.engine, args.n_cpus or resources.cpus())
     threshold = model.threshold if args.threshold is None else args.threshold
     brain = app.extract(source, model, network, threshold)
     outputs = {"mask": args.mask, "brain": args.brain, "probseg": args.probability}
-    for output, path in outputs.items():
+    for kind, path in outputs.items():
         if path:
-            file = app.render(output, source, brain)
+            file = app.picture(kind, source, brain, None)
             content = image.to_bytes(file, compress=path.name.endswith(".gz"))
             derivatives.write_bytes(path, content)
             print(path)
-    print(
-        f"{brain.volume_ml:.1f} mL, {model.name} {model.version} on {network.engine}, "
-        f"{time.perf_counter() - started:.1f} s{brain.remarks}",
-        file=sys.stderr,
-    )
+    seconds = time.perf_counter() - started
+    said = f"{brain.volume_ml:.1f} mL, {model.name} {model.version} on {network.engine}"
+    print("; ".join(filter(None, (f"{said}, {seconds:.1f} s", brain.remarks))), file=sys.stderr)
     return 0
+
+
+def brain_model(name: str):
+    """Find the model of a name or file, and refuse one that is not for brains."""
+    from bids_brainmask import registry
+
+    model = registry.resolve(name)
+    if model.task != "brain":
+        raise UsageError(f"--model {name}: a model for {model.task}, and one for brain is wanted.")
+    return model
 
 
 def run_evaluate(args) -> int:
@@ -226,19 +234,19 @@ def run_models_path(args) -> int:
 
 def run_demo(args) -> int:
     """Make the phantom dataset, run the app on it, and compare with the known masks."""
-    from bids_brainmask import app, demo, image, metrics
+    from bids_brainmask import demo, image, metrics, planning
 
     print("Making phantom heads (generated from the MNI152 template; no scans) ...")
     dataset = demo.write_dataset(args.out / "bids")
     output = dataset / "derivatives" / "bids_brainmask"
     settings = Settings(
-        bids_dir=dataset, output_dir=output, analysis_level="participant", model="embedded"
+        bids_dir=dataset, output_dir=output, analysis_level="participant", model=("embedded",)
     )
     status = cli.run(settings)
-    plan = app.prepare(settings)
+    plan = planning.prepare(settings)
     print("\nDice with the known mask, and the mask:")
     for job in plan.jobs:
-        path = job.images["mask"]
+        path = job.files["mask"]
         truth = dataset / "derivatives" / "truth" / path.relative_to(output)
         agreement = metrics.dice(image.read_mask(path), image.read_mask(truth))
         print(f"{agreement:.3f}  {path}")

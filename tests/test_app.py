@@ -16,7 +16,17 @@ import numpy as np
 import pytest
 from conftest import Dataset, head_phantom
 
-from bids_brainmask import app, bids, cli, derivatives, engine, image, metrics, registry
+from bids_brainmask import (
+    app,
+    bids,
+    cli,
+    derivatives,
+    engine,
+    image,
+    metrics,
+    planning,
+    registry,
+)
 from bids_brainmask.errors import ImageError, ModelError, OutputError, UsageError
 from bids_brainmask.settings import Settings
 
@@ -28,7 +38,7 @@ def run(root, out, **options):
 
 
 def process(settings):
-    return list(app.process(app.prepare(settings)))
+    return list(app.process(planning.prepare(settings)))
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +63,8 @@ def finished(heads, tmp_path_factory):
     }
     for name, head in files.items():
         data.add(name, heads[head].read_bytes())
-    settings = run(data.root, folder / "out", outputs=("mask", "brain", "probseg"))
+    options = {"outputs": ("mask", "brain", "probseg"), "analyses": ("brain",)}
+    settings = run(data.root, folder / "out", **options)
     return settings, process(settings)
 
 
@@ -66,14 +77,14 @@ def test_masks_agree_with_the_reference(finished, shared):
         head = "ixi014" if outcome.job.scan.participant == "02" else "pumi"
         reference = shared / f"data/heads/derivatives/deepbet/sub-{head}/anat"
         truth = image.read_mask(reference / f"sub-{head}_desc-brain_mask.nii.gz")
-        assert metrics.dice(image.read_mask(outcome.job.images["mask"]), truth) > 0.96
+        assert metrics.dice(image.read_mask(outcome.job.files["mask"]), truth) > 0.96
 
 
 def test_files_are_what_they_say(finished):
     for outcome in finished[1]:
         job = outcome.job
         raw, mask, brain, probability = (
-            nb.load(path) for path in (job.scan.path, *job.images.values())
+            nb.load(path) for path in (job.scan.path, *job.files.values())
         )
         for made in (mask, brain, probability):
             np.testing.assert_array_equal(made.affine, raw.affine)
@@ -92,7 +103,7 @@ def test_files_are_what_they_say(finished):
 def test_sidecars_hold_the_record(finished):
     model = registry.models()["embedded"]
     for outcome in finished[1]:
-        mask = nb.load(outcome.job.images["mask"])
+        mask = nb.load(outcome.job.files["mask"])
         voxel = np.prod(nb.affines.voxel_sizes(mask.affine)) / 1000
         for path in outcome.job.sidecars.values():
             record = json.loads(path.read_text())
@@ -121,8 +132,9 @@ def test_a_mask_of_low_predicted_dice_is_flagged(heads, tmp_path, calibration, s
     """A calibration that predicts 0.78 whatever the mask; and a model without one."""
     data = Dataset(tmp_path / "bids")
     data.add("sub-01_T1w.nii.gz", heads["pumi"].read_bytes())
-    plan = app.prepare(run(data.root, tmp_path / "out"))
-    plan = replace(plan, model=replace(plan.model, confidence=calibration))
+    plan = planning.prepare(run(data.root, tmp_path / "out"))
+    model = replace(plan.models["brain"], confidence=calibration)
+    plan = replace(plan, models={"brain": model})
     outcomes = list(app.process(plan))
     record = json.loads(outcomes[0].job.sidecars["mask"].read_text())
     assert outcomes[0].status == "done"
@@ -177,7 +189,9 @@ def test_a_second_run_does_nothing(finished):
 
 
 @pytest.mark.parametrize(
-    "change", [{"overwrite": True}, {"threshold": 0.6}], ids=["overwrite", "threshold"]
+    "change",
+    [{"overwrite": True}, {"threshold": (("brain", 0.6),)}],
+    ids=["overwrite", "threshold"],
 )
 def test_what_was_asked_for_otherwise_is_done_again(finished, tmp_path, change):
     settings, _ = finished
@@ -196,8 +210,8 @@ def test_a_result_without_its_sidecar_is_done_again(finished, tmp_path):
 
 def test_the_same_input_gives_the_same_bytes(finished, tmp_path):
     settings = replace(finished[0], output_dir=tmp_path / "out", participant_label=("02",))
-    again = process(settings)[0].job.images
-    first = finished[1][3].job.images
+    again = process(settings)[0].job.files
+    first = finished[1][3].job.files
     assert [p.read_bytes() for p in again.values()] == [p.read_bytes() for p in first.values()]
 
 
@@ -275,7 +289,7 @@ def test_an_unexpected_error_is_recorded_and_does_not_stop_the_run(
         dataset.add(f"sub-{label}_T1w.nii.gz", heads["pumi"].read_bytes())
     extract = app.extract
 
-    def bug(source, *args):
+    def bug(source, *args, **looks):
         monkeypatch.setattr(app, "extract", extract)
         raise ZeroDivisionError("a bug")
 
@@ -329,21 +343,13 @@ def test_too_little_memory_is_refused_with_the_number_needed(dataset, tmp_path):
     dataset.add("sub-01_T1w.nii.gz")
     needed = registry.models()["embedded"].memory_gb
     with pytest.raises(UsageError, match=rf"0.1 GB are given, and embedded takes {needed:g} GB"):
-        app.prepare(run(dataset.root, tmp_path / "out", mem_gb=0.1))
-
-
-def test_the_group_level_and_other_tasks_are_not_there_yet(dataset, tmp_path):
-    dataset.add("sub-01_T1w.nii.gz")
-    settings = run(dataset.root, tmp_path / "out")
-    with pytest.raises(UsageError, match="comes with the quality-control reports"):
-        app.prepare(replace(settings, analysis_level="group"))
-    with pytest.raises(UsageError, match="a model for meningioma; this version extracts brains"):
-        app.prepare(replace(settings, model="ams"))
+        planning.prepare(run(dataset.root, tmp_path / "out", mem_gb=0.1))
 
 
 def test_auto_is_embedded_where_brainy_is_not_at_hand(dataset, tmp_path):
     dataset.add("sub-01_T1w.nii.gz")
-    assert app.prepare(run(dataset.root, tmp_path / "out")).model.name == "embedded"
+    plan = planning.prepare(run(dataset.root, tmp_path / "out"))
+    assert {name: model.name for name, model in plan.models.items()} == {"brain": "embedded"}
 
 
 @pytest.mark.parametrize(("asked", "used"), [(3, 3), (None, 7)])
@@ -362,7 +368,7 @@ def test_the_network_gets_the_threads_and_the_engine_asked_for(
 def test_a_model_that_is_not_at_hand_ends_the_run_before_any_work(dataset, tmp_path):
     dataset.add("sub-01_T1w.nii.gz")
     with pytest.raises(ModelError, match="brainmask models get brainy"):
-        process(run(dataset.root, tmp_path / "out", model="brainy"))
+        process(run(dataset.root, tmp_path / "out", model=("brainy",)))
     assert not (tmp_path / "out/sub-01").exists()
 
 
@@ -402,7 +408,8 @@ def test_a_published_style_file_runs_through_the_app(shared, dataset, heads, tmp
     """Its weights are random, so what it takes for brain is of no matter; the path is."""
     dataset.add("sub-01_T1w.nii.gz", heads["pumi"].read_bytes())
     file = shared / "reference_models/unet_128iso_tf20.h5"
-    outcome = process(run(dataset.root, tmp_path / "out", model=str(file), threshold=0.01))[0]
+    options = {"model": (str(file),), "threshold": (("", 0.01),)}
+    outcome = process(run(dataset.root, tmp_path / "out", **options))[0]
     assert outcome.status == "done"
     record = json.loads(outcome.job.sidecars["mask"].read_text())
     assert record["Parameters"]["Model"] == "unet_128iso_tf20"
@@ -425,7 +432,5 @@ def test_a_run_killed_while_it_writes_leaves_whole_results_or_none(dataset, head
         nb.load(sidecar.with_name(sidecar.stem + ".nii.gz")).get_fdata()
     outcomes = process(run(dataset.root, out))
     assert {outcome.status for outcome in outcomes} <= {"done", "skipped"}
-    assert all(
-        derivatives.finished(o.job, app.prepare(run(dataset.root, out)).parameters)
-        for o in outcomes
-    )
+    plan = planning.prepare(run(dataset.root, out))
+    assert all(derivatives.finished(o.job, plan.parameters(o.job)) for o in outcomes)

@@ -50,9 +50,15 @@ def test_defaults_are_those_of_the_settings():
         ("--work_dir work", "work_dir", Path("work")),
         ("--n_cpus 3", "n_cpus", 3),
         ("--mem-gb 2.5", "mem_gb", 2.5),
-        ("--model a_b.h5", "model", "a_b.h5"),
+        ("--model a_b.h5 ams", "model", ("a_b.h5", "ams")),
+        ("--model auto", "model", ("auto",)),
+        ("--analyses brain meningioma", "analyses", ("brain", "meningioma")),
+        ("--force_contrast", "force_contrast", True),
+        ("--overlap", "overlap", True),
+        ("--tta", "tta", True),
         ("--engine tensorflow", "engine", "tensorflow"),
-        ("--threshold 0.4", "threshold", 0.4),
+        ("--threshold 0.4", "threshold", (("", 0.4),)),
+        ("--threshold brain=.4 meningioma=.3", "threshold", (("brain", 0.4), ("meningioma", 0.3))),
         ("--outputs probseg mask", "outputs", ("probseg", "mask")),
         ("--overwrite", "overwrite", True),
         ("--dry-run", "dry_run", True),
@@ -72,7 +78,9 @@ def test_every_setting_has_an_option():
     ("words", "reason"),
     [
         ("--threshold 1", "expected a number between 0 and 1, found 1"),
-        ("--threshold x", "invalid probability value"),
+        ("--threshold x", "invalid threshold value"),
+        ("--threshold tumour=0.5", "expected brain=P, meningioma=P or P, found tumour=0.5"),
+        ("--analyses glioma", "invalid choice: 'glioma'"),
         ("--n-cpus 0", "expected more than 0, found 0"),
         ("--n-cpus 1.5", "invalid int value"),
         ("--mem-gb -1", "expected more than 0, found -1"),
@@ -133,7 +141,7 @@ def test_help_tells_statuses_and_defaults(capsys):
     text = " ".join(capsys.readouterr().out.split())
     assert "3 nothing to do was found" in text
     assert "(default: ('mask', 'brain'))" in text
-    assert "else embedded (default: auto)" in text
+    assert "else the embedded ones." in text
 
 
 @pytest.mark.parametrize(
@@ -154,11 +162,6 @@ def test_errors_end_the_run_with_one_line(words, status, reason, dataset, tmp_pa
     assert lines[0].startswith("bids-brainmask: error: ")
     assert reason in lines[0]
     assert not out.exists()
-
-
-def test_the_group_level_says_when_it_comes(dataset, tmp_path, capsys):
-    assert cli.main([str(dataset.root), str(tmp_path / "out"), "group"]) == 2
-    assert "comes with the quality-control reports" in capsys.readouterr().err
 
 
 def test_dry_run_prints_the_jobs_and_does_nothing(dataset, tmp_path, capsys):

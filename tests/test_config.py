@@ -68,7 +68,9 @@ def test_target_and_near_are_read_and_off_if_not_given(tmp_path):
     plain = config.read(written(tmp_path))
     assert (plain.target, plain.stages[0].near) == ("label", 0)
     for near in (0, 0.25, 1):
-        found = config.read(written(tmp_path, target="lesion", stages=[STAGE | {"near": near}]))
+        data = PLAIN["data"] | {"validation": 0}
+        stages = [STAGE | {"near": near}]
+        found = config.read(written(tmp_path, target="lesion", data=data, stages=stages))
         assert (found.target, found.stages[0].near) == ("lesion", near)
 
 
@@ -118,6 +120,8 @@ STAGE = {"epochs": 1, "rate": [0.001, 0.0]}
             "patience wants a validation",
         ),
         ({"stages": [STAGE | {"architecture": {"up": []}}]}, "want a validation of 0"),
+        ({"stages": [STAGE | {"near": 0.5}]}, r"stages\[0\]: near wants a target of lesion"),
+        ({"target": "lesion"}, "lesions are grown anew for every window: a validation of 0"),
         ({"architecture": "keras"}, "an architecture of keras wants a file to start from"),
     ],
 )

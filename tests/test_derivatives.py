@@ -29,17 +29,37 @@ def scan(tmp_path, relative="sub-01/ses-A/anat/sub-01_ses-A_acq-x_ce-y_run-01_T1
 
 
 def test_names_keep_every_entity_of_the_source(tmp_path):
-    job = derivatives.plan(
-        scan(tmp_path), settings(tmp_path, outputs=("mask", "brain", "probseg"))
-    )
+    chosen = settings(tmp_path, outputs=("mask", "brain", "probseg"))
+    job = derivatives.plan(scan(tmp_path), chosen, ("brain", "meningioma"))
     folder = tmp_path / "out/sub-01/ses-A/anat"
     prefix = "sub-01_ses-A_acq-x_ce-y_run-01"
-    assert job.images == {
+    assert job.files == {
         "mask": folder / f"{prefix}_desc-brain_mask.nii.gz",
         "brain": folder / f"{prefix}_desc-brain_T1w.nii.gz",
         "probseg": folder / f"{prefix}_label-brain_probseg.nii.gz",
+        "tumor": folder / f"{prefix}_label-tumor_desc-meningioma_mask.nii.gz",
+        "tumor_probseg": folder / f"{prefix}_label-tumor_desc-meningioma_probseg.nii.gz",
+        "lesions": folder / f"{prefix}_desc-meningioma_lesions.tsv",
+        "brainandtumor": folder / f"{prefix}_desc-brainandtumor_mask.nii.gz",
     }
     assert job.sidecars["mask"] == folder / f"{prefix}_desc-brain_mask.json"
+    assert job.sidecars["lesions"] == folder / f"{prefix}_desc-meningioma_lesions.json"
+
+
+@pytest.mark.parametrize(
+    ("analyses", "outputs", "kinds"),
+    [
+        (("brain",), ("mask", "brain"), {"mask", "brain"}),
+        (("brain",), ("probseg",), {"probseg"}),
+        (("meningioma",), ("brain",), {"tumor", "lesions"}),
+        (("meningioma",), ("probseg",), {"tumor", "lesions", "tumor_probseg"}),
+        (("brain", "meningioma"), ("mask",), {"mask", "tumor", "lesions", "brainandtumor"}),
+        ((), ("mask",), set()),
+    ],
+)
+def test_what_is_made_depends_on_analyses_and_outputs(tmp_path, analyses, outputs, kinds):
+    job = derivatives.plan(scan(tmp_path), settings(tmp_path, outputs=outputs), analyses)
+    assert set(job.files) == kinds
 
 
 def test_a_file_appears_whole_and_leaves_nothing_beside_it(tmp_path):
@@ -77,16 +97,19 @@ def test_a_full_disk_leaves_the_old_file_and_no_part_of_the_new(tmp_path):
 
 
 PARAMETERS = {"Model": "embedded", "Threshold": 0.5}
+EACH = dict.fromkeys(derivatives.NAMES, PARAMETERS)
 
 
 @pytest.fixture
 def written(tmp_path):
-    job = derivatives.plan(scan(tmp_path), settings(tmp_path))
+    job = derivatives.plan(scan(tmp_path), settings(tmp_path), ("brain", "meningioma"))
     record = {
         "SourceFile": bids.fingerprint(job.scan.path),
         "Parameters": PARAMETERS,
     }
-    derivatives.write_results(job, {"mask": b"m", "brain": b"b"}, record)
+    files = {kind: kind.encode() for kind in job.files}
+    records = dict.fromkeys(files, record) | {"lesions": {"index": {}}}
+    derivatives.write_results(job, files, records)
     return job
 
 
@@ -96,15 +119,18 @@ def test_sidecars_say_what_bids_requires(written):
     assert mask["Sources"] == [f"bids:raw:{written.scan.relative}"]
     assert mask["SpatialReference"] == "orig"
     assert json.loads(written.sidecars["brain"].read_text())["SkullStripped"] is True
+    assert json.loads(written.sidecars["tumor"].read_text())["Type"] == "Lesion"
+    assert json.loads(written.sidecars["brainandtumor"].read_text())["Type"] == "ROI"
+    assert json.loads(written.sidecars["lesions"].read_text()) == {"index": {}}
 
 
 def test_what_is_written_is_finished(written):
-    assert derivatives.finished(written, PARAMETERS)
+    assert derivatives.finished(written, EACH)
 
 
 def test_a_touched_source_is_still_the_same_by_its_hash(written):
     os.utime(written.scan.path, (1, 1))
-    assert derivatives.finished(written, PARAMETERS)
+    assert derivatives.finished(written, EACH)
 
 
 def change_source(job):
@@ -115,11 +141,13 @@ def change_source(job):
 UNFINISHED = {
     "a longer source": lambda job: job.scan.path.write_bytes(b"more voxels"),
     "another source": change_source,
-    "no image": lambda job: job.images["brain"].unlink(),
+    "no image": lambda job: job.files["brain"].unlink(),
     "no sidecar": lambda job: job.sidecars["brain"].unlink(),
     "a torn sidecar": lambda job: job.sidecars["mask"].write_text('{"Type"'),
     "another program's sidecar": lambda job: job.sidecars["mask"].write_text("{}"),
     "a list": lambda job: job.sidecars["mask"].write_text("[]"),
+    "no table": lambda job: job.files["lesions"].unlink(),
+    "no columns": lambda job: job.sidecars["lesions"].unlink(),
     "no source": lambda job: job.scan.path.unlink(),
 }
 
@@ -127,11 +155,11 @@ UNFINISHED = {
 @pytest.mark.parametrize("change", UNFINISHED)
 def test_what_is_not_finished(written, change):
     UNFINISHED[change](written)
-    assert not derivatives.finished(written, PARAMETERS)
+    assert not derivatives.finished(written, EACH)
 
 
 def test_other_parameters_are_not_finished(written):
-    assert not derivatives.finished(written, PARAMETERS | {"Threshold": 0.4})
+    assert not derivatives.finished(written, EACH | {"tumor": {"Threshold": 0.4}})
 
 
 def test_sidecars_go_before_their_images_change(written, monkeypatch):
@@ -141,7 +169,7 @@ def test_sidecars_go_before_their_images_change(written, monkeypatch):
 
     monkeypatch.setattr(derivatives, "write_bytes", refuse)
     with pytest.raises(OutputError, match="desc-brain_mask"):
-        derivatives.write_results(written, {"mask": b"", "brain": b""}, {})
+        derivatives.write_results(written, dict.fromkeys(written.files, b""), {})
 
 
 def raw(tmp_path, **content):

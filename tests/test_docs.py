@@ -8,8 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from bids_brainmask import __version__, bids, cli, derivatives, registry, tools
-from bids_brainmask.train.augment import STEPS
+from bids_brainmask import (
+    __version__,
+    bids,
+    cli,
+    derivatives,
+    group,
+    lesions,
+    registry,
+    tools,
+)
+from bids_brainmask.train.steps import STEPS
 
 ROOT = Path(__file__).parents[1]
 
@@ -51,18 +60,24 @@ def test_every_step_of_the_augmentation_is_documented():
 
 def test_every_output_is_documented():
     outputs = text("docs/outputs.md")
-    for entities, suffix in derivatives.NAMES.values():
+    for entities, ending in derivatives.NAMES.values():
         pairs = "_".join(f"{key}-{value}" for key, value in entities.items())
-        assert f"*_{pairs}_{suffix}.nii.gz" in outputs
+        assert f"*_{pairs}_{ending}" in outputs
     for fields in derivatives.FIELDS.values():
         for key in fields:
             assert f"`{key}`" in outputs, key
 
 
+@pytest.mark.parametrize("columns", [lesions.COLUMNS, group.COLUMNS])
+def test_every_column_is_documented(columns):
+    for name in columns:
+        assert f"`{name}`" in text("docs/outputs.md"), name
+
+
 def test_every_key_of_the_record_is_documented():
     outputs = text("docs/outputs.md")
     keys = re.findall(r'^        "([A-Z]\w+)": ', text("bids_brainmask/app.py"), re.MULTILINE)
-    assert {"BrainVolume", "SourceFile", "Seconds"} <= set(keys)
+    assert {"BrainVolume", "LesionCount", "SourceFile", "Seconds"} <= set(keys)
     crash = {
         "Time",
         "Source",
@@ -81,16 +96,17 @@ def test_every_key_of_the_record_is_documented():
 
 def test_every_model_is_documented():
     models = registry.models()
-    assert set(models) == {"embedded", "brainy", "ams"}
+    assert set(models) == {"embedded", "embedded-meningioma", "brainy", "ams"}
     for name in models:
         assert f"`{name}`" in text("README.md")
         assert f"`{name}`" in text("docs/models.md")
 
 
-def test_the_embedded_model_is_the_one_in_its_card():
-    model = registry.models()["embedded"]
-    assert model.sha256 in text("docs/model-embedded.md")
-    assert registry.find("embedded").stat().st_size < 6e6
+@pytest.mark.parametrize("name", ["embedded", "embedded-meningioma"])
+def test_an_embedded_model_is_the_one_in_its_card(name):
+    model = registry.models()[name]
+    assert model.sha256 in text(f"docs/model-{name}.md")
+    assert registry.find(name).stat().st_size < 6e6
 
 
 @pytest.mark.parametrize(

@@ -155,7 +155,7 @@ def test_the_shipped_registry():
     text = registry._packaged("models.toml").read_text()
     text = text.replace('sha256 = ""', f'sha256 = "{SHA256}"').replace("size = 0\n", "size = 1\n")
     found = registry.parse(text)
-    assert list(found) == ["embedded", "brainy", "ams"]
+    assert list(found) == ["embedded", "embedded-meningioma", "brainy", "ams"]
     assert found["brainy"].size == 19169888
     assert found["brainy"].url.startswith("https://")
     assert found["ams"].task == "meningioma"
@@ -334,6 +334,20 @@ def test_resolve_describes_a_file(tmp_path, known, file, expected):
     assert model.sha256 == hashlib.sha256(b"content").hexdigest()
     found = (model.architecture, model.grid, model.intensities, model.block, model.threshold)
     assert found == expected
+
+
+def test_a_file_for_meningioma_looks_once(tmp_path, known):
+    """What is found is no brain, and says nothing of a brain's level."""
+    (tmp_path / "mine.npz").write_bytes(b"content")
+    model = registry.resolve(tmp_path / "mine.npz", task="meningioma")
+    assert (model.task, model.intensities) == ("meningioma", "robust")
+
+
+def test_auto_is_ams_for_meningioma_where_it_is_at_hand(tmp_path):
+    assert registry.resolve("auto", tmp_path, task="meningioma").name == "embedded-meningioma"
+    (tmp_path / registry.models()["ams"].file).write_bytes(b"torn")
+    assert registry.resolve("auto", tmp_path, task="meningioma").name == "embedded-meningioma"
+    assert registry.AUTOMATIC["meningioma"] == ("ams", "embedded-meningioma")
 
 
 def test_resolve_knows_a_registered_model_under_another_name(tmp_path, known):

@@ -80,9 +80,10 @@ def test_extract_refuses(words, status, reason, tmp_path, monkeypatch, capsys):
 def test_models_list(capsys):
     assert tools.main(["models", "list"]) == 0
     rows = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
-    assert [row[0] for row in rows] == ["name", "embedded", "brainy", "ams"]
+    assert [row[0] for row in rows] == ["name", "embedded", "embedded-meningioma", "brainy", "ams"]
     assert Path(rows[1][-1]).is_file()
-    assert rows[2][-1] == "no: brainmask models get brainy"
+    assert Path(rows[2][-1]).is_file()
+    assert rows[3][-1] == "no: brainmask models get brainy"
 
 
 @pytest.mark.parametrize("verb", ["verify", "path", "get"])

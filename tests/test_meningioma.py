@@ -1,0 +1,294 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Meningiomas through the whole path: with networks that are arithmetic, and with the real one."""
+
+import csv
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import nibabel as nb
+import numpy as np
+import pytest
+from conftest import Dataset, head_phantom
+
+from bids_brainmask import app, bids, cli, engine, image, lesions, planning
+from bids_brainmask.settings import Settings
+
+VALIDATOR = Path(sys.executable).with_name("bids-validator-deno")
+
+BALLS = {(20.0, 25.0, 10.0): 14.0, (-30.0, -30.0, 20.0): 9.0}
+"""Middles of two tumours in the world, and their radii, mm."""
+
+NAME = "sub-01_ce-gadolinium_T1w.nii.gz"
+
+
+def run(root, **options):
+    return Settings(
+        bids_dir=root, output_dir=root.parent / "out", analysis_level="participant", **options
+    )
+
+
+def process(settings):
+    return list(app.process(planning.prepare(settings)))
+
+
+def with_tumours(balls, spacing=1.5):
+    """Make the phantom of two balls, with brighter ones in it."""
+    shape = tuple(int(180 / spacing) for _ in range(3))
+    head = head_phantom(shape, (spacing,) * 3)
+    data = np.asanyarray(head.dataobj).copy()
+    where = np.indices(shape).reshape(3, -1)
+    world = head.affine[:3, :3] @ where + head.affine[:3, 3:]
+    for middle, radius in balls.items():
+        near = np.linalg.norm(world - np.array(middle)[:, None], axis=0) < radius
+        data[near.reshape(shape)] = 190
+    return nb.Nifti1Image(data, head.affine, head.header)
+
+
+@pytest.fixture
+def arithmetic(monkeypatch):
+    """Networks that take what is bright for brain, and what is brightest for tumour.
+
+    Scaled robustly, the phantom's brain is at 1, and at 0.69 at the second look; scalp at 0.4, and
+    then at 0.28; tumours, which are looked for once, at 1.9.
+    """
+    levels = {"brain": 0.48, "meningioma": 1.45}
+
+    def load(model, chosen, threads):
+        level = levels[model.task]
+        return engine.Network(lambda x: (x > level).astype(np.float32), "arithmetic 1", 16)
+
+    monkeypatch.setattr(engine, "load", load)
+
+
+def rows(job):
+    with job.files["lesions"].open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file, delimiter="\t"))
+
+
+def test_two_tumours_are_measured(dataset, arithmetic):
+    dataset.add(NAME, with_tumours(BALLS))
+    (outcome,) = process(run(dataset.root))
+    assert outcome.status == "done"
+    table = rows(outcome.job)
+    assert len(table) == 2
+    for row, (middle, radius) in zip(table, BALLS.items(), strict=True):
+        volume = 4 / 3 * np.pi * radius**3 / 1000
+        assert float(row["volume_ml"]) == pytest.approx(volume, rel=0.05)
+        assert float(row["longest_mm"]) == pytest.approx(2 * radius, abs=2)
+        assert float(row["perpendicular_mm"]) == pytest.approx(2 * radius, abs=2)
+        centroid = [float(row[f"centroid_{axis}_mm"]) for axis in "xyz"]
+        np.testing.assert_allclose(centroid, middle, atol=0.3)
+        assert float(row["surface_mm2"]) == pytest.approx(4 * np.pi * radius**2, rel=0.1)
+        assert float(row["mean_probability"]) > 0.9
+        assert row["location"] == "inside"
+    record = json.loads(outcome.job.sidecars["tumor"].read_text())
+    assert record["LesionCount"] == 2
+    assert record["LesionVolume"] == pytest.approx(
+        sum(float(row["volume_ml"]) for row in table), abs=2e-3
+    )
+    assert outcome.detail.split(" in ")[0].endswith(
+        f"2 meningiomas of {record['LesionVolume']:.2f} mL"
+    )
+
+
+def test_masks_tables_and_sidecars_agree(dataset, arithmetic):
+    dataset.add(NAME, with_tumours(BALLS))
+    (outcome,) = process(run(dataset.root, outputs=("mask", "brain", "probseg")))
+    job = outcome.job
+    brain, tumour, both = (
+        image.read_mask(job.files[kind]) for kind in ("mask", "tumor", "brainandtumor")
+    )
+    np.testing.assert_array_equal(both, brain | tumour)
+    raw = nb.load(job.scan.path)
+    for kind in ("tumor", "tumor_probseg", "brainandtumor"):
+        made = nb.load(job.files[kind])
+        np.testing.assert_array_equal(made.affine, raw.affine)
+        assert made.shape == raw.shape
+    voxel_ml = 1.5**3 / 1000
+    record = json.loads(job.sidecars["tumor"].read_text())
+    assert record["Type"] == "Lesion"
+    assert record["LesionVolume"] == pytest.approx(tumour.sum() * voxel_ml, abs=1e-3)
+    assert record["Sources"] == [f"bids:raw:sub-01/anat/{NAME}"]
+    assert record["Parameters"]["SmallestLesion"] == lesions.SMALLEST_ML
+    union = json.loads(job.sidecars["brainandtumor"].read_text())
+    assert union["Parameters"]["meningioma"] == record["Parameters"]
+    assert json.loads(job.sidecars["lesions"].read_text()) == lesions.COLUMNS
+    for path in job.sidecars.values():
+        assert path.name.startswith("sub-01_ce-gadolinium_")
+        if "lesions" not in path.name:
+            assert "not a medical device" in json.loads(path.read_text())["IntendedUse"]
+
+
+def test_a_tumour_outside_of_the_brain_is_in_the_union(dataset, arithmetic):
+    dataset.add(NAME, with_tumours({(0.0, 0.0, 70.0): 8.0}))
+    (outcome,) = process(run(dataset.root))
+    brain, tumour, both = (
+        image.read_mask(outcome.job.files[kind]) for kind in ("mask", "tumor", "brainandtumor")
+    )
+    assert (tumour & ~brain).any()
+    np.testing.assert_array_equal(both, brain | tumour)
+    assert rows(outcome.job)[0]["location"] != "inside"
+
+
+def test_no_tumour_is_an_answer(dataset, arithmetic):
+    dataset.add(NAME, with_tumours({}))
+    (outcome,) = process(run(dataset.root))
+    assert outcome.status == "done"
+    assert "no meningioma" in outcome.detail
+    assert not image.read_mask(outcome.job.files["tumor"]).any()
+    header = "\t".join(lesions.COLUMNS) + "\n"
+    assert outcome.job.files["lesions"].read_text() == header
+    record = json.loads(outcome.job.sidecars["tumor"].read_text())
+    assert record["LesionCount"] == 0
+    assert record["LesionVolume"] == 0
+
+
+def test_meningioma_alone_needs_no_brain(dataset, arithmetic):
+    dataset.add(NAME, with_tumours(BALLS))
+    (outcome,) = process(run(dataset.root, analyses=("meningioma",)))
+    assert set(outcome.job.files) == {"tumor", "lesions"}
+    assert {row["location"] for row in rows(outcome.job)} == {"n/a"}
+
+
+def test_a_plain_image_is_refused_and_the_others_are_done(dataset, arithmetic, capsys):
+    dataset.add(NAME, with_tumours(BALLS))
+    dataset.add("sub-02_T1w.nii.gz", with_tumours(BALLS))
+    out = dataset.root.parent / "out"
+    command = [str(dataset.root), str(out), "participant", "--analyses", "meningioma"]
+    assert cli.main(command) == 0
+    lines = capsys.readouterr().out.strip().splitlines()
+    assert lines[-1] == "1 done, 0 skipped, 0 failed, 1 refused"
+    assert lines[-2] == "For research only; not a medical device."
+    (refused,) = (line for line in lines if line.startswith("sub-02"))
+    assert "refused" in refused
+    assert "--force-contrast" in refused
+    assert not (out / "sub-02").exists()
+    assert cli.main([*command, "--force-contrast"]) == 0
+    assert capsys.readouterr().out.strip().splitlines()[-1] == "1 done, 1 skipped, 0 failed"
+
+
+def test_a_plain_image_has_its_brain_and_is_told_why_not_more(dataset, arithmetic):
+    dataset.add("sub-02_T1w.nii.gz", with_tumours(BALLS))
+    options = {"analyses": ("brain", "meningioma")}
+    for status in ("done", "skipped"):
+        (outcome,) = process(run(dataset.root, **options))
+        assert outcome.status == status
+        assert "meningioma: refused" in outcome.detail
+        assert set(outcome.job.files) == {"mask", "brain"}
+
+
+def test_what_is_done_is_skipped_and_what_changed_is_not(dataset, arithmetic):
+    dataset.add(NAME, with_tumours(BALLS))
+    settings = run(dataset.root)
+    assert process(settings)[0].status == "done"
+    assert process(settings)[0].status == "skipped"
+    assert process(run(dataset.root, threshold=(("meningioma", 0.3),)))[0].status == "done"
+    assert process(run(dataset.root, tta=True))[0].status == "done"
+    assert process(run(dataset.root, tta=True))[0].status == "skipped"
+
+
+def test_a_stripped_image_is_told_of(dataset, monkeypatch):
+    data = np.zeros((100, 100, 100), np.int16)
+    data[20:80, 20:80, 20:80] = 100
+    data[40:50, 40:50, 40:50] = 190
+    dataset.add(NAME, nb.Nifti1Image(data, np.diag([2.0, 2, 2, 1])))
+    levels = {"brain": 0.3, "meningioma": 1.4}
+
+    def load(model, chosen, threads):
+        level = levels[model.task]
+        return engine.Network(lambda x: (x > level).astype(np.float32), "arithmetic 1", 16)
+
+    monkeypatch.setattr(engine, "load", load)
+    (outcome,) = process(run(dataset.root))
+    words = "searched for tumours, though stripped before: some may be gone"
+    assert words in outcome.detail
+    assert json.loads(outcome.job.sidecars["tumor"].read_text())["Warning"] == words
+    assert words in json.loads(outcome.job.sidecars["brainandtumor"].read_text())["Warning"]
+    assert words not in json.loads(outcome.job.sidecars["mask"].read_text()).get("Warning", "")
+
+
+def test_flips_and_overlap_reach_the_network(dataset, monkeypatch, shared):
+    """256^3 in 128^3 blocks, half overlapping, twice: 2 x 27."""
+    dataset.add(NAME, with_tumours(BALLS, 3.0))
+    seen = []
+
+    def load(model, chosen, threads):
+        def network(block):
+            seen.append(block.shape)
+            return np.zeros_like(block)
+
+        return engine.Network(network, "arithmetic 1", 8)
+
+    monkeypatch.setattr(engine, "load", load)
+    file = shared / "reference_models/unet_128iso_tf20.h5"
+    options = {"analyses": ("meningioma",), "model": (str(file),)}
+    (outcome,) = process(run(dataset.root, **options, overlap=True, tta=True))
+    assert seen == [(128, 128, 128)] * 54
+    parameters = json.loads(outcome.job.sidecars["tumor"].read_text())["Parameters"]
+    assert parameters["Overlap"] is True
+    assert parameters["TestTimeFlips"] is True
+    assert parameters["Threshold"] == 0.3
+
+
+@pytest.mark.slow
+def test_a_published_style_file_runs_through_the_app(shared, dataset):
+    """Its weights are random, so what it takes for tumour is of no matter; the path is."""
+    dataset.add(NAME, (shared / "data/heads/sub-pumi/anat/sub-pumi_T1w.nii.gz").read_bytes())
+    file = shared / "reference_models/unet_128iso_tf20.h5"
+    out = dataset.root.parent / "out"
+    command = [str(dataset.root), str(out), "participant", "--analyses", "meningioma"]
+    assert cli.main([*command, "--model", str(file), "--threshold", "0.3"]) == 0
+    record = json.loads(next(out.rglob("*_label-tumor_desc-meningioma_mask.json")).read_text())
+    assert record["Parameters"]["Model"] == "unet_128iso_tf20"
+    assert record["Parameters"]["ModelSHA256"] == bids.sha256(file)
+    mask = image.read_mask(next(out.rglob("*_label-tumor_desc-meningioma_mask.nii.gz")))
+    assert record["LesionVolume"] > 0
+    assert mask.shape == nb.load(next(dataset.root.rglob("*_T1w.nii.gz"))).shape
+
+
+@pytest.fixture(scope="module")
+def real(shared, tmp_path_factory):
+    """The embedded networks on the real contrast-enhanced head, which has a schwannoma."""
+    data = Dataset(tmp_path_factory.mktemp("real") / "bids")
+    head = shared / "data/contrast/sub-vs01/anat/sub-vs01_ce-gadolinium_T1w.nii.gz"
+    for session in ("1", "2"):
+        data.add(f"sub-01_ses-{session}_ce-gadolinium_T1w.nii.gz", head.read_bytes())
+    settings = run(data.root, outputs=("mask", "brain", "probseg"))
+    return settings, process(settings)
+
+
+def test_the_embedded_networks_run_on_a_real_head(real):
+    for outcome in real[1]:
+        assert outcome.status == "done"
+        record = json.loads(outcome.job.sidecars["tumor"].read_text())
+        assert record["Parameters"]["Model"] == "embedded-meningioma"
+        assert "synthetic" in record["ModelNotice"]
+        assert record["ContrastEnhanced"] is True
+        assert len(rows(outcome.job)) == record["LesionCount"]
+
+
+def test_the_validator_finds_no_error(real):
+    settings, _ = real
+    assert cli.main([str(settings.bids_dir), str(settings.output_dir), "group"]) == 0
+    done = subprocess.run(
+        [VALIDATOR, settings.output_dir, "--format", "json"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    issues = json.loads(done.stdout)["issues"]["issues"]
+    assert not [issue for issue in issues if issue["severity"] == "error"]
+    assert done.returncode == 0
+
+
+def test_the_same_head_a_session_later_has_not_changed(real, tmp_path):
+    settings, _ = real
+    out = shutil.copytree(settings.output_dir, tmp_path / "out")
+    assert cli.main([str(settings.bids_dir), str(out), "group"]) == 0
+    with (out / "group_desc-meningioma_volumes.tsv").open(newline="") as file:
+        table = list(csv.DictReader(file, delimiter="\t"))
+    assert [row["session_id"] for row in table] == ["ses-1", "ses-2"]
+    assert table[1]["change_ml"] == "0.000"

@@ -1,0 +1,208 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which analysis, with which model, of which image; and what is refused before any work."""
+
+import shutil
+
+import pytest
+
+from bids_brainmask import cli, planning, registry
+from bids_brainmask.errors import ModelError, NothingToDo, UsageError
+from bids_brainmask.settings import Settings
+
+PLAIN, NAMED, TOLD = (
+    "sub-01_T1w.nii.gz",
+    "sub-02_ce-gadolinium_T1w.nii.gz",
+    "sub-03_T1w.nii.gz",
+)
+
+
+@pytest.fixture
+def mixed(dataset):
+    """A plain image, one with a ce- entity, and one whose sidecar names an agent."""
+    dataset.add(PLAIN)
+    dataset.add(NAMED)
+    dataset.add(TOLD, ContrastBolusIngredient="GADOLINIUM")
+    return dataset
+
+
+def settings(dataset, **options):
+    out = dataset.root.parent / "out"
+    return Settings(bids_dir=dataset.root, output_dir=out, analysis_level="participant", **options)
+
+
+def analyses(dataset, **options):
+    run = planning.prepare(settings(dataset, **options))
+    return [job.analyses for job in run.jobs]
+
+
+BOTH = ("brain", "meningioma")
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({}, [("brain",), BOTH, BOTH]),
+        ({"analyses": ("auto",)}, [("brain",), BOTH, BOTH]),
+        ({"analyses": ("brain",)}, [("brain",)] * 3),
+        ({"analyses": ("meningioma",)}, [(), ("meningioma",), ("meningioma",)]),
+        ({"analyses": BOTH}, [("brain",), BOTH, BOTH]),
+        ({"force_contrast": True}, [BOTH] * 3),
+        ({"analyses": ("meningioma",), "force_contrast": True}, [("meningioma",)] * 3),
+        ({"analyses": ("brain",), "force_contrast": True}, [("brain",)] * 3),
+    ],
+)
+def test_contrast_decides_what_is_done(mixed, options, expected):
+    assert analyses(mixed, **options) == expected
+
+
+@pytest.mark.parametrize(
+    ("options", "refused"),
+    [
+        ({}, [False] * 3),
+        ({"analyses": ("meningioma",)}, [True, False, False]),
+        ({"analyses": BOTH}, [True, False, False]),
+        ({"analyses": BOTH, "force_contrast": True}, [False] * 3),
+    ],
+)
+def test_a_plain_image_is_refused_where_meningioma_was_asked_for(mixed, options, refused):
+    run = planning.prepare(settings(mixed, **options))
+    assert [bool(job.refusal) for job in run.jobs] == refused
+    assert all("--force-contrast" in job.refusal for job in run.jobs if job.refusal)
+
+
+def test_only_plain_images_leave_nothing_to_do(dataset):
+    dataset.add(PLAIN)
+    with pytest.raises(NothingToDo, match="none of 1 images is contrast-enhanced"):
+        planning.prepare(settings(dataset, analyses=("meningioma",)))
+
+
+def test_auto_stands_alone(mixed):
+    with pytest.raises(UsageError, match="auto stands alone"):
+        planning.prepare(settings(mixed, analyses=("auto", "meningioma")))
+
+
+def names(dataset, **options):
+    return {
+        analysis: model.name
+        for analysis, model in planning.prepare(settings(dataset, **options)).models.items()
+    }
+
+
+EMBEDDED = {"brain": "embedded", "meningioma": "embedded-meningioma"}
+
+
+def test_the_embedded_models_need_no_network(mixed):
+    assert names(mixed) == EMBEDDED
+    assert names(mixed, model=("auto",)) == EMBEDDED
+    assert names(mixed, model=("embedded-meningioma",)) == EMBEDDED
+    assert names(mixed, model=("meningioma=auto", "brain=embedded")) == EMBEDDED
+
+
+@pytest.mark.parametrize("analysis", ["meningioma", "brain"])
+def test_a_model_that_is_not_at_hand_is_told_of_with_the_command(mixed, analysis, capsys):
+    name = {"meningioma": "ams", "brain": "brainy"}[analysis]
+    with pytest.raises(ModelError, match=f"brainmask models get {name}"):
+        planning.prepare(settings(mixed, analyses=(analysis,), model=(name,)))
+    out = mixed.root.parent / "out"
+    command = [str(mixed.root), str(out), "participant", "--analyses", analysis, "--model", name]
+    assert cli.main(command) == 2
+    assert f"brainmask models get {name}" in capsys.readouterr().err
+    assert not out.exists()
+
+
+@pytest.fixture
+def weights(tmp_path):
+    """A file of weights that does not say what it is for."""
+    path = tmp_path / "mine.npz"
+    shutil.copy(registry.find("embedded"), path)
+    with path.open("ab") as file:
+        file.write(b"\0")  # so that it is not the registered one
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ("analyses", "prefix", "task"),
+    [
+        (("auto",), "", "brain"),
+        (("brain",), "", "brain"),
+        (BOTH, "", "brain"),
+        (("meningioma",), "", "meningioma"),
+        (BOTH, "meningioma=", "meningioma"),
+        (("auto",), "meningioma=", "meningioma"),
+        (("auto",), "brain=", "brain"),
+    ],
+)
+def test_what_a_file_is_for(mixed, weights, analyses, prefix, task):
+    run = planning.prepare(settings(mixed, analyses=analyses, model=(prefix + weights,)))
+    assert run.models[task].name == "mine"
+    assert run.models[task].task == task
+
+
+def test_a_file_whose_name_has_an_equals_sign(mixed, weights, tmp_path):
+    odd = tmp_path / "a=b.npz"
+    shutil.copy(weights, odd)
+    assert names(mixed, model=(str(odd),))["brain"] == "a=b"
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"model": ("embedded", "brainy")}, "embedded and brainy are both for brain"),
+        ({"model": ("embedded-meningioma", "ams")}, "are both for meningioma"),
+        ({"model": ("meningioma=embedded",)}, "embedded is a model for brain"),
+        ({"model": ("ams",), "analyses": ("brain",)}, "which --analyses does not ask for"),
+        ({"model": ("brainy",), "analyses": ("meningioma",)}, "which --analyses does not ask"),
+    ],
+)
+def test_models_that_do_not_fit(mixed, options, reason):
+    with pytest.raises(UsageError, match=reason):
+        planning.prepare(settings(mixed, **options))
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({}, {"brain": 0.5, "meningioma": 0.5}),
+        ({"threshold": (("", 0.4),)}, {"brain": 0.4, "meningioma": 0.5}),
+        ({"threshold": (("meningioma", 0.3),)}, {"brain": 0.5, "meningioma": 0.3}),
+        ({"threshold": (("", 0.3),), "analyses": ("meningioma",)}, {"meningioma": 0.3}),
+    ],
+)
+def test_whose_threshold_it_is(mixed, options, expected):
+    assert planning.prepare(settings(mixed, **options)).thresholds == expected
+
+
+def test_parameters_hold_what_decides_a_result(mixed):
+    run = planning.prepare(settings(mixed, tta=True, overlap=True))
+    found = run.parameters(run.jobs[1])
+    assert found["mask"]["Model"] == "embedded"
+    assert found["tumor"]["Model"] == "embedded-meningioma"
+    assert found["brainandtumor"] == {"brain": found["mask"], "meningioma": found["tumor"]}
+    assert found["mask"]["TestTimeFlips"] is True
+    assert "Overlap" not in found["mask"]  # the whole head at once: there is nothing to overlap
+    plain = planning.prepare(settings(mixed))
+    assert set(plain.parameters(plain.jobs[0])["mask"]) == {
+        "Model",
+        "ModelVersion",
+        "ModelSHA256",
+        "Threshold",
+    }
+
+
+def test_a_dry_run_lists_analyses_and_refusals(mixed, capsys):
+    out = mixed.root.parent / "out"
+    command = [str(mixed.root), str(out), "participant", "--dry-run", "--analyses", *BOTH]
+    assert cli.main(command) == 0
+    rows = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
+    assert [row[:2] for row in rows[1:4:2]] == [
+        [f"sub-01/anat/{PLAIN}", "brain"],
+        [f"sub-02/anat/{NAMED}", "brain"],
+    ]
+    assert "refused" in rows[2][1]
+    assert rows[4][1:3] == [
+        "meningioma",
+        f"embedded-meningioma-{registry.models()['embedded-meningioma'].version}",
+    ]
+    assert "desc-brainandtumor_mask.nii.gz" in rows[4][3]
+    assert "desc-meningioma_lesions.tsv" in rows[4][3]
+    assert not out.exists()
