@@ -335,7 +335,7 @@ def expected(laid_out, seed):
 
 def drawn(laid_out, seed, variant=GROWN, *, target="lesion", **changes):
     stage = msgspec.structs.replace(STAGE, **changes)
-    config = configuration(target=target, stages=(stage,))
+    config = configuration({"validation": 0}, target=target, stages=(stage,))
     return windows.draw(laid_out, np.array([9.0, -8, 7]), stage, variant, config, rng(seed))
 
 
@@ -370,7 +370,9 @@ def test_batches_are_of_lesions_where_they_are_the_target(laid_out):
     for target, bounds in {"lesion": (0.001, 0.95), "label": (1, 1)}.items():
         near = float(target == "lesion")
         chosen = msgspec.structs.replace(stage, near=near)
-        config = configuration(target=target, stages=(chosen,), variants={"grown": GROWN})
+        config = configuration(
+            {"validation": 0}, target=target, stages=(chosen,), variants={"grown": GROWN}
+        )
         batches = windows.Windows([laid_out], config, chosen, 1)
         mean = np.mean([batches[number][1].mean() for number in range(4)])
         assert bounds[0] <= mean <= bounds[1]
@@ -385,7 +387,7 @@ def test_without_a_lesion_the_label_is_empty(laid_out):
 
 
 def test_a_target_of_the_label_is_the_label_whatever_grows(laid_out):
-    _, label = drawn(laid_out, 0, target="label", window=(32, 32, 32))
+    _, label = drawn(laid_out, 0, target="label", window=(32, 32, 32), near=0)
     assert (label == 1).all()
     _, lesion = drawn(laid_out, 0, window=(32, 32, 32), near=0)
     assert (lesion < 1).any()

@@ -201,7 +201,8 @@ def test_fine_voxels_are_averaged_to_a_millimetre(tmp_path):
     np.testing.assert_allclose(example.spacing, [1, 1.2, 1.5])
     ball = 4 / 3 * np.pi * 60**3
     assert example.label.sum() * 1.8 == pytest.approx(ball, rel=0.01)
-    image, label = windows.draw(head, head.middle, (128,) * 3, Variant(), configuration(), rng())
+    stage = Stage(epochs=1, rate=(1e-3, 0.0))
+    image, label = windows.draw(head, head.middle, stage, Variant(), configuration(), rng())
     assert (image > 0.9)[label > 0.99].mean() > 0.999
 
 
