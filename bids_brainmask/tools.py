@@ -240,7 +240,11 @@ def run_demo(args) -> int:
     dataset = demo.write_dataset(args.out / "bids")
     output = dataset / "derivatives" / "bids_brainmask"
     settings = Settings(
-        bids_dir=dataset, output_dir=output, analysis_level="participant", model=("embedded",)
+        bids_dir=dataset,
+        output_dir=output,
+        analysis_level="participant",
+        analyses=("brain",),
+        model=("embedded",),
     )
     status = cli.run(settings)
     plan = planning.prepare(settings)
