@@ -306,8 +306,8 @@ COLUMNS: dict[str, dict] = {
     "index": {
         "LongName": "Index",
         "Description": (
-            "Number of the lesion, from 1 for the largest; its value in the segmentation. Voxels "
-            "that touch at a face, an edge or a corner are of one lesion, and a lesion of less "
+            "Number of the lesion, from 1 for the largest. Voxels that touch at a face, an edge "
+            "or a corner are of one lesion, and a lesion of less "
             f"than the smallest volume, {SMALLEST_ML:g} mL unless said otherwise, is left out"
         ),
     },

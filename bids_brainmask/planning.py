@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import get_args
 
 from bids_brainmask import bids, derivatives, lesions, registry, resources
@@ -76,11 +76,9 @@ def prepare(settings: Settings) -> Run:
             f"{settings.bids_dir}: none of {len(jobs)} images is contrast-enhanced, by its ce- "
             "entity or ContrastBolusIngredient; --force-contrast takes them to be."
         )
-    models = {analysis: model for analysis, model in models.items() if analysis in needed}
+    models = {analysis: at_hand(models[analysis]) for analysis in models if analysis in needed}
     for model in models.values():
         check_memory(settings.mem_gb, model)
-        if not model.path:
-            registry.find(model.name)  # the file is there and whole, or no work is begun
     return Run(settings, models, choose_thresholds(settings, models), jobs)
 
 
@@ -133,6 +131,11 @@ def choose_models(settings: Settings) -> dict[Analysis, Model]:
     for analysis in possible:
         models.setdefault(analysis, registry.resolve("auto", task=analysis))
     return models
+
+
+def at_hand(model: Model) -> Model:
+    """Find a model's file, whole, before any work is begun; it is not hashed again."""
+    return model if model.path else replace(model, path=registry.find(model.name))
 
 
 def main_analysis(settings: Settings) -> Analysis:

@@ -90,6 +90,12 @@ def of(example: Example) -> Anatomy:
     return Anatomy(example.depth, example.spacing)
 
 
+def around(voxel: np.ndarray, reach: np.ndarray, shape) -> tuple[slice, ...]:
+    """Box of voxels within some reach of one along each axis, as far as the grid goes."""
+    low, high = np.maximum(voxel - reach, 0), np.minimum(voxel + reach + 1, shape)
+    return tuple(slice(a, b) for a, b in zip(low, high, strict=True))
+
+
 def white(example: Example) -> np.float32:
     """Intensity of white matter: the 80th percentile of the brain's."""
     some = example.image[::3, ::3, ::3][example.depth[::3, ::3, ::3] > 0]

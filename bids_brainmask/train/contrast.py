@@ -127,10 +127,7 @@ def ball(shape, spacing, centre, radius: float, rng: np.random.Generator):
         mm from the surface, positive inside.
     """
     reach = np.ceil(1.4 * radius / spacing + 2).astype(int)
-    low = np.clip(centre - reach, 0, np.array(shape) - 1)
-    box = tuple(
-        slice(a, b) for a, b in zip(low, np.minimum(centre + reach + 1, shape), strict=True)
-    )
+    box = anatomy.around(centre, reach, shape)
     axes = np.ogrid[box]
     far = np.sqrt(sum(((a - c) * s) ** 2 for a, c, s in zip(axes, centre, spacing, strict=True)))
     size = tuple(s.stop - s.start for s in box)

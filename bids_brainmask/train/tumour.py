@@ -111,8 +111,7 @@ def seed(head: Anatomy, rng: np.random.Generator) -> Seed:
 def gradient(depth: np.ndarray, voxel, spacing) -> np.ndarray:
     """Direction into the brain, over about 8 mm around a voxel: a unit vector in mm."""
     reach = np.ceil(8 / spacing).astype(int)
-    low = np.maximum(voxel - reach, 0)
-    part = depth[tuple(slice(a, b) for a, b in zip(low, voxel + reach + 1, strict=True))]
+    part = depth[anatomy.around(voxel, reach, depth.shape)]
     slopes = [np.diff(part, axis=axis).mean() / spacing[axis] for axis in range(3)]
     return np.array(slopes) / max(np.linalg.norm(slopes), 1e-6)
 
@@ -136,11 +135,7 @@ def shape(head: Anatomy, start: Seed, volume_ml: float, rng: np.random.Generator
     wide = (3000 * volume_ml / (4 * np.pi * 0.75 * aspect)) ** (1 / 3)
     high = wide * aspect
     reach = np.ceil((1.3 * max(wide, high) + 30) / head.spacing).astype(int)
-    low = np.clip(start.voxel - reach, 0, None)
-    box = tuple(
-        slice(a, b)
-        for a, b in zip(low, np.minimum(start.voxel + reach + 1, head.depth.shape), strict=True)
-    )
+    box = anatomy.around(start.voxel, reach, head.depth.shape)
     axes = zip(np.ogrid[box], start.voxel, head.spacing, strict=True)
     offset = [((a - c) * s).astype(np.float32) for a, c, s in axes]
     along = sum(o * n for o, n in zip(offset, start.inward.astype(np.float32), strict=True))
