@@ -34,6 +34,13 @@ def test_jaccard_loss():
     assert number(losses.jaccard_loss(TRUTH, UNSURE)) == pytest.approx(1 - 2 / 4)
 
 
+def test_dice_of_a_batch_counts_what_is_found_in_a_clear_one():
+    truth, found = np.concatenate([TRUTH, 0 * TRUTH]), np.concatenate([RIGHT, 50 * (1 - TRUTH)])
+    each = np.asarray(losses.batch_dice_loss(truth, found))
+    np.testing.assert_allclose(each, 1 - (2 * 2 + 1) / (2 + 5 + 1), rtol=1e-5)
+    assert each.shape == (2,)
+
+
 @pytest.mark.parametrize("loss", [losses.dice_loss, losses.jaccard_loss])
 def test_nothing_found_where_nothing_is_costs_nothing(loss):
     assert number(loss(0 * TRUTH, 0 * TRUTH - 50)) == pytest.approx(0)

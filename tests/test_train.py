@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import keras
 import msgspec
 import nibabel as nb
 import numpy as np
@@ -20,7 +21,8 @@ from conftest import labelled_dataset
 from bids_brainmask import cli, engine, registry, tools
 from bids_brainmask.errors import ModelError, UsageError
 from bids_brainmask.metrics import dice
-from bids_brainmask.network import Architecture
+from bids_brainmask.network import COMPACT, Architecture, fold_normalisation, unet3d
+from bids_brainmask.train.normalise import with_normalisation
 from bids_brainmask.train.widen import widen
 
 SMALL = {"encoder": [[8, 8], [16, 16]], "up": [16], "decoder": [[8, 8]], "stem": 8}
@@ -395,10 +397,46 @@ def test_a_file_with_its_own_network_wants_to_be_told_of(root, tmp_path, capsys)
     assert "brings its own network: architecture: keras" in capsys.readouterr().err
 
 
-def test_normalisation_does_not_come_back(root, tmp_path, capsys):
-    path = configuration(tmp_path, stages=[STAGE, STAGE | {"normalise": True}])
+def test_normalisation_comes_and_goes(root, tmp_path):
+    stages = [STAGE, STAGE | {"normalise": True}, STAGE]
+    path = configuration(tmp_path, stages=stages)
+    assert tools.main(["train", str(path), "--out", str(tmp_path / "out")]) == 0
+    assert len((tmp_path / "out" / "log.csv").read_text().splitlines()) == 4
+
+
+def test_normalisation_is_not_for_a_network_of_ones_own(root, tmp_path, capsys):
+    own = keras_file(tmp_path / "own.keras", sigmoid=False)
+    words = {"architecture": "keras", "start": str(own), "stages": [STAGE | {"normalise": True}]}
+    path = configuration(tmp_path, **words)
     assert tools.main(["train", str(path), "--out", str(tmp_path / "out")]) == 2
-    assert "batch normalisation cannot be put into weights without it" in capsys.readouterr().err
+    assert "cannot be put into a network of one's own" in capsys.readouterr().err
+
+
+def some_network(seed):
+    keras.utils.set_random_seed(seed)
+    return unet3d(COMPACT)
+
+
+def test_a_network_given_normalisation_computes_what_it_did():
+    model, images = some_network(3), np.random.default_rng(1).random((2, 2, 32, 32, 32, 1))
+    normal = with_normalisation(model, COMPACT, list(images.astype(np.float32)))
+    batch = images[0].astype(np.float32)
+    wanted = np.asarray(model.predict_on_batch(batch))
+    np.testing.assert_allclose(
+        np.asarray(normal.predict_on_batch(batch)), wanted, atol=1e-4 * np.abs(wanted).max()
+    )
+    folded = fold_normalisation(normal, COMPACT)
+    for name, values in fold_normalisation(model, COMPACT).items():
+        np.testing.assert_allclose(folded[name], values, rtol=1e-3, atol=1e-5)
+
+
+def test_a_dead_network_is_no_place_to_start_from():
+    model = some_network(3)
+    layer = model.get_layer("decoder_1_0")
+    kernel, bias = layer.get_weights()
+    layer.set_weights([kernel, bias - 1e6])
+    with pytest.raises(UsageError, match=r"in the convolution decoder_1_1 .* no filter answers"):
+        with_normalisation(model, COMPACT, [np.random.default_rng(1).random((1, 32, 32, 32, 1))])
 
 
 @pytest.mark.parametrize(

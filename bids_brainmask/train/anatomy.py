@@ -8,12 +8,15 @@ tumours and vessels where they occur.
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
 from bids_brainmask.train.augment import Example, bounds
+
+_last = threading.local()
 
 
 @dataclass(frozen=True)
@@ -73,10 +76,10 @@ class Anatomy:
         A tent whose ridge rises from the inner occiput to the notch, and whose sides fall to the
         transverse sinuses.
         """
-        ridge = -0.545 + 0.38 * np.clip(self.forward - 0.05, 0, 0.38)
-        fall = np.minimum(np.abs(self.side) / 60, 1) ** 1.2
-        tent = ridge + fall * (-0.585 - ridge)
-        return ((self.height - tent) * self.length).astype(np.float32)
+        ridge = (-0.545 + 0.38 * np.clip(self.forward - 0.05, 0, 0.38)).astype(np.float32)
+        fall = np.minimum(np.abs(self.side) / np.float32(60), 1) ** np.float32(1.2)
+        tent = ridge + fall * (np.float32(-0.585) - ridge)
+        return (self.height.astype(np.float32) - tent) * np.float32(self.length)
 
     def nearest(self, side: float, forward: float, height: float) -> np.ndarray:
         """Voxel at a place of these coordinates, (3,) int."""
@@ -86,8 +89,14 @@ class Anatomy:
 
 
 def of(example: Example) -> Anatomy:
-    """Anatomy of an example whose label is a brain."""
-    return Anatomy(example.depth, example.spacing)
+    """Anatomy of an example whose label is a brain.
+
+    The last one of a thread is kept: every step that changes a head asks for it anew.
+    """
+    last = getattr(_last, "anatomy", None)
+    if last is None or last.depth is not example.depth:
+        last = _last.anatomy = Anatomy(example.depth, example.spacing)
+    return last
 
 
 def around(voxel: np.ndarray, reach: np.ndarray, shape) -> tuple[slice, ...]:

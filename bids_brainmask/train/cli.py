@@ -11,7 +11,7 @@ import logging
 import os
 from pathlib import Path
 
-from bids_brainmask import cli
+from bids_brainmask import options
 from bids_brainmask.errors import UsageError
 
 WANTED = ("matplotlib", "msgspec", "tensorboardX", "yaml")
@@ -98,7 +98,7 @@ def add_target(group) -> None:
     group.add_argument(
         "--exclude",
         nargs="+",
-        type=cli.label("sub-"),
+        type=options.label("sub-"),
         default=(),
         metavar="LABEL",
         help="participants to leave out, with or without sub-",
@@ -114,7 +114,7 @@ def add_target(group) -> None:
 
 def add_learning(group) -> None:
     """Options about the training."""
-    positive = cli.positive
+    positive = options.positive
     group.add_argument(
         "--epochs", type=positive(int), default=20, metavar="N", help="at most (default: 20)"
     )

@@ -17,7 +17,15 @@ from bids_brainmask.train.steps import STEPS
 
 Share = Annotated[float, Meta(ge=0, le=1)]
 Count = Annotated[int, Meta(ge=1)]
-Loss = Literal["dice", "jaccard", "dice+crossentropy", "jaccard+crossentropy", "crossentropy"]
+Loss = Literal[
+    "dice",
+    "batchdice",
+    "jaccard",
+    "dice+crossentropy",
+    "batchdice+crossentropy",
+    "jaccard+crossentropy",
+    "crossentropy",
+]
 
 ARCHITECTURES = {"seed": SEED, "compact": COMPACT}
 
@@ -113,6 +121,9 @@ class Stage(Part):
     near: Share = 0.0
     """Share of the random windows whose middle lies within reach of a lesion that was grown."""
 
+    looks: Count = 1
+    """Windows into each head of a batch, once it is changed; a batch divides by it."""
+
     neck: Share = 0.0
     """Share of the random windows that look 40 to 100 mm below the label."""
 
@@ -131,6 +142,8 @@ class Stage(Part):
     def __post_init__(self):
         if sum(self.variants.values()) > 1 + 1e-6:
             raise ValueError("the shares of the variants sum to more than 1")
+        if self.batch % self.looks:
+            raise ValueError(f"looks: {self.looks} do not divide a batch of {self.batch}")
         if min(self.rate) < 0 or self.rate[0] <= 0:
             raise ValueError(
                 f"rate: expected a start above 0 and an end of 0 or more, {self.rate}"

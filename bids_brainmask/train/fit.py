@@ -28,6 +28,7 @@ from bids_brainmask.train.config import (
     remember,
 )
 from bids_brainmask.train.dataset import Head
+from bids_brainmask.train.normalise import with_normalisation
 from bids_brainmask.train.record import Record
 from bids_brainmask.train.widen import widen
 from bids_brainmask.train.windows import Blocks, Windows
@@ -81,7 +82,7 @@ def train(config: Config, root: Path, out: Path) -> Trained:
             break
         some = [head for head in learnt if head.participant not in stage.exclude]
         if record.epochs == start:
-            model = network(model, config, number)
+            model = network(model, config, number, some)
         windows = batches(config, stage, some, config.seed + number)
         if record.epochs == start:
             compile_for(model, stage, len(windows), loss)
@@ -123,13 +124,18 @@ def checks(config: Config, stage: Stage, heads: list[Head]) -> keras.utils.PyDat
     return kind(heads, config, plain, config.seed, still=True)
 
 
-def network(before: keras.Model | None, config: Config, number: int) -> keras.Model:
+def network(
+    before: keras.Model | None, config: Config, number: int, heads: list[Head]
+) -> keras.Model:
     """Network that a stage begins with: of the stage before, or the weights to start from.
+
+    Batch normalisation that the stage wants, and they came without, is put in by the statistics
+    of a few batches.
 
     Raises
     ------
     UsageError
-        Batch normalisation is wanted for weights that came without.
+        It is wanted for a network that is not ours, or is dead in a part.
     """
     stage = config.stages[number]
     wanted = network_of(config, stage)
@@ -142,12 +148,16 @@ def network(before: keras.Model | None, config: Config, number: int) -> keras.Mo
     there = network_of(config, config.stages[number - 1]) if number else wanted
     if there == wanted and has_normalisation(model) == stage.normalise:
         return model
-    if stage.normalise:
-        raise UsageError("stages: batch normalisation cannot be put into weights without it.")
+    if there is None:
+        raise UsageError("stages: batch normalisation cannot be put into a network of one's own.")
     arrays = fold_normalisation(model, there)
     if there != wanted:
         arrays = widen(arrays, there, wanted, config.seed + number)
-    return weights.into_keras(wanted, arrays)
+    plain = weights.into_keras(wanted, arrays)
+    if not stage.normalise:
+        return plain
+    windows = batches(config, stage, heads, config.seed + number)
+    return with_normalisation(plain, wanted, [windows[n][0] for n in range(min(6, len(windows)))])
 
 
 def started(config: Config) -> keras.Model:

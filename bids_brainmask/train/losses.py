@@ -22,6 +22,14 @@ def dice_loss(truth, logits):
     return 1 - (2 * shared + 1) / (total + 1)
 
 
+def batch_dice_loss(truth, logits):
+    """As `dice_loss`, of all examples of a batch together: what is found in a clear one counts."""
+    probability = ops.sigmoid(logits)
+    total = ops.sum(truth) + ops.sum(probability)
+    loss = 1 - (2 * ops.sum(truth * probability) + 1) / (total + 1)
+    return ops.broadcast_to(loss, ops.shape(truth)[:1])
+
+
 def jaccard_loss(truth, logits):
     """One less the Jaccard index of probabilities; 0 when both are empty.
 
@@ -39,7 +47,7 @@ def crossentropy(truth, logits):
     return ops.mean(found, (1, 2, 3))
 
 
-OVERLAPS = {"dice": dice_loss, "jaccard": jaccard_loss}
+OVERLAPS = {"dice": dice_loss, "batchdice": batch_dice_loss, "jaccard": jaccard_loss}
 
 
 def loss_of(name: str, weight: float) -> Callable:

@@ -24,6 +24,8 @@ SIDE = 256
 class Windows(keras.utils.PyDataset):
     """Batches of random windows: (N, I, J, K, 1) images and labels.
 
+    Changing a head takes longer than looking at it, so a stage may have several looks at each.
+
     A batch is a function of the seed, the epoch and its number alone, whichever worker draws it.
 
     Parameters
@@ -52,19 +54,21 @@ class Windows(keras.utils.PyDataset):
             first = number * self.stage.batch
             heads = self.heads[first : first + self.stage.batch]
         else:
-            heads = rng.choice(self.heads, self.stage.batch, p=self.share)
-        return stack([self._draw(head, rng) for head in heads])
+            heads = rng.choice(self.heads, self.stage.batch // self.stage.looks, p=self.share)
+        return stack([window for head in heads for window in self._draw(head, rng)])
 
     def on_epoch_end(self):
         """Go on to the next epoch's windows; Keras calls this."""
         self.epoch += not self.still
 
     def _draw(self, head, rng):
-        centre = head.middle + rng.uniform(-self.stage.reach, self.stage.reach, 3)
-        if rng.random() < self.stage.neck:
-            centre[2] = head.middle[2] - rng.uniform(40, 100)
         variant = choose(self.config, self.stage, rng)
-        return draw(head, centre, self.stage, variant, self.config, rng)
+        example = changed(head, variant, self.config, rng)
+        for _ in range(self.stage.looks):
+            centre = head.middle + rng.uniform(-self.stage.reach, self.stage.reach, 3)
+            if rng.random() < self.stage.neck:
+                centre[2] = head.middle[2] - rng.uniform(40, 100)
+            yield seen(example, head, centre, self.stage, variant, self.config, rng)
 
 
 class Blocks(keras.utils.PyDataset):
@@ -129,32 +133,47 @@ def choose(config: Config, stage: Stage, rng: np.random.Generator) -> Variant:
 
 
 def draw(head: Head, centre, stage: Stage, variant: Variant, config: Config, rng):
-    """Draw one window into a head: the steps, the look, noise, and the scaling of use.
+    """Change a head by a variant's steps, and look at it once: `changed`, then `seen`."""
+    example = changed(head, variant, config, rng)
+    return seen(example, head, centre, stage, variant, config, rng)
 
-    Returns
-    -------
-    image : window float32 array
-        Scaled by the statistics of the whole head, as in use.
-    label : window float32 array
-        In [0, 1].
-    """
+
+def changed(head: Head, variant: Variant, config: Config, rng: np.random.Generator) -> Example:
+    """Take a variant's steps on a head, and scale it as in use, by the statistics of all of it."""
     example = steps.change(head.example(), variant.steps, rng)
     gain = np.float32(np.exp(rng.normal(0, variant.gain)))
     image = scale_robustly(example.image) * gain
     if config.intensities == "brain" and rng.random() < 0.5:
         image = level(image, example.label)
-    example = replace(example, image=image)
-    if config.target == "lesion":
-        example = replace(example, label=lesion_of(example))
-        if example.label.any() and rng.random() < stage.near:
-            centre = middle(example) + rng.uniform(-stage.reach, stage.reach, 3)
+    label = lesion_of(example) if config.target == "lesion" else example.label
+    return replace(example, image=image, label=label)
+
+
+def seen(
+    example: Example, head: Head, centre, stage: Stage, variant: Variant, config: Config, rng
+):
+    """Look at a changed head through one window, add noise, and scale it as in use.
+
+    Parameters
+    ----------
+    centre : (3,) array
+        World position, mm, of the window's middle, unless the window is to be near a lesion.
+
+    Returns
+    -------
+    image, label : window float32 arrays
+        The label is in [0, 1].
+    """
+    if config.target == "lesion" and example.label.any() and rng.random() < stage.near:
+        reach = min(stage.reach, min(stage.window) / 3)  # so that the lesion is in sight
+        centre = middle(example, rng) + rng.uniform(-reach, reach, 3)
     options = {"axes": head.axes, "interpolation": config.data.interpolation}
-    seen, label = look(example, centre, stage.window, variant.geometry, rng, **options)
+    image, label = look(example, centre, stage.window, variant.geometry, rng, **options)
     if rng.random() < variant.steps.get("noise", 0):
-        seen = augment.noise(seen, rng)
+        image = augment.noise(image, rng)
     if config.intensities == "zscore":
-        return (seen - image.mean()) / max(float(image.std()), 1e-6), label
-    return np.clip(seen, 0, 2), label
+        return (image - example.image.mean()) / max(float(example.image.std()), 1e-6), label
+    return np.clip(image, 0, 2), label
 
 
 def lesion_of(example: Example) -> np.ndarray:
@@ -162,9 +181,11 @@ def lesion_of(example: Example) -> np.ndarray:
     return np.zeros_like(example.label) if example.lesion is None else example.lesion
 
 
-def middle(example: Example) -> np.ndarray:
-    """World position of the label's middle, (3,), mm."""
-    return (example.label_affine @ [*ndimage.center_of_mass(example.label), 1])[:3]
+def middle(example: Example, rng: np.random.Generator) -> np.ndarray:
+    """World position of the middle of one of the label's pieces, whichever, (3,), mm."""
+    pieces, number = ndimage.label(example.label > 0)
+    one = ndimage.center_of_mass(pieces == rng.integers(1, number + 1))
+    return (example.label_affine @ [*one, 1])[:3]
 
 
 def level(image: np.ndarray, label: np.ndarray) -> np.ndarray:
