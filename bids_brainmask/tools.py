@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from bids_brainmask import __version__, cli
+from bids_brainmask import __version__, cli, options
 from bids_brainmask.errors import BrainMaskError, ModelError, UsageError
 from bids_brainmask.settings import Settings
 from bids_brainmask.train import cli as training
@@ -45,7 +45,7 @@ def add_extract(commands) -> None:
     extract.add_argument("-m", "--mask", type=Path, help="where to write the mask")
     extract.add_argument("-o", "--brain", type=Path, help="where to write the brain alone")
     extract.add_argument("-p", "--probability", type=Path, help="where to write probabilities")
-    cli.add_model(extract)
+    options.add_model(extract)
     extract.add_argument("-v", "--verbose", action="count", default=0, help="say more")
     extract.set_defaults(command=run_extract)
 
@@ -118,7 +118,7 @@ def add_models(commands) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a tool and return its exit status: 0 done, 1 failed, 2 usage."""
     top = parser()
-    args = top.parse_args(cli.dashed(sys.argv[1:] if argv is None else argv))
+    args = top.parse_args(options.dashed(sys.argv[1:] if argv is None else argv))
     cli.start_logging(getattr(args, "verbose", 0))
     try:
         return args.command(args)

@@ -16,7 +16,7 @@ import nibabel as nb
 import pytest
 from conftest import head_phantom
 
-from bids_brainmask import __version__, cli, registry
+from bids_brainmask import __version__, cli, options, registry
 from bids_brainmask.errors import BrainMaskError, ImageError, ModelError, NothingToDo, UsageError
 from bids_brainmask.settings import Settings
 
@@ -24,8 +24,8 @@ ROOT = Path(__file__).parents[1]
 
 
 def parsed(*words):
-    return cli.settings_of(
-        cli.parser().parse_args(cli.dashed(["in", "out", "participant", *words]))
+    return options.settings_of(
+        options.parser().parse_args(options.dashed(["in", "out", "participant", *words]))
     )
 
 
@@ -70,7 +70,7 @@ def test_every_option(words, field, value):
 
 
 def test_every_setting_has_an_option():
-    actions = {action.dest for action in cli.parser()._actions}
+    actions = {action.dest for action in options.parser()._actions}
     assert {field.name for field in fields(Settings)} <= actions
 
 

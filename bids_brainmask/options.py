@@ -1,0 +1,290 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The options of the command lines: how each is spelt, read and explained.
+
+Their defaults are those of `Settings`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import get_args
+
+from bids_brainmask import __version__
+from bids_brainmask.settings import Analysis, Settings
+
+EPILOG = """\
+exit status:
+  0  all images are done, now or before
+  1  some images failed; the others are written, and logs/ says why
+  2  the command cannot be carried out as given
+  3  nothing to do was found
+
+For research only; not a medical device. Nothing is sent anywhere, and nothing is
+downloaded unless you ask for it with `brainmask models get`.
+"""
+
+
+class Formatter(argparse.RawDescriptionHelpFormatter, argparse.ArgumentDefaultsHelpFormatter):
+    """Show defaults, and the epilog as it is."""
+
+    def _get_help_string(self, action):
+        if action.default in (None, (), False, 0):
+            return action.help  # the help says what absence means
+        return super()._get_help_string(action)
+
+
+def label(prefix: str):
+    """Make a parser of labels that takes them with or without ``sub-`` or ``ses-``."""
+
+    def parse(text: str) -> str:
+        bare = text.removeprefix(prefix)
+        if not re.fullmatch("[A-Za-z0-9+]+", bare):
+            raise argparse.ArgumentTypeError(f"{text!r} is not a label: letters and digits only")
+        return bare
+
+    return parse
+
+
+def positive(kind):
+    """Make a parser of numbers above zero."""
+
+    def parse(text: str):
+        number = kind(text)
+        if not 0 < number < float("inf"):
+            raise argparse.ArgumentTypeError(f"expected more than 0, found {text}")
+        return number
+
+    parse.__name__ = kind.__name__
+    return parse
+
+
+def probability(text: str) -> float:
+    """Parse a number strictly between 0 and 1."""
+    number = float(text)
+    if not 0 < number < 1:
+        raise argparse.ArgumentTypeError(f"expected a number between 0 and 1, found {text}")
+    return number
+
+
+def threshold(text: str) -> tuple[str, float]:
+    """Parse a probability, with the analysis that it is for where that is said."""
+    analysis, equals, number = text.rpartition("=")
+    if equals and analysis not in get_args(Analysis):
+        raise argparse.ArgumentTypeError(f"expected brain=P, meningioma=P or P, found {text}")
+    return analysis, probability(number)
+
+
+def parser() -> argparse.ArgumentParser:
+    """Build the command line. Every option is a field of `Settings`, which has the defaults."""
+    top = argparse.ArgumentParser(
+        prog="bids-brainmask",
+        description="Extract the brain from every T1-weighted image of a BIDS dataset, and "
+        "segment meningiomas on contrast-enhanced ones.",
+        epilog=EPILOG,
+        formatter_class=Formatter,
+        allow_abbrev=False,
+    )
+    top.add_argument("bids_dir", type=Path, help="the dataset to read; never written to")
+    top.add_argument("output_dir", type=Path, help="the derivative dataset to write")
+    top.add_argument("analysis_level", choices=["participant", "group"])
+    top.add_argument("--version", action="version", version=f"bids-brainmask {__version__}")
+    add_selection(top.add_argument_group("which images"))
+    add_extraction(top.add_argument_group("how"))
+    add_resources(top.add_argument_group("with what"))
+    top.set_defaults(
+        **{
+            action.dest: getattr(Settings, action.dest)
+            for action in top._actions
+            if hasattr(Settings, action.dest)
+        }
+    )
+    return top
+
+
+def add_selection(group) -> None:
+    """Options that choose images."""
+    group.add_argument(
+        "--participant-label",
+        nargs="+",
+        type=label("sub-"),
+        metavar="LABEL",
+        help="participants to process, with or without sub-; all if not given",
+    )
+    group.add_argument(
+        "--session-label",
+        nargs="+",
+        type=label("ses-"),
+        metavar="LABEL",
+        help="sessions to process, with or without ses-; all if not given",
+    )
+    group.add_argument(
+        "--run-id",
+        nargs="+",
+        type=label("run-"),
+        metavar="RUN",
+        help="runs to process; all if not given",
+    )
+    group.add_argument(
+        "--acquisition",
+        nargs="+",
+        type=label("acq-"),
+        metavar="LABEL",
+        help="values of acq- to process; all if not given",
+    )
+    group.add_argument(
+        "--bids-filter-file",
+        type=Path,
+        metavar="FILE",
+        help='JSON in fMRIPrep\'s form, such as {"t1w": {"session": null, "acquisition": "*"}}; '
+        'null: has none, "*": has any',
+    )
+    group.add_argument(
+        "--skip-bids-validation",
+        action="store_true",
+        help="take the dataset as it is: no check of its description and of file names",
+    )
+    group.add_argument(
+        "--bids-database-dir",
+        type=Path,
+        metavar="DIR",
+        help="keep pybids' index of the whole dataset here, and use it if it is there",
+    )
+
+
+def add_extraction(group) -> None:
+    """Options that decide the result."""
+    group.add_argument(
+        "--analyses",
+        nargs="+",
+        choices=["auto", "brain", "meningioma"],
+        help="what to do; auto: brain on every image, meningioma on contrast-enhanced ones. "
+        "Meningioma asked for by name is refused for images without contrast",
+    )
+    group.add_argument(
+        "--force-contrast",
+        action="store_true",
+        help="take every image to be contrast-enhanced, whatever its name and sidecar say",
+    )
+    group.add_argument(
+        "--model",
+        nargs="+",
+        metavar="[ANALYSIS=]MODEL",
+        help=f"one for each analysis: {MODEL}; auto is brainy and ams where they have been "
+        "downloaded, else the embedded ones. A bare .h5, .keras or .npz file is for brain, or "
+        "for meningioma where that alone is asked for",
+    )
+    group.add_argument(
+        "--threshold",
+        nargs="+",
+        type=threshold,
+        metavar="[ANALYSIS=]P",
+        help="probability from which a voxel is in the mask: of the brain, or of meningioma "
+        "where that alone is asked for; the model's own if not given",
+    )
+    add_engine(group)
+    group.add_argument(
+        "--overlap",
+        action="store_true",
+        help="models that see blocks: let them overlap by half, with Gaussian weights; about 3.4 "
+        "times the network's time. Without effect on models that see the whole head",
+    )
+    group.add_argument(
+        "--tta",
+        action="store_true",
+        help="average with what is found in the mirror image: twice the network's time",
+    )
+    group.add_argument(
+        "--outputs",
+        nargs="+",
+        choices=["mask", "brain", "probseg"],
+        help="what to write of each image",
+    )
+    group.add_argument(
+        "--no-reports",
+        dest="reports",
+        action="store_false",
+        help="write no pages and figures to look at",
+    )
+    group.add_argument(
+        "--viewer",
+        action="store_true",
+        help="put a viewer to scroll through each image into its page; 3 MB a page and about 3 MB "
+        "an image more",
+    )
+    group.add_argument("--overwrite", action="store_true", help="do finished images again")
+    group.add_argument("--dry-run", action="store_true", help="print the table of jobs and stop")
+
+
+MODEL = "a name that `brainmask models list` shows, a training's folder, or a file"
+"""What a model may be given as."""
+
+
+def add_model(group) -> None:
+    """Options about the one network of a tool."""
+    group.add_argument(
+        "--model",
+        default="auto",
+        help=f"{MODEL} (.h5, .keras, .npz); auto is brainy where it has been downloaded, else "
+        "embedded",
+    )
+    group.add_argument(
+        "--threshold",
+        type=probability,
+        metavar="P",
+        help="probability from which a voxel is brain; the model's own if not given",
+    )
+    add_engine(group)
+
+
+def add_engine(group) -> None:
+    """Options about what runs a network."""
+    group.add_argument(
+        "--engine",
+        choices=["auto", "openvino", "tensorflow"],
+        default=Settings.engine,
+        help="what runs the network; auto is TensorFlow on a GPU, else OpenVINO",
+    )
+    group.add_argument(
+        "--n-cpus",
+        type=positive(int),
+        metavar="N",
+        help="processor threads; if not given, what affinity, control group and SLURM allow",
+    )
+
+
+def add_resources(group) -> None:
+    """Options about the machine and the messages."""
+    group.add_argument(
+        "--mem-gb",
+        type=positive(float),
+        metavar="GB",
+        help="memory that may be taken; a model that wants more is refused",
+    )
+    group.add_argument(
+        "-w",
+        "--work-dir",
+        type=Path,
+        metavar="DIR",
+        help="where temporary files go",
+    )
+    group.add_argument("-v", "--verbose", action="count", help="say more; twice: say everything")
+
+
+def dashed(argv: Sequence[str]) -> list[str]:
+    """Spell the options with dashes: ``--participant_label`` is ``--participant-label``."""
+    spelled = []
+    for word in argv:
+        name, equals, value = word.partition("=")
+        spelled.append(name.replace("_", "-") + equals + value if word.startswith("--") else word)
+    return spelled
+
+
+def settings_of(args: argparse.Namespace) -> Settings:
+    """Turn parsed arguments into settings: lists become tuples."""
+    for name, value in vars(args).items():
+        if isinstance(value, list):
+            setattr(args, name, tuple(dict.fromkeys(value)))
+    return Settings.from_args(args)
