@@ -21,7 +21,7 @@ COPY pyproject.toml ./
 RUN python3 -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["dependencies"], sep="\n")' \
     | sed -E 's/^tensorflow([^[:alnum:]_-]|$)/tensorflow-cpu\1/' > requirements.txt \
     && grep -q '^tensorflow-cpu' requirements.txt
-COPY README.md LICENSE ./
+COPY README.md LICENSE NOTICE setup.py ./
 COPY bids_brainmask bids_brainmask
 RUN python3 -m pip wheel --no-cache-dir --no-deps --wheel-dir /dist .
 
@@ -29,9 +29,11 @@ FROM ${BASE}
 # Nothing is written outside of the output folder, and no packages are taken from the user's home.
 # TensorFlow's import looks for a folder of temporary files, and fails where none can be written to
 # (--read-only) unless TEST_TMPDIR names one; nothing is put there.
+# Matplotlib keeps a list of fonts, and wants a place that can be written to even so.
 ENV PYTHONDONTWRITEBYTECODE=1 \
     PYTHONNOUSERSITE=1 \
     TEST_TMPDIR=/tmp \
+    MPLCONFIGDIR=/dev/shm/matplotlib \
     TF_CPP_MIN_LOG_LEVEL=2 \
     BIDS_BRAINMASK_MODELS=/opt/bids_brainmask/models
 

@@ -10,6 +10,7 @@ demo:  ## extract the brains of phantom heads, from nothing
 
 test:  ## lint, then all tests
 	sh scripts/environment.sh test
+	command -v chromedriver >/dev/null || sh scripts/debian.sh chromium chromium-driver || true
 	command -v git-annex >/dev/null || sh scripts/debian.sh git git-annex || true
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .

@@ -14,7 +14,7 @@ import traceback
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib.metadata import version
+from itertools import zip_longest
 from pathlib import Path
 from typing import Literal
 
@@ -22,26 +22,27 @@ import numpy as np
 
 import bids_brainmask
 from bids_brainmask import (
-    bids,
     clean,
     confidence,
+    contents,
     derivatives,
     engine,
     grid,
     image,
     lesions,
     predict,
+    quality,
+    report,
     resources,
+    sidecar,
 )
-from bids_brainmask.derivatives import Job, Kind
+from bids_brainmask.derivatives import Job
 from bids_brainmask.errors import BrainMaskError, ImageError, UsageError
 from bids_brainmask.planning import Run
 from bids_brainmask.registry import Model
 from bids_brainmask.settings import Analysis, Settings
 
 log = logging.getLogger(__name__)
-
-RESEARCH_ONLY = "For research only; not a medical device."
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,7 @@ class Extraction:
     confidence: confidence.Confidence
     predicted_dice: float | None  # in [0, 1]; None for a model without a calibration
     stripped: bool = False  # whether the image held a brain and nothing else, all of it kept
+    quality: Mapping | None = None  # by the names of `quality.COLUMNS`
 
     @property
     def summary(self) -> str:
@@ -121,30 +123,57 @@ def process(run: Run) -> Iterator[Outcome]:
         use_work_dir(settings.work_dir)
     derivatives.describe_dataset(settings)
     networks: dict[Analysis, engine.Network] = {}
-    owners: dict = {}
-    for job in run.jobs:
-        if not job.analyses:
-            yield Outcome(job, "refused", job.refusal)
-            continue
-        first = next(iter(job.files.values()))
-        if first in owners:
-            error = ImageError(
-                f"{job.scan.path}: would be written to the same files as {owners[first]}. "
-                "Keep one of the two."
-            )
-            yield failure(job, error, settings)
-            continue
-        owners[first] = job.scan.relative
-        if not settings.overwrite and derivatives.finished(job, run.parameters(job)):
-            detail = "finished before, from the same image and parameters"
-            yield Outcome(job, "skipped", "; ".join(filter(None, [detail, job.refusal])))
-            continue
-        for analysis in job.analyses:
-            networks[analysis] = networks.get(analysis) or load_network(run, analysis)
-        try:
-            yield segment_scan(job, run, networks)
-        except Exception as error:  # noqa: BLE001 - recorded, reported, and the rest goes on
-            yield failure(job, error, settings)
+    owners: dict[Path, str] = {}
+    for job, following in zip_longest(run.jobs, run.jobs[1:]):
+        yield process_job(job, run, networks, owners)
+        participant = job.scan.participant
+        if settings.reports and (not following or following.scan.participant != participant):
+            write_report(participant, settings)
+
+
+def process_job(job: Job, run: Run, networks: dict, owners: dict[Path, str]) -> Outcome:
+    """Do a job that is not done yet.
+
+    Parameters
+    ----------
+    networks : dict of str to engine.Network
+        Those that are ready, by analysis; others are added.
+    owners : dict of Path to str
+        First file of every job before, and the image it was made from.
+    """
+    settings = run.settings
+    if not job.analyses:
+        return Outcome(job, "refused", job.refusal)
+    first = next(iter(job.files.values()))
+    if first in owners:
+        error = ImageError(
+            f"{job.scan.path}: would be written to the same files as {owners[first]}. "
+            "Keep one of the two."
+        )
+        return failure(job, error, settings)
+    owners[first] = job.scan.relative
+    if not settings.overwrite and derivatives.finished(job, run.parameters(job)):
+        detail = "finished before, from the same image and parameters"
+        return Outcome(job, "skipped", "; ".join(filter(None, [detail, job.refusal])))
+    for analysis in job.analyses:
+        networks[analysis] = networks.get(analysis) or load_network(run, analysis)
+    try:
+        return segment_scan(job, run, networks)
+    except Exception as error:  # noqa: BLE001 - recorded, reported, and the rest goes on
+        return failure(job, error, settings)
+
+
+def write_report(participant: str, settings: Settings) -> None:
+    """Write a participant's page, of all that there is, whichever run it is from.
+
+    A page is no result: that it cannot be made is told of, and no failure of the images.
+    """
+    path = settings.output_dir / f"sub-{participant}.html"
+    try:
+        page = report.participant(settings.output_dir, participant, viewer=settings.viewer)
+        derivatives.write_bytes(path, page.encode())
+    except Exception as error:  # noqa: BLE001 - the masks are there, and the rest goes on
+        log.error("%s: the report cannot be made: %r", path, error)
 
 
 def use_work_dir(folder: Path) -> None:
@@ -178,59 +207,17 @@ def segment_scan(job: Job, run: Run, networks: Mapping[Analysis, engine.Network]
         brain = extract(source, *how["brain"], **looks)
     if "meningioma" in how:
         tumours = find_meningiomas(source, *how["meningioma"], brain, **looks)
-    files = {kind: render(kind, source, brain, tumours) for kind in job.files}
+    files = {kind: contents.render(kind, source, brain, tumours) for kind in job.files}
     seconds = time.perf_counter() - started
-    scan = {
-        "SourceFile": bids.fingerprint(job.scan.path),
-        "ContrastEnhanced": job.scan.contrast,
-        "Seconds": round(seconds, 2),
-        "IntendedUse": RESEARCH_ONLY,
-    }
-    records = {kind: scan | record(kind, job, run, networks, brain, tumours) for kind in files}
+    scan, found = sidecar.of_scan(job, seconds), (networks, brain, tumours)
+    records = {kind: scan | sidecar.of_file(kind, job, run, *found) for kind in files}
     if tumours:
         records["lesions"] = lesions.COLUMNS
-    derivatives.write_results(job, files, records)
+    derivatives.write_results(job, files, records, contents.draw(job, source, brain, tumours))
     parts = [part for part in (brain, tumours) if part]
     said = [", ".join(part.summary for part in parts) + f" in {seconds:.1f} s"]
     said += [*(part.remarks for part in parts), job.refusal]
     return Outcome(job, "done", "; ".join(filter(None, said)))
-
-
-def record(kind: Kind, job: Job, run: Run, networks, brain, tumours) -> dict:
-    """Say how one file of a scan came to be, for its sidecar."""
-    made_by = derivatives.ANALYSES[kind]
-    models = [run.models[analysis] for analysis in made_by]
-    warnings = {"brain": brain and brain.warning, "meningioma": tumours and tumours.remarks}
-    found = {
-        "Parameters": run.parameters(job)[kind],
-        **(of_brain(brain) if "brain" in made_by else {}),
-        **(of_tumours(tumours) if "meningioma" in made_by else {}),
-        "Warning": "; ".join(filter(None, (warnings[analysis] for analysis in made_by))),
-        "ModelCitation": "; ".join(filter(None, (model.citation for model in models))),
-        "ModelNotice": "; ".join(filter(None, (model.notice for model in models))),
-        "Software": software_versions(networks[made_by[0]]),
-    }
-    return {key: value for key, value in found.items() if value not in (None, "")}
-
-
-def of_brain(brain: Extraction) -> dict:
-    """Say what was found of a brain, for a sidecar."""
-    return {
-        "BrainVolume": round(brain.volume_ml, 3),
-        "BrainVolumeUnits": "mL",
-        "BoundaryUncertainty": round(brain.confidence.boundary, 4),
-        "PredictedDice": brain.predicted_dice and round(brain.predicted_dice, 4),
-        "AlreadyStripped": brain.stripped,
-    }
-
-
-def of_tumours(tumours: Tumours) -> dict:
-    """Say what was found of meningiomas, for a sidecar."""
-    return {
-        "LesionCount": tumours.lesions.count,
-        "LesionVolume": round(tumours.lesions.volume_ml, 3),
-        "LesionVolumeUnits": "mL",
-    }
 
 
 def extract(
@@ -267,13 +254,25 @@ def extract(
     trust = confidence.of(cleaned.mask, found, volume.spacing, cleaned.removed)
     whole = clean.stripped_before(volume.data, cleaned.mask)
     mask = cleaned.mask if whole is None else whole
+    predicted = trust.predicted_dice(model.confidence)
+    measured = quality.measure(
+        volume,
+        mask,
+        found,
+        pieces_removed=cleaned.pieces,
+        removed=cleaned.removed,
+        holes_filled=cleaned.holes,
+        filled=cleaned.filled,
+        predicted_dice=predicted,
+    )
     return Extraction(
         mask=mask,
         probability=found,
         volume_ml=float(mask.sum() * voxel_ml),
         confidence=trust,
-        predicted_dice=trust.predicted_dice(model.confidence),
+        predicted_dice=predicted,
         stripped=whole is not None,
+        quality=measured,
     )
 
 
@@ -329,30 +328,6 @@ def probability(
     return grid.restore(found, target, volume)
 
 
-def render(
-    kind: Kind, source: image.Source, brain: Extraction | None, tumours: Tumours | None
-) -> bytes:
-    """Give one file of a scan's as bytes: an image like its source, gzipped, or a table."""
-    if kind == "lesions":
-        return lesions.table(tumours.lesions).encode()
-    return image.to_bytes(picture(kind, source, brain, tumours), compress=True)
-
-
-def picture(kind: Kind, source: image.Source, brain: Extraction | None, tumours: Tumours | None):
-    """Put what was found into an image file like its source's."""
-    if kind == "brain":
-        return image.brain_like(source, brain.mask)
-    if kind in ("probseg", "tumor_probseg"):
-        found = brain if kind == "probseg" else tumours
-        return image.probability_like(source, found.probability)
-    masks = {
-        "mask": lambda: brain.mask,
-        "tumor": lambda: tumours.lesions.mask,
-        "brainandtumor": lambda: brain.mask | tumours.lesions.mask,
-    }
-    return image.mask_like(source, masks[kind]())
-
-
 def failure(job: Job, error: Exception, settings: Settings) -> Outcome:
     """Record a failed scan under ``logs/``, with all that a report of the bug would want."""
     now = datetime.now(UTC)
@@ -379,10 +354,3 @@ def failure(job: Job, error: Exception, settings: Settings) -> Outcome:
     except BrainMaskError as second:
         log.error("%s; the crash record: %s", second, json.dumps(record))
     return Outcome(job, "failed", reason.removeprefix(f"{job.scan.path}: "))
-
-
-def software_versions(network: engine.Network) -> dict[str, str]:
-    """Versions of what made a result."""
-    name, _, number = network.engine.partition(" ")
-    packages = {package: version(package) for package in ("nibabel", "numpy", "pybids", "scipy")}
-    return {"bids_brainmask": bids_brainmask.__version__, name: number, **packages}

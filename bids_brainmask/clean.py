@@ -23,6 +23,8 @@ class Cleaned:
     mask: np.ndarray  # (I, J, K) bool
     removed: int  # voxels of the smaller pieces
     filled: int  # voxels of the holes
+    pieces: int = 0  # how many smaller pieces there were
+    holes: int = 0  # how many holes
 
 
 def brain(mask: np.ndarray) -> Cleaned:
@@ -40,16 +42,22 @@ def brain(mask: np.ndarray) -> Cleaned:
     if not mask.any():
         return Cleaned(mask.copy(), 0, 0)
     box = ndimage.find_objects(mask.view(np.int8))[0]
-    pieces, _ = ndimage.label(mask[box])
+    pieces, count = ndimage.label(mask[box])
     sizes = np.bincount(pieces.ravel())
     sizes[0] = 0
     largest = pieces == sizes.argmax()
     # Air around the box joins every hollow that is open, so that the rest are holes.
-    reaches_air = ndimage.label(np.pad(~largest, 1, constant_values=True))[0]
-    whole = (reaches_air != reaches_air[0, 0, 0])[1:-1, 1:-1, 1:-1]
+    hollows, air_and_holes = ndimage.label(np.pad(~largest, 1, constant_values=True))
+    whole = (hollows != hollows[0, 0, 0])[1:-1, 1:-1, 1:-1]
     kept = np.zeros_like(mask)
     kept[box] = whole
-    return Cleaned(kept, int(sizes.sum() - sizes.max()), int(whole.sum() - sizes.max()))
+    return Cleaned(
+        mask=kept,
+        removed=int(sizes.sum() - sizes.max()),
+        filled=int(whole.sum() - sizes.max()),
+        pieces=count - 1,
+        holes=air_and_holes - 1,
+    )
 
 
 def stripped_before(data: np.ndarray, mask: np.ndarray) -> np.ndarray | None:

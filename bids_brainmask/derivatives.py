@@ -11,15 +11,17 @@ import json
 import os
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Literal
 from urllib.parse import quote
 
 import bids_brainmask
-from bids_brainmask import bids
+from bids_brainmask import bids, results
 from bids_brainmask.bids import Scan
 from bids_brainmask.errors import OutputError
+from bids_brainmask.results import Figure
 from bids_brainmask.settings import Analysis, Output, Settings
 
 BIDS_VERSION = "1.10.0"
@@ -112,7 +114,8 @@ Of contrast-enhanced images, where meningiomas were looked for:
 - `*_desc-brainandtumor_mask.nii.gz`: the union of the two masks;
 - `*_label-tumor_desc-meningioma_probseg.nii.gz`: probabilities, where they were asked for.
 
-The JSON file beside each says with which model, threshold and versions it was made, and from
+`sub-*.html` are reports to look at, one a participant, and `group_*` sums of all. The JSON file
+beside each mask says with which model, threshold and versions it was made, and from
 what. `logs/` holds a record of every image that failed.
 
 For research only; not a medical device.
@@ -129,6 +132,9 @@ class Job:
     refusal: str = ""
     """Why an analysis that was asked for is not done; empty: none was refused."""
 
+    figures: Mapping[Figure, Path] = field(default_factory=dict)
+    """What its report shows; none without reports."""
+
     @property
     def sidecars(self) -> dict[Kind, Path]:
         """Sidecar of each file."""
@@ -144,7 +150,17 @@ def plan(scan: Scan, settings: Settings, analyses: tuple[Analysis, ...], refusal
         if wanted and set(ANALYSES[kind]) <= set(analyses):
             pairs = [f"{key}-{value}" for key, value in entities.items()]
             files[kind] = folder / "_".join([scan.prefix, *pairs, ending])
-    return Job(scan, analyses, files, refusal)
+    return Job(scan, analyses, files, refusal, _figures(scan, settings, analyses))
+
+
+def _figures(scan: Scan, settings: Settings, analyses: tuple[Analysis, ...]) -> dict:
+    """Name the figures of a scan: those of its analyses, and the viewer's volumes where asked."""
+    kinds: list[Figure] = []
+    if settings.reports:
+        kinds += ["brain", "uncertainty", "thumbnail"] if "brain" in analyses else []
+        kinds += ["meningioma"] if "meningioma" in analyses else []
+        kinds += ["viewer_image", "viewer_labels"] if settings.viewer and analyses else []
+    return {kind: settings.output_dir / results.figure(scan.prefix, kind) for kind in kinds}
 
 
 def _sidecar(path: Path) -> Path:
@@ -176,8 +192,13 @@ def write_json(path: Path, content: Mapping) -> None:
     write_bytes(path, (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())
 
 
-def write_results(job: Job, files: Mapping[Kind, bytes], records: Mapping[Kind, Mapping]) -> None:
-    """Write the files of a job, then their sidecars.
+def write_results(
+    job: Job,
+    files: Mapping[Kind, bytes],
+    records: Mapping[Kind, Mapping],
+    figures: Mapping[Figure, bytes] = MappingProxyType({}),
+) -> None:
+    """Write the files of a job and its figures, then their sidecars.
 
     Parameters
     ----------
@@ -187,11 +208,15 @@ def write_results(job: Job, files: Mapping[Kind, bytes], records: Mapping[Kind, 
     records : mapping of kind to mapping
         What each sidecar says of the run: see `finished` for the keys that are read again. That
         of a table holds its columns, and nothing else.
+    figures : mapping of figure to bytes
+        Pictures, and gzipped NIfTI files for the viewer.
     """
     for sidecar in job.sidecars.values():
         sidecar.unlink(missing_ok=True)  # of an earlier run, whose file is about to go
     for kind, path in job.files.items():
         write_bytes(path, files[kind])
+    for kind, path in job.figures.items():
+        write_bytes(path, figures[kind])
     source = {
         "Sources": [f"bids:raw:{quote(job.scan.relative)}"],
         "SpatialReference": "orig",
@@ -202,7 +227,7 @@ def write_results(job: Job, files: Mapping[Kind, bytes], records: Mapping[Kind, 
 
 
 def finished(job: Job, parameters: Mapping[Kind, Mapping]) -> bool:
-    """Tell whether every file of a job is there, from this source and with these parameters.
+    """Tell whether all of a job is there, from this source and with these parameters.
 
     The source is the same if its size and time of change are, or else its hash.
 
@@ -212,6 +237,8 @@ def finished(job: Job, parameters: Mapping[Kind, Mapping]) -> bool:
     parameters : mapping of kind to mapping
         The record's ``Parameters``: everything that decides the result.
     """
+    if not all(path.is_file() for path in job.figures.values()):
+        return False
     for kind, path in job.sidecars.items():
         try:
             record = json.loads(path.read_text(encoding="utf-8"))

@@ -298,6 +298,15 @@ def brain_like(source: Source, mask: np.ndarray) -> nb.Nifti1Image:
     return brain
 
 
+def of_volume(volume: Volume) -> nb.Nifti1Image:
+    """Put a volume into a file of its own, in mm, with its affine as both transforms."""
+    file = nb.Nifti1Image(volume.data, volume.affine)
+    file.set_qform(volume.affine, code=1)  # its nearest rigid one, for a sheared affine
+    file.set_sform(volume.affine, code=1)
+    file.header.set_xyzt_units("mm")
+    return file
+
+
 def to_bytes(file: nb.Nifti1Image, *, compress: bool) -> bytes:
     """Bytes of the file, gzipped or not; the same image gives the same bytes."""
     plain = file.to_bytes()

@@ -211,7 +211,7 @@ def add_extraction(group) -> None:
     group.add_argument(
         "--viewer",
         action="store_true",
-        help="put a viewer to scroll through each image into its page; 3 MB a page and about 3 MB "
+        help="put a viewer to scroll through each image into its page; 1 MB a page and 3 to 5 MB "
         "an image more",
     )
     group.add_argument("--overwrite", action="store_true", help="do finished images again")

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import get_args
 
-from bids_brainmask import bids, derivatives, lesions, registry, resources
+from bids_brainmask import bids, derivatives, lesions, registry, report, resources
 from bids_brainmask.bids import Scan
 from bids_brainmask.derivatives import Job, Kind
 from bids_brainmask.errors import NothingToDo, UsageError
@@ -68,6 +68,10 @@ def prepare(settings: Settings) -> Run:
     asked = set(settings.analyses) - {"auto"}
     if asked != set(settings.analyses) and asked:
         raise UsageError("--analyses: auto stands alone, or name the analyses.")
+    if settings.viewer and not settings.reports:
+        raise UsageError("--viewer: it is a part of the reports; leave --no-reports out.")
+    if settings.viewer:
+        report.viewer_library()
     models = choose_models(settings)
     jobs = [plan(scan, settings) for scan in bids.find_scans(settings)]
     needed = {analysis for job in jobs for analysis in job.analyses}

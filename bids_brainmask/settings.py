@@ -80,6 +80,12 @@ class Settings:
     outputs: tuple[Output, ...] = ("mask", "brain")
     """What to write of each image; tables of lesions are always written."""
 
+    reports: bool = True
+    """Write a page to look at for each participant, and its figures."""
+
+    viewer: bool = False
+    """Put a viewer to scroll through the volume into those pages."""
+
     overwrite: bool = False
     """Do finished images again."""
 

@@ -15,7 +15,7 @@ python=${PYTHON:-python3}
 "$python" -c 'import ensurepip' 2>/dev/null || sh scripts/debian.sh python3-venv
 
 stamp=.venv/installed-${extras:-app}
-if [ ! -e "$stamp" ] || [ pyproject.toml -nt "$stamp" ]; then
+if [ ! -e "$stamp" ] || [ pyproject.toml -nt "$stamp" ] || [ setup.py -nt "$stamp" ]; then
     [ -x .venv/bin/python ] || "$python" -m venv .venv
     .venv/bin/python -m pip install --quiet --editable ".${extras:+[$extras]}"
     touch "$stamp"

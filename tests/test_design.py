@@ -11,7 +11,17 @@ import bids_brainmask
 PACKAGE = Path(bids_brainmask.__file__).parent
 MODULES = {path.stem: path for path in PACKAGE.glob("*.py")}
 
-STEPS = {"grid", "predict", "clean", "confidence", "metrics", "image", "lesions"}
+STEPS = {
+    "grid",
+    "predict",
+    "clean",
+    "confidence",
+    "metrics",
+    "image",
+    "lesions",
+    "quality",
+    "sheet",
+}
 
 
 def imports(path):
@@ -38,6 +48,10 @@ def own(path):
 @pytest.mark.parametrize("step", sorted(STEPS))
 def test_a_step_imports_no_other_step(step):
     assert own(MODULES[step]) <= {"image", "errors"}
+
+
+def test_figures_are_drawn_of_values_on_sheets():
+    assert own(MODULES["figures"]) <= {"image", "errors", "sheet"}
 
 
 @pytest.mark.parametrize("name", sorted(MODULES))

@@ -11,12 +11,13 @@ import pytest
 from bids_brainmask import (
     __version__,
     bids,
-    cli,
     derivatives,
-    group,
     lesions,
+    options,
+    qc,
     registry,
     tools,
+    volumes,
 )
 from bids_brainmask.train.steps import STEPS
 
@@ -29,7 +30,7 @@ def text(name):
 
 def test_every_option_is_in_the_usage():
     usage = text("docs/usage.md")
-    for action in cli.parser()._actions:
+    for action in options.parser()._actions:
         for option in action.option_strings:
             assert f"`{option}" in usage, option
 
@@ -68,7 +69,7 @@ def test_every_output_is_documented():
             assert f"`{key}`" in outputs, key
 
 
-@pytest.mark.parametrize("columns", [lesions.COLUMNS, group.COLUMNS])
+@pytest.mark.parametrize("columns", [lesions.COLUMNS, volumes.COLUMNS, qc.BRAIN, qc.MENINGIOMA])
 def test_every_column_is_documented(columns):
     for name in columns:
         assert f"`{name}`" in text("docs/outputs.md"), name
@@ -76,7 +77,7 @@ def test_every_column_is_documented(columns):
 
 def test_every_key_of_the_record_is_documented():
     outputs = text("docs/outputs.md")
-    keys = re.findall(r'^        "([A-Z]\w+)": ', text("bids_brainmask/app.py"), re.MULTILINE)
+    keys = re.findall(r'^        "([A-Z]\w+)": ', text("bids_brainmask/sidecar.py"), re.MULTILINE)
     assert {"BrainVolume", "LesionCount", "SourceFile", "Seconds"} <= set(keys)
     crash = {
         "Time",

@@ -35,7 +35,8 @@ def settings(root, **options):
 
 
 def table(root, **options):
-    path = group.write(settings(root, **options))[0]
+    assert root / f"{group.VOLUMES}.tsv" in group.write(settings(root, **options))
+    path = root / f"{group.VOLUMES}.tsv"
     with path.open(newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file, delimiter="\t"))
 
@@ -109,7 +110,7 @@ def test_participants_asked_for(tmp_path):
 
 
 def test_nothing_to_sum_up(tmp_path):
-    with pytest.raises(NothingToDo, match="holds no meningioma masks"):
+    with pytest.raises(NothingToDo, match="holds no masks of the participants"):
         group.write(settings(tmp_path))
     with pytest.raises(UsageError, match="no such folder; run the participant level first"):
         group.write(settings(tmp_path / "absent"))
@@ -119,7 +120,8 @@ def test_the_command_prints_what_it_wrote_and_wants_no_raw_dataset(tmp_path, cap
     put(tmp_path, "sub-01_ce-gd", 1.0)
     assert cli.main([str(tmp_path / "gone"), str(tmp_path), "group"]) == 0
     printed = capsys.readouterr().out.split()
-    assert printed == [str(tmp_path / f"{group.VOLUMES}.{end}") for end in ("tsv", "json")]
+    names = [f"{name}.{end}" for name in (group.LESIONS, group.VOLUMES) for end in ("tsv", "json")]
+    assert printed == [str(tmp_path / name) for name in names]
     assert cli.main([str(tmp_path / "gone"), str(tmp_path / "none"), "group"]) == 2
 
 

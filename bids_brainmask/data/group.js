@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Brings the page about all images to life. It comes after the other parts, in one function. */
+
+const KEYS = { 1: "accept", 2: "exclude", 3: "unsure", 0: "" };
+
+const dark = () => {
+  const chosen = document.documentElement.dataset.theme;
+  return chosen ? chosen === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
+};
+
+function paint(chosen) {
+  if (chosen) document.documentElement.dataset.theme = chosen;
+  $("theme").textContent = dark() ? "Light" : "Dark";
+  redraw();
+}
+
+const typing = (element) =>
+  element.matches("textarea, select, [contenteditable]") ||
+  (element.matches("input") && element.type !== "checkbox");
+
+function pressed(event) {
+  if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented) return;
+  if ($("help").open) return;
+  if (typing(event.target)) {
+    if (event.key === "Escape") (selected?.card ?? document.body).focus();
+    return;
+  }
+  const acts = {
+    ArrowLeft: () => move(-1),
+    ArrowRight: () => move(1),
+    "?": () => $("help").showModal(),
+    "/": () => $("text").focus(),
+  };
+  if (selected) {
+    for (const [key, rating] of Object.entries(KEYS)) {
+      acts[key] = () => {
+        rate(selected, { rating });
+        if (rating && $("advance").checked) move(1);
+      };
+    }
+    if (selected.card) acts.c = () => selected.card.querySelector("input").focus();
+    if (!event.target.closest("a, button, summary, input")) acts.Enter = () => open(selected);
+  }
+  if (!Object.hasOwn(acts, event.key)) return;
+  event.preventDefault();
+  acts[event.key]();
+}
+
+function option(text, key = text) {
+  return make("option", { value: key, textContent: shorten(text, 48) });
+}
+
+function furnish() {
+  $("chips").replaceChildren(
+    ...Object.entries(CHIPS).map(([key, [label]]) => {
+      const chip = make("button", { type: "button", data: { only: key } }, label, make("span"));
+      chip.addEventListener("click", () => {
+        only = key;
+        look();
+      });
+      return chip;
+    }),
+  );
+  const groups = [...new Set(images.map((image) => image.group))].sort();
+  const named = groups.map((name) => option(name || "no group", `=${name}`));
+  $("group").replaceChildren(option("all"), ...named);
+  $("group").parentElement.hidden = groups.length < 2;
+  $("order").replaceChildren(...[...orders.keys()].map((name) => option(name)));
+  const by = Object.entries(COLOUR_BY).filter(([, [, of]], index) => {
+    return index === 1 || new Set(images.map(of)).size > 1;
+  });
+  $("colour").replaceChildren(...by.map(([key, [label]]) => option(label, key)));
+  $("metrics").replaceChildren(...strips.map((strip) => strip.figure));
+  const same = data.constant.map((m) => `${m.title} ${withUnits(m.value, m.units)}`);
+  $("constant").textContent = same.length ? `The same in all images: ${same.join("; ")}.` : "";
+  $("volumes").hidden = !plots.length;
+  $("plots").replaceChildren(...plots.map((plot) => plot.box));
+}
+
+function listen() {
+  for (const id of ["group", "order"]) $(id).addEventListener("change", look);
+  $("text").addEventListener("input", look);
+  $("previous").addEventListener("click", () => turn(-1));
+  $("next").addEventListener("click", () => turn(1));
+  $("colour").addEventListener("change", redraw);
+  $("scale").addEventListener("change", () => plots.forEach(drawPlot));
+  $("export").addEventListener("click", () => save("group_desc-brain_ratings.tsv", ratingTable()));
+  $("import").addEventListener("click", () => $("file").click());
+  $("file").addEventListener("change", async () => {
+    const [file] = $("file").files;
+    if (file) tellOf(merge(await file.text()), file.name);
+    $("file").value = "";
+  });
+  $("clear").addEventListener("click", () => {
+    const said = `Forget the ratings and comments of ${ratings.size} images?`;
+    if (!ratings.size || !confirm(said)) return;
+    ratings = new Map();
+    keep();
+    refresh(images);
+  });
+  $("download").addEventListener("click", () => {
+    build();
+    save("group_desc-brain_qc_filtered.tsv", filtered());
+  });
+  $("keys").addEventListener("click", () => $("help").showModal());
+  $("close").addEventListener("click", () => $("help").close());
+  $("theme").addEventListener("click", () => paint(dark() ? "light" : "dark"));
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => paint());
+  document.addEventListener("keydown", pressed);
+  addEventListener("storage", (event) => {
+    if (event.key !== STORE) return;
+    ratings = load(STORE);
+    refresh(images);
+  });
+  addEventListener("beforeunload", (event) => {
+    if (!kept && ratings.size) event.preventDefault();
+  });
+}
+
+function turn(step) {
+  page += step;
+  deal();
+  $("images").scrollIntoView();
+}
+
+furnish();
+listen();
+look();
+refresh([]);
+if (view.length) select(view[0], false);
+paint();
+offer();
+for (const strip of strips) sight.observe(strip.figure);
+near($("quality"), build);
+if (plots.length) near($("volumes"), () => plots.forEach(drawPlot));

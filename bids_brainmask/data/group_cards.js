@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: Apache-2.0
+/* The images as cards: which, in what order, and the one that is selected. */
+
+const PER_PAGE = 24;
+
+const CHIPS = {
+  all: ["All", () => true],
+  outliers: ["Outliers", (image) => image.outlier],
+  unrated: ["Unrated", (image) => !rated(image).rating],
+  accept: [DONE.accept, (image) => rated(image).rating === "accept"],
+  exclude: [DONE.exclude, (image) => rated(image).rating === "exclude"],
+  unsure: [DONE.unsure, (image) => rated(image).rating === "unsure"],
+};
+let only = "all";
+let view = []; // what the filters leave, in order; a rating changes it when they are next used
+let page = 0;
+let selected = null;
+
+/** Compare numbers, unknown ones last whatever the direction. */
+function byNumber(of, direction) {
+  return (a, b) => {
+    const [x, y] = [of(a), of(b)];
+    if (x === null || y === null) return (x === null) - (y === null);
+    return direction * (x - y);
+  };
+}
+
+const orders = new Map([
+  ["Outliers first", (a, b) => b.outlier - a.outlier || byNumber((i) => value(i, SCORE), -1)(a, b)],
+  ["By name", () => 0],
+]);
+for (const metric of data.metrics) {
+  const of = (image) => measure(image, metric);
+  orders.set(`${metric.title}, low first`, byNumber(of, 1));
+  orders.set(`${metric.title}, high first`, byNumber(of, -1));
+}
+
+/** Choose what the cards show. */
+function look() {
+  const words = $("text").value.toLowerCase().split(/\s+/).filter(Boolean);
+  const group = $("group").value;
+  view = images.filter((image) => {
+    if (!CHIPS[only][1](image)) return false;
+    if (group !== "all" && image.group !== group.slice(1)) return false;
+    if (!words.length) return true;
+    const text = [image.name, image.group, ...image.reasons, rated(image).comment].join(" ");
+    return words.every((word) => text.toLowerCase().includes(word));
+  });
+  view.sort((a, b) => orders.get($("order").value)(a, b) || a.index - b.index);
+  for (const chip of $("chips").children) {
+    chip.setAttribute("aria-pressed", chip.dataset.only === only);
+  }
+  page = 0;
+  deal();
+  tell(`${view.length} images`);
+}
+
+/** Lay out the cards of a page; no others are in the document. */
+function deal() {
+  const last = Math.max(0, Math.ceil(view.length / PER_PAGE) - 1);
+  page = Math.min(Math.max(page, 0), last);
+  for (const image of images) image.card = null;
+  const shown = view.slice(page * PER_PAGE, (page + 1) * PER_PAGE);
+  const none = make("p", { className: "muted", textContent: "No image is like this." });
+  $("cards").replaceChildren(...(shown.length ? shown.map(card) : [none]));
+  const first = view.length ? page * PER_PAGE + 1 : 0;
+  $("pages").textContent = `${first} to ${page * PER_PAGE + shown.length} of ${view.length}`;
+  $("previous").disabled = page === 0;
+  $("next").disabled = page === last;
+}
+
+function picture(image) {
+  const missing = () => make("span", { className: "missing", textContent: "No picture" });
+  if (!image.thumbnail) return missing();
+  const shown = make("img", { src: image.thumbnail, alt: "", decoding: "async" });
+  shown.addEventListener("error", () => shown.replaceWith(missing()));
+  return shown;
+}
+
+function card(image) {
+  const to = { href: image.link, target: "_blank", rel: "noopener" };
+  const fact = (name, digits) => {
+    const found = value(image, name);
+    return typeof found === "number" ? found.toFixed(digits) : "n/a";
+  };
+  const numbers = `${fact("volume_ml", 0)} mL · predicted Dice ${fact("predicted_dice", 3)}`;
+  const score = value(image, SCORE);
+  const badge = { className: `badge${image.outlier ? " warn" : ""}`, title: "Outlier score" };
+  const buttons = Object.keys(CODES).map((word, index) => {
+    const title = `${word} (${index + 1})`;
+    const button = make("button", { type: "button", title, data: { rating: word } }, word);
+    button.addEventListener("click", () => {
+      rate(image, { rating: rated(image).rating === word ? "" : word });
+    });
+    return button;
+  });
+  const comment = make("input", { type: "text", placeholder: "Comment", maxLength: 500 });
+  comment.setAttribute("aria-label", `Comment on ${image.name}`);
+  comment.addEventListener("input", () => rate(image, { comment: comment.value.trim() }));
+  image.card = make(
+    "article",
+    { className: "shot", tabIndex: -1, "aria-label": image.name },
+    make("a", { ...to, className: "frame", tabIndex: -1, "aria-hidden": "true" }, picture(image)),
+    make("h3", {}, make("a", { ...to, title: image.name }, shorten(image.name))),
+    make(
+      "p",
+      { className: "small muted" },
+      score === null ? null : make("span", badge, score.toFixed(1)),
+      ` ${numbers}`,
+    ),
+    make("ul", { className: "reasons" }, ...image.reasons.map((text) => make("li", {}, text))),
+    make("div", { className: "verdict", role: "group", "aria-label": "Rating" }, ...buttons),
+    comment,
+  );
+  image.card.addEventListener("focusin", () => select(image, false));
+  image.card.addEventListener("click", () => select(image, false));
+  dress(image);
+  return image.card;
+}
+
+/** Show on a card what is thought of its image, and whether it is the selected one. */
+function dress(image) {
+  const { rating, comment } = rated(image);
+  image.card.dataset.rating = rating;
+  for (const button of image.card.querySelectorAll("button")) {
+    button.setAttribute("aria-pressed", button.dataset.rating === rating);
+  }
+  const field = image.card.querySelector("input");
+  if (field !== document.activeElement) field.value = comment;
+  if (image === selected) image.card.setAttribute("aria-current", "true");
+  else image.card.removeAttribute("aria-current");
+}
+
+/** Make an image the one that keys act on, and show it everywhere; with its card, if asked. */
+function select(image, reveal = true) {
+  const before = selected;
+  selected = image;
+  if (reveal) {
+    if (!view.includes(image)) {
+      [only, $("text").value, $("group").value] = ["all", "", "all"];
+      look();
+    }
+    const wanted = Math.floor(view.indexOf(image) / PER_PAGE);
+    if (!image.card || page !== wanted) {
+      page = wanted;
+      deal();
+    }
+    image.card.focus({ preventScroll: true });
+    image.card.scrollIntoView({ block: "nearest" });
+  }
+  if (before === image) return;
+  for (const one of [before, image]) {
+    if (!one) continue;
+    if (one.card) dress(one);
+    const row = table && table.getRow(one.index);
+    if (row) row.getElement().classList.toggle("here", one === selected);
+  }
+  for (const strip of strips) point(strip);
+  drawPlotsLater();
+}
+
+function move(step) {
+  const place = view.indexOf(selected);
+  if (!view.length) return;
+  const first = page * PER_PAGE;
+  const next = place < 0 ? first : Math.min(Math.max(place + step, 0), view.length - 1);
+  select(view[next]);
+}

@@ -1,0 +1,188 @@
+// SPDX-License-Identifier: Apache-2.0
+/* What people think of images: kept by the browser, written to tables, read and merged. */
+
+const CODES = { accept: 1, exclude: -1, unsure: 0 }; // as MRIQC's raters write them
+const DONE = { accept: "Accepted", exclude: "Excluded", unsure: "Unsure" };
+const TABLE = ["participant_id", "session_id", "image", "rating", "rater_1", "comment", "time"];
+
+const STORE = data.key.join(":");
+const known = new Map(images.map((image) => [image.name, image]));
+let ratings = load(STORE); // by name: {rating, comment, time}
+let kept = true;
+
+/** Read ratings that a page kept; only those of images that are here. */
+function load(key) {
+  const found = new Map();
+  try {
+    for (const [name, rating, comment, time] of JSON.parse(localStorage.getItem(key)) ?? []) {
+      const whole = rating === "" || rating in CODES;
+      if (known.has(name) && whole) found.set(name, { rating, comment: `${comment}`, time });
+    }
+  } catch {
+    // Nothing that this page wrote, or a browser that keeps nothing: `keep` tells of the latter.
+  }
+  return found;
+}
+
+function keep() {
+  const all = [...ratings].map(([name, r]) => [name, r.rating, r.comment, r.time]);
+  try {
+    localStorage.setItem(STORE, JSON.stringify(all));
+    kept = true;
+  } catch {
+    if (kept) notice("This browser does not keep ratings. Save them before you close the page.");
+    kept = false;
+  }
+}
+
+/** Rating and comment of an image, empty for none. */
+const rated = (image) => ratings.get(image.name) ?? { rating: "", comment: "", time: "" };
+
+const now = () => new Date().toISOString().replace(/\.\d+Z$/, "Z");
+
+/** Change a rating, or a comment, and keep it. */
+function rate(image, change) {
+  const made = { ...rated(image), ...change, time: now() };
+  if (made.rating || made.comment) ratings.set(image.name, made);
+  else ratings.delete(image.name);
+  keep();
+  refresh([image]);
+  if ("rating" in change) {
+    tell(`${image.name}: ${change.rating || "no rating"}. ${$("progress").textContent}`);
+  }
+}
+
+function ratingTable() {
+  const rows = images.map((image) => {
+    const { rating, comment, time } = rated(image);
+    const [participant, session] = ["participant_id", "session_id"].map((c) => value(image, c));
+    const path = value(image, "image") ?? image.name;
+    return [participant, session, path, rating, CODES[rating], comment, time];
+  });
+  return tsv([TABLE, ...rows]);
+}
+
+/** Find images by what tables of ratings call them; null for a name that several have. */
+function directory() {
+  const found = new Map();
+  const add = (key, image) => {
+    if (found.has(key) && found.get(key) !== image) found.set(key, null);
+    else found.set(key, image);
+  };
+  for (const image of images) {
+    add(`${value(image, "image")}`, image);
+    add(image.name, image);
+    const [participant, session] = ["participant_id", "session_id"].map((c) => value(image, c));
+    const person = `${participant}`.replace(/^sub-/, "");
+    add(`\t${person}`, image);
+    add(`\t${person}\t${`${session ?? ""}`.replace(/^ses-/, "")}`, image);
+  }
+  return found;
+}
+
+/** Read a rating as this page, MRIQC's raters or Qoala-T's write it; null: not understood. */
+function understand(row) {
+  const words = { accept: "accept", include: "accept", exclude: "exclude", unsure: "unsure" };
+  const said = (row.get("rating") || row.get("rater_1") || "").toLowerCase();
+  if (said === "") return "";
+  if (said in words) return words[said];
+  return Object.keys(CODES).find((word) => Number(said) === CODES[word]) ?? null;
+}
+
+/** Merge a table of ratings into those that are here; of two, the newer counts. */
+function merge(text) {
+  const where = directory();
+  const told = { taken: 0, same: 0, older: 0, unknown: [], odd: [] };
+  for (const row of parse(text)) {
+    const person = (row.get("participant_id") || row.get("subject_id") || "").replace(/^sub-/, "");
+    const session = (row.get("session_id") || "").replace(/^ses-/, "");
+    const path = row.get("image") || row.get("bids_name") || "";
+    const rating = understand(row);
+    const comment = row.get("comment") || "";
+    if (rating === "" && !comment) continue;
+    const name = path || [person, session].filter(Boolean).join(" ");
+    const image = where.get(path || (session ? `\t${person}\t${session}` : `\t${person}`));
+    if (rating === null) told.odd.push(name);
+    else if (!image) told.unknown.push(name);
+    else take(image, { rating, comment, time: row.get("time") || "" }, told);
+  }
+  keep();
+  refresh(images);
+  return told;
+}
+
+function take(image, found, told) {
+  const mine = rated(image);
+  if (mine.rating === found.rating && mine.comment === found.comment) told.same += 1;
+  else if (found.time && mine.time && found.time <= mine.time) told.older += 1;
+  else {
+    told.taken += 1;
+    ratings.set(image.name, { ...found, time: found.time || now() });
+  }
+}
+
+/** Say what came of a table that was read. */
+function tellOf(told, file) {
+  const some = (names) => {
+    const more = names.length > 5 ? ` and ${names.length - 5} more` : "";
+    return names.slice(0, 5).map((name) => shorten(name)).join(", ") + more;
+  };
+  const parts = [`${file}: ${told.taken} ratings taken`];
+  if (told.same) parts.push(`${told.same} were here`);
+  if (told.older) parts.push(`${told.older} left, as the one here is newer`);
+  if (told.unknown.length) parts.push(`not known here, or of several images: ${some(told.unknown)}`);
+  if (told.odd.length) parts.push(`ratings not understood: ${some(told.odd)}`);
+  notice(`${parts.join("; ")}.`);
+}
+
+/** Offer ratings that an earlier page of the same dataset kept, with fewer or more images. */
+function offer() {
+  const others = [];
+  try {
+    const start = `${data.key.slice(0, 2).join(":")}:`;
+    for (let i = 0; i < localStorage.length; i += 1) {
+      const key = localStorage.key(i);
+      if (key.startsWith(start) && key !== STORE) others.push(...load(key));
+    }
+  } catch {
+    return;
+  }
+  const news = new Map(others.sort((a, b) => (a[1].time < b[1].time ? -1 : 1)));
+  if (ratings.size || !news.size) return;
+  const button = make("button", { type: "button", className: "main", textContent: "Take them" });
+  const text = `An earlier page of this dataset kept ratings of ${news.size} of these images.`;
+  const box = notice(text, button);
+  button.addEventListener("click", () => {
+    ratings = news;
+    keep();
+    refresh(images);
+    box.remove();
+  });
+}
+
+/** Show ratings anew, of some images, wherever they are shown. */
+function refresh(changed) {
+  const counts = { accept: 0, exclude: 0, unsure: 0 };
+  for (const { rating } of ratings.values()) if (rating) counts[rating] += 1;
+  const done = counts.accept + counts.exclude + counts.unsure;
+  $("progress").textContent = `${done} of ${images.length} rated`;
+  $("bar").replaceChildren(
+    ...Object.entries(counts).map(([word, count]) => {
+      const part = make("span", { data: { rating: word } });
+      part.style.width = `${(100 * count) / Math.max(1, images.length)}%`;
+      return part;
+    }),
+  );
+  const numbers = { ...counts, all: images.length, unrated: images.length - done };
+  numbers.outliers = outliers.size;
+  for (const chip of $("chips").children) {
+    chip.lastChild.textContent = ` ${numbers[chip.dataset.only]}`;
+  }
+  for (const image of changed) if (image.card) dress(image);
+  if (table) {
+    table.updateData(
+      changed.map((i) => ({ id: i.index, rating: rated(i).rating, comment: rated(i).comment })),
+    );
+  }
+  if ($("colour").value === "rating") redraw();
+}

@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: Apache-2.0
+// Scroll through an image with its masks. NiiVue and the volumes lie in the page as text, and
+// nothing of them is looked at before a button is pressed; nothing comes from anywhere else.
+"use strict";
+
+(() => {
+  // Values of the labels: 0 nothing, 1 brain, 2 meningioma; colours as in the figures.
+  const COLOURS = {
+    R: [0, 0, 255],
+    G: [0, 229, 90],
+    B: [0, 255, 31],
+    A: [0, 255, 255],
+    I: [0, 1, 2],
+    labels: ["", "brain", "meningioma"],
+  };
+  const STEPS = {
+    ArrowLeft: [-1, 0, 0],
+    ArrowRight: [1, 0, 0],
+    ArrowUp: [0, 1, 0],
+    ArrowDown: [0, -1, 0],
+    PageUp: [0, 0, 1],
+    PageDown: [0, 0, -1],
+  };
+
+  let library; // a promise of NiiVue, once it has been asked for
+  let shut = () => {}; // closes the viewer that is open: graphics cards hold but a few
+
+  const text = (id) => document.getElementById(id).textContent.trim();
+
+  async function unpack() {
+    const zipped = Uint8Array.from(atob(text("viewer-library")), (c) => c.charCodeAt(0));
+    const stream = new Blob([zipped]).stream().pipeThrough(new DecompressionStream("gzip"));
+    const script = document.createElement("script");
+    script.textContent = await new Response(stream).text();
+    document.head.append(script); // which runs it
+    return window.niivue;
+  }
+
+  function start(view) {
+    const find = (name) => view.querySelector(`[data-viewer="${name}"]`);
+    const [button, panel, stage, say] = ["open", "panel", "stage", "status"].map(find);
+
+    async function show() {
+      shut();
+      button.disabled = true;
+      say.textContent = "Loading…";
+      if (!document.createElement("canvas").getContext("webgl2")) {
+        throw new Error("this browser has no WebGL 2, which the viewer draws with");
+      }
+      if (!window.DecompressionStream) {
+        throw new Error("this browser is too old to unpack the viewer (no DecompressionStream)");
+      }
+      library ??= unpack();
+      const { Niivue, NVImage } = await library;
+      panel.hidden = false;
+      const canvas = document.createElement("canvas");
+      canvas.tabIndex = 0;
+      canvas.setAttribute("role", "img");
+      canvas.setAttribute("aria-label", view.dataset.title);
+      stage.replaceChildren(canvas);
+      const drawn = new Niivue({
+        logLevel: "error",
+        dragAndDropEnabled: false,
+        multiplanarShowRender: 0,
+        crosshairColor: [1, 0.8, 0.2, 0.8],
+        loadingText: "",
+      });
+      shut = () => close(drawn);
+      drawn.onLocationChange = (place) => {
+        const [x, y, z] = [...place.mm].map((value) => value.toFixed(1));
+        find("place").textContent = `x ${x}, y ${y}, z ${z} mm`;
+      };
+      await drawn.attachToCanvas(canvas);
+      drawn.addVolume(
+        await NVImage.loadFromBase64({ base64: text(view.dataset.image), name: "image.nii.gz" }),
+      );
+      const labels = await NVImage.loadFromBase64({
+        base64: text(view.dataset.labels),
+        name: "labels.nii.gz",
+      });
+      labels.hdr.intent_code = 1002; // NIFTI_INTENT_LABEL: outlines are drawn of nothing else
+      labels.setColormapLabel(COLOURS);
+      drawn.addVolume(labels);
+      const look = () => {
+        const shown = find("show").checked;
+        drawn.opts.atlasOutline = shown && find("outline").checked ? 1 : 0;
+        drawn.setOpacity(1, shown ? Number(find("opacity").value) : 0);
+      };
+      for (const name of ["show", "opacity", "outline"]) find(name).oninput = look;
+      canvas.addEventListener("keydown", (event) => {
+        if (event.code in STEPS && !event.ctrlKey && !event.altKey && !event.metaKey) {
+          event.preventDefault();
+          drawn.moveCrosshairInVox(...STEPS[event.code]);
+        }
+      });
+      look();
+      drawn.moveCrosshairInVox(0, 0, 0); // which tells the place
+      say.textContent = "";
+      canvas.focus({ preventScroll: true });
+    }
+
+    function close(drawn) {
+      drawn?.gl?.getExtension("WEBGL_lose_context")?.loseContext();
+      drawn?.cleanup();
+      stage.replaceChildren();
+      panel.hidden = true;
+      button.disabled = false;
+      shut = () => {};
+    }
+
+    button.hidden = false;
+    button.addEventListener("click", () =>
+      show().catch((error) => {
+        shut();
+        panel.hidden = true;
+        button.disabled = false;
+        say.textContent = `The viewer cannot be shown: ${error.message}.`;
+      }),
+    );
+    find("close").addEventListener("click", () => {
+      shut();
+      button.focus();
+    });
+  }
+
+  document.querySelectorAll(".viewer").forEach(start);
+})();
