@@ -129,7 +129,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run_extract(args) -> int:
     """Extract one brain."""
-    from bids_brainmask import app, derivatives, engine, image, resources
+    from bids_brainmask import app, contents, derivatives, engine, image, resources
 
     places = [path for path in (args.mask, args.brain, args.probability) if path]
     if not places:
@@ -148,7 +148,7 @@ def run_extract(args) -> int:
     outputs = {"mask": args.mask, "brain": args.brain, "probseg": args.probability}
     for kind, path in outputs.items():
         if path:
-            file = app.picture(kind, source, brain, None)
+            file = contents.picture(kind, source, brain, None)
             content = image.to_bytes(file, compress=path.name.endswith(".gz"))
             derivatives.write_bytes(path, content)
             print(path)

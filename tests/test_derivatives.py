@@ -109,7 +109,8 @@ def written(tmp_path):
     }
     files = {kind: kind.encode() for kind in job.files}
     records = dict.fromkeys(files, record) | {"lesions": {"index": {}}}
-    derivatives.write_results(job, files, records)
+    figures = {kind: kind.encode() for kind in job.figures}
+    derivatives.write_results(job, files, records, figures)
     return job
 
 
@@ -148,6 +149,7 @@ UNFINISHED = {
     "a list": lambda job: job.sidecars["mask"].write_text("[]"),
     "no table": lambda job: job.files["lesions"].unlink(),
     "no columns": lambda job: job.sidecars["lesions"].unlink(),
+    "no figure": lambda job: job.figures["brain"].unlink(),
     "no source": lambda job: job.scan.path.unlink(),
 }
 

@@ -436,7 +436,7 @@ def test_a_dead_network_is_no_place_to_start_from():
     kernel, bias = layer.get_weights()
     layer.set_weights([kernel, bias - 1e6])
     with pytest.raises(UsageError, match=r"in the convolution decoder_1_1 .* no filter answers"):
-        with_normalisation(model, COMPACT, [np.random.default_rng(1).random((1, 32, 32, 32, 1))])
+        with_normalisation(model, COMPACT, [np.random.default_rng(1).random((2, 64, 64, 64, 1))])
 
 
 @pytest.mark.parametrize(

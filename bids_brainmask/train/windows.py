@@ -62,13 +62,17 @@ class Windows(keras.utils.PyDataset):
         self.epoch += not self.still
 
     def _draw(self, head, rng):
+        centres = [self._centre(head, rng) for _ in range(self.stage.looks)]
         variant = choose(self.config, self.stage, rng)
         example = changed(head, variant, self.config, rng)
-        for _ in range(self.stage.looks):
-            centre = head.middle + rng.uniform(-self.stage.reach, self.stage.reach, 3)
-            if rng.random() < self.stage.neck:
-                centre[2] = head.middle[2] - rng.uniform(40, 100)
+        for centre in centres:
             yield seen(example, head, centre, self.stage, variant, self.config, rng)
+
+    def _centre(self, head, rng):
+        centre = head.middle + rng.uniform(-self.stage.reach, self.stage.reach, 3)
+        if rng.random() < self.stage.neck:
+            centre[2] = head.middle[2] - rng.uniform(40, 100)
+        return centre
 
 
 class Blocks(keras.utils.PyDataset):
