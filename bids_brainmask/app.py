@@ -171,8 +171,7 @@ def write_report(participant: str, settings: Settings) -> None:
     path = settings.output_dir / f"sub-{participant}.html"
     try:
         page = report.participant(settings.output_dir, participant, viewer=settings.viewer)
-        if not path.is_file() or path.read_bytes() != page.encode():
-            derivatives.write_bytes(path, page.encode())
+        derivatives.write_changed(path, page.encode())
     except Exception as error:  # noqa: BLE001 - the masks are there, and the rest goes on
         log.error("%s: the report cannot be made: %r", path, error)
 

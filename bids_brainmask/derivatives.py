@@ -187,6 +187,12 @@ def write_bytes(path: Path, content: bytes) -> None:
         raise OutputError(f"{path}: cannot be written: {error}. Make room or mend it.") from error
 
 
+def write_changed(path: Path, content: bytes) -> None:
+    """Write a file as `write_bytes` does, unless it stands as it should."""
+    if not path.is_file() or path.read_bytes() != content:
+        write_bytes(path, content)
+
+
 def write_json(path: Path, content: Mapping) -> None:
     """Write JSON for people: indented, not escaped, a newline at the end."""
     write_bytes(path, (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())
@@ -293,9 +299,7 @@ def describe_dataset(settings: Settings) -> None:
         "README.md": README,
     }
     for name, text in files.items():
-        path = settings.output_dir / name
-        if not path.is_file() or path.read_text(encoding="utf-8") != text:
-            write_bytes(path, text.encode())
+        write_changed(settings.output_dir / name, text.encode())
 
 
 def _container() -> dict[str, str]:

@@ -8,9 +8,7 @@ and Tabulator's, which our own script connects.
 
 from __future__ import annotations
 
-import base64
 import hashlib
-import importlib.resources
 import json
 import math
 import os
@@ -21,6 +19,7 @@ from datetime import UTC, datetime
 from urllib.parse import quote
 
 import bids_brainmask
+from bids_brainmask import pages
 from bids_brainmask.results import natural
 
 Value = str | float | int | bool | None
@@ -110,32 +109,28 @@ def page(
     str
         HTML, whose every character can be encoded in UTF-8. About 2.1 MB and 0.5 kB an image.
     """
-    import jinja2
     from markupsafe import Markup
 
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("bids_brainmask", "data"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     parts = [*(f"group_{part}.js" for part in PARTS), "group.js"]
     own = "\n".join(['"use strict";', "(() => {", *map(read, parts), "})();"])
     scripts = [script(code) for code in (*map(read, LIBRARIES), own)]
-    text = environment.get_template("group.html").render(
-        title=title,
-        made=(made or datetime.now(UTC)).astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        version=bids_brainmask.__version__,
-        counts=counts(rows),
-        failed=len(failures),
-        failures=failures[:FAILURES_LISTED],
-        columns=columns,
-        data=Markup(in_script(content(rows, columns, title, volumes))),  # noqa: S704 - escaped
-        policy=policy(scripts),
-        styles=[Markup(read(name).replace("</", r"<\/")) for name in STYLES],  # noqa: S704 - ours
-        scripts=[Markup(code) for code in scripts],  # noqa: S704 - of this package
-        licences={name: read(file) for name, file in LICENCES.items()},
+    text = (
+        pages.environment()
+        .get_template("group.html")
+        .render(
+            title=title,
+            made=(made or datetime.now(UTC)).astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+            version=bids_brainmask.__version__,
+            counts=counts(rows),
+            failed=len(failures),
+            failures=failures[:FAILURES_LISTED],
+            columns=columns,
+            data=Markup(in_script(content(rows, columns, title, volumes))),  # noqa: S704 - escaped
+            policy=policy(scripts),
+            styles=[Markup(read(name).replace("</", r"<\/")) for name in STYLES],  # noqa: S704 - ours
+            scripts=[Markup(code) for code in scripts],  # noqa: S704 - of this package
+            licences={name: read(file) for name, file in LICENCES.items()},
+        )
     )
     return text.encode("utf-8", "replace").decode()  # names of files may be no text
 
@@ -346,7 +341,7 @@ def in_script(found: Mapping) -> str:
 
 def read(name: str) -> str:
     """Read a file that pages have a copy of, without where its source map would be."""
-    text = importlib.resources.files("bids_brainmask.data").joinpath(name).read_text("utf-8")
+    text = pages.packaged(name)
     return re.sub(r"^(//|/\*)# sourceMappingURL=.*$", "", text, flags=re.MULTILINE)
 
 
@@ -359,12 +354,8 @@ def script(code: str) -> str:
 
 
 def policy(scripts: Iterable[str]) -> str:
-    """Forbid everything but these scripts, styles, and pictures from beside the page.
-
-    By the scripts' hashes: one that came with a name would not run, were it ever to become a tag.
-    """
-    hashes = (hashlib.sha256(code.encode()).digest() for code in scripts)
-    allowed = " ".join(f"'sha256-{base64.b64encode(found).decode()}'" for found in hashes)
+    """Forbid everything but these scripts, styles, and pictures from beside the page."""
+    allowed = " ".join(pages.allow(code.encode()) for code in scripts)
     return (
         f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; "
         "img-src 'self' file: data: blob:; base-uri 'none'; form-action 'none'"

@@ -3,12 +3,11 @@
 
 from __future__ import annotations
 
-import importlib.resources
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from bids_brainmask import registry
+from bids_brainmask import pages, registry
 
 ALWAYS = ("bids_brainmask", "gorgolewski2016", "gorgolewski2017", "yarkoni2019", "nibabel")
 ALWAYS += ("virtanen2020",)
@@ -76,9 +75,7 @@ def describe(brains: Sequence[Mapping], tumours: Sequence[Mapping]) -> Methods:
 
 def bibliography() -> dict[str, str]:
     """Read the package's references: BibTeX by key, each with a newline at its end."""
-    text = (importlib.resources.files("bids_brainmask.data") / "references.bib").read_text(
-        encoding="utf-8"
-    )
+    text = pages.packaged("references.bib")
     entries = re.findall(r"^@\w+\{([^,]+),.*?^\}\n", text, re.MULTILINE | re.DOTALL)
     bodies = re.findall(r"^@.*?^\}\n", text, re.MULTILINE | re.DOTALL)
     return dict(zip(entries, bodies, strict=True))

@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import base64
 import functools
-import hashlib
 import importlib.resources
 import zlib
 from pathlib import Path
 
 import bids_brainmask
-from bids_brainmask import cohort, lesions, methods, results, section
+from bids_brainmask import cohort, lesions, methods, pages, results, section
 from bids_brainmask.errors import UsageError
 
 VIEWER = "web/niivue.umd.js"
@@ -58,8 +57,9 @@ def participant(root: Path, label: str, *, viewer: bool = False) -> str:
         section.gather(root, result, number, everybody, packed)
         for number, result in enumerate(found, 1)
     ]
-    scripts = [packaged("report.js"), *([packaged("viewer.js")] if viewer else [])]
-    allowed = [_allow(script.encode()) for script in scripts] + ([_allow(code)] if viewer else [])
+    scripts = [pages.packaged("report.js"), *([pages.packaged("viewer.js")] if viewer else [])]
+    run = [*map(str.encode, scripts), *([code] if viewer else [])]
+    allowed = [pages.allow(script) for script in run]
     page = (
         environment()
         .get_template("participant.html")
@@ -67,7 +67,7 @@ def participant(root: Path, label: str, *, viewer: bool = False) -> str:
             label=f"sub-{label}",
             version=bids_brainmask.__version__,
             policy=POLICY.format(" ".join(allowed)),
-            style=packaged("report.css"),
+            style=pages.packaged("report.css"),
             scripts=scripts,
             sections=sections,
             failures=results.failures(root, [label]),
@@ -86,32 +86,18 @@ def participant(root: Path, label: str, *, viewer: bool = False) -> str:
 
 @functools.cache
 def environment():
-    """Jinja2 with the package's templates: all values are escaped, and a missing one is an error.
+    """Jinja2, as of `pages.environment`, with the words that this page shows values in.
 
     Returns
     -------
     jinja2.Environment
     """
-    import jinja2
-
-    made = jinja2.Environment(
-        loader=jinja2.FunctionLoader(packaged),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    made.filters |= {
+    filters = {
         "address": section.address,
         "words": section.words,
         "markdown": methods.markdown,
     }
-    return made
-
-
-def packaged(name: str) -> str:
-    """Text of a file of the package's data."""
-    return (importlib.resources.files("bids_brainmask.data") / name).read_text(encoding="utf-8")
+    return pages.environment(**filters)
 
 
 def viewer_library() -> bytes:
@@ -134,9 +120,3 @@ def viewer_library() -> bytes:
 def pack(content: bytes) -> str:
     """Gzip bytes, and give them as base64."""
     return base64.b64encode(zlib.compress(content, 9, wbits=31)).decode()
-
-
-def _allow(script: bytes) -> str:
-    """Name a script by its hash, as a page's policy does."""
-    digest = hashlib.sha256(script).digest()
-    return f"'sha256-{base64.b64encode(digest).decode()}'"

@@ -98,6 +98,7 @@ STAGE = {"epochs": 1, "rate": [0.001, 0.0]}
         ({"los": "dice"}, "unknown field `los`"),
         ({"loss": "hinge"}, "Invalid enum value 'hinge' - at `\\$.loss`"),
         ({"target": "tumour"}, "Invalid enum value 'tumour' - at `\\$.target`"),
+        ({"stages": [STAGE | {"batch": 4, "looks": 3}]}, r"looks: 3 do not divide a batch of 4"),
         ({"stages": [STAGE | {"near": 1.5}]}, r"<= 1.0 - at `\$.stages\[0\].near`"),
         ({"stages": [STAGE | {"near": -0.1}]}, r">= 0.0 - at `\$.stages\[0\].near`"),
         ({"threshold": 1.5}, r"`float` < 1.0 - at `\$.threshold`"),

@@ -19,6 +19,7 @@ from bids_brainmask import (
     lesions,
     methods,
     outliers,
+    pages,
     quality,
     registry,
     report,
@@ -229,8 +230,8 @@ def test_the_policy_allows_the_pages_scripts_and_no_other(folder, monkeypatch):
 
 @pytest.mark.parametrize("name", ["report.js", "viewer.js", "report.css"])
 def test_what_is_put_into_a_page_does_not_end_its_element(name):
-    assert "</" not in report.packaged(name)
-    assert "<!--" not in report.packaged(name)
+    assert "</" not in pages.packaged(name)
+    assert "<!--" not in pages.packaged(name)
 
 
 # Hostile values
@@ -638,7 +639,7 @@ def test_references_are_bibtex():
         assert re.search(r"^  title = \{.+\},$", entry, re.MULTILINE)
         assert re.search(r"^  author = \{.+\},$", entry, re.MULTILINE)
         assert re.search(r"^  (doi|url) = \{.+\},$", entry, re.MULTILINE)
-    assert "".join(library.values()).count("@") == report.packaged("references.bib").count("@")
+    assert "".join(library.values()).count("@") == pages.packaged("references.bib").count("@")
 
 
 # The viewer

@@ -22,6 +22,8 @@ from bids_brainmask import cli, engine, registry, tools
 from bids_brainmask.errors import ModelError, UsageError
 from bids_brainmask.metrics import dice
 from bids_brainmask.network import COMPACT, Architecture, fold_normalisation, unet3d
+from bids_brainmask.train import dataset, fit
+from bids_brainmask.train.config import read
 from bids_brainmask.train.normalise import with_normalisation
 from bids_brainmask.train.widen import widen
 
@@ -503,3 +505,12 @@ def test_a_stage_goes_on_with_the_network_widened(root, tmp_path):
     assert tools.main(["train", str(path), "--out", str(out)]) == 0
     with np.load(out / "weights.npz") as weights:
         assert weights["encoder_0_0/kernel"].shape[-1] == SMALL["encoder"][0][0]
+
+
+def test_validation_looks_once_at_each_head(root, tmp_path):
+    """However many looks the stage has at a head that it has changed."""
+    path = configuration(tmp_path, stages=[STAGE | {"batch": 4, "looks": 2}])
+    config = read(path)
+    heads = dataset.lay_out(config, path.parent, tmp_path / "heads")
+    images, _ = fit.checks(config, config.stages[0], heads)[0]
+    assert len(images) == len(heads)

@@ -119,7 +119,7 @@ def checks(config: Config, stage: Stage, heads: list[Head]) -> keras.utils.PyDat
     if not heads:
         return None
     count = -(-len(heads) // stage.batch)
-    plain = msgspec.structs.replace(stage, variants={}, neck=0.0, reach=0.0, steps=count)
+    plain = msgspec.structs.replace(stage, variants={}, looks=1, neck=0.0, reach=0.0, steps=count)
     kind = Blocks if stage.windows == "blocks" else Windows
     return kind(heads, config, plain, config.seed, still=True)
 

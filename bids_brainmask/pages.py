@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the participants' pages and the page of all images are made with."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import importlib.resources
+from collections.abc import Callable
+
+
+def environment(**filters: Callable):
+    """Jinja2 with the package's templates: all values are escaped, and a missing one is an error.
+
+    Parameters
+    ----------
+    **filters : callable
+        What a template may show values with, by name.
+
+    Returns
+    -------
+    jinja2.Environment
+    """
+    import jinja2
+
+    made = jinja2.Environment(
+        loader=jinja2.FunctionLoader(packaged),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.filters |= filters
+    return made
+
+
+def packaged(name: str) -> str:
+    """Text of a file of the package's data."""
+    return (importlib.resources.files("bids_brainmask.data") / name).read_text(encoding="utf-8")
+
+
+def allow(script: bytes) -> str:
+    """Name a script by its hash, as a page's policy does: one that came with a name never runs."""
+    digest = hashlib.sha256(script).digest()
+    return f"'sha256-{base64.b64encode(digest).decode()}'"
