@@ -155,7 +155,7 @@ def process_job(job: Job, run: Run, networks: dict, owners: dict[Path, str]) -> 
     if not settings.overwrite and derivatives.finished(job, run.parameters(job)):
         detail = "finished before, from the same image and parameters"
         return Outcome(job, "skipped", "; ".join(filter(None, [detail, job.refusal])))
-    for analysis in job.analyses:
+    for analysis in run.needed(job):
         networks[analysis] = networks.get(analysis) or load_network(run, analysis)
     try:
         return segment_scan(job, run, networks)
@@ -201,7 +201,8 @@ def segment_scan(job: Job, run: Run, networks: Mapping[Analysis, engine.Network]
     started = time.perf_counter()
     source = image.read(job.scan.path)
     looks = {"overlap": run.settings.overlap, "flips": run.settings.tta}
-    how = {name: (run.models[name], networks[name], run.thresholds[name]) for name in job.analyses}
+    needed = run.needed(job)
+    how = {name: (run.models[name], networks[name], run.thresholds[name]) for name in needed}
     brain = tumours = None
     if "brain" in how:
         brain = extract(source, *how["brain"], **looks)
@@ -209,12 +210,13 @@ def segment_scan(job: Job, run: Run, networks: Mapping[Analysis, engine.Network]
         tumours = find_meningiomas(source, *how["meningioma"], brain, **looks)
     files = {kind: contents.render(kind, source, brain, tumours) for kind in job.files}
     seconds = time.perf_counter() - started
-    scan, found = sidecar.of_scan(job, seconds), (networks, brain, tumours)
-    records = {kind: scan | sidecar.of_file(kind, job, run, *found) for kind in files}
+    scan, all_of_it = sidecar.of_scan(job, seconds), (networks, brain, tumours)
+    records = {kind: scan | sidecar.of_file(kind, job, run, *all_of_it) for kind in files}
     if tumours:
         records["lesions"] = lesions.COLUMNS
     derivatives.write_results(job, files, records, contents.draw(job, source, brain, tumours))
-    parts = [part for part in (brain, tumours) if part]
+    found = {"brain": brain, "meningioma": tumours}
+    parts = [found[analysis] for analysis in job.analyses]
     said = [", ".join(part.summary for part in parts) + f" in {seconds:.1f} s"]
     said += [*(part.remarks for part in parts), job.refusal]
     return Outcome(job, "done", "; ".join(filter(None, said)))
@@ -293,11 +295,14 @@ def find_meningiomas(
     source, model, network, threshold, **looks
         As in `extract`.
     brain : Extraction or None
-        Of the same image, to tell where a lesion lies; None: it is not told.
+        Of the same image, to tell where a lesion lies; None: it is not told. A model whose
+        lesions are to be near the brain needs it.
     """
-    found = probability(source, model, network, **looks)
-    mask = brain.mask if brain else None
-    measured = lesions.measure(found >= threshold, found, source.volume.affine, mask)
+    volume, found = source.volume, probability(source, model, network, **looks)
+    lesion, mask = found >= threshold, brain.mask if brain else None
+    if model.near_brain:
+        lesion = clean.near(lesion, mask, volume.spacing, model.near_brain)
+    measured = lesions.measure(lesion, found, volume.affine, mask)
     return Tumours(measured, found, bool(brain and brain.stripped))
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From probabilities to one brain: the largest piece, without holes; whole if stripped before."""
+"""What is kept: of a brain one piece without holes, or all if stripped; lesions near the brain."""
 
 from __future__ import annotations
 
@@ -87,3 +87,44 @@ def stripped_before(data: np.ndarray, mask: np.ndarray) -> np.ndarray | None:
     if np.count_nonzero(there & ~mask) > RIM * np.count_nonzero(mask):
         return None
     return brain(there).mask
+
+
+def near(mask: np.ndarray, brain: np.ndarray, spacing: np.ndarray, distance: float) -> np.ndarray:
+    """Keep the pieces of a mask that come near the brain.
+
+    A meningioma grows on the dura, next to the brain or into it; what is bright in the nose, the
+    muscles and the neck lies farther off.
+
+    Parameters
+    ----------
+    mask : (I, J, K) bool array
+        Voxels that touch at a face, an edge or a corner are of one piece.
+    brain : (I, J, K) bool array
+    spacing : (3,) array
+        Size of a voxel, mm.
+    distance : float
+        How far from the middle of a voxel of the brain that of a piece's nearest may be, mm.
+
+    Returns
+    -------
+    (I, J, K) bool array
+        Whole pieces; all that there are, or none.
+    """
+    pieces, _ = ndimage.label(mask, np.ones((3, 3, 3)))
+    kept = np.zeros_like(mask)
+    reach = np.ceil(distance / np.asarray(spacing)).astype(int)
+    for index, box in enumerate(ndimage.find_objects(pieces), 1):
+        # What lies farther from the piece's box than `distance` cannot matter.
+        wider = tuple(
+            slice(max(side.start - more, 0), side.stop + more)
+            for side, more in zip(box, reach, strict=True)
+        )
+        piece = pieces[wider] == index
+        there = brain[wider]
+        if not there.any():
+            continue
+        if (piece & there).any() or (
+            ndimage.distance_transform_edt(~there, spacing)[piece].min() <= distance
+        ):
+            kept[wider] |= piece
+    return kept

@@ -27,6 +27,7 @@ class Use:
     images: int
     stripped: int  # of which were known to hold a brain alone
     parameters: Mapping
+    near: Mapping  # of lesions: how near to the brain they are to come, and what found it
     grid: str  # empty where it is not known
     shipped: bool  # whether the model is a part of this package
     citation: str
@@ -111,6 +112,7 @@ def _use(records: Sequence[Mapping], models: Mapping, library: Mapping[str, str]
         images=len(records),
         stripped=sum(record.get("AlreadyStripped") is True for record in records),
         parameters=parameters,
+        near=_mapping(parameters.get("NearBrain")),
         grid=GRIDS[model.grid] if model else "",
         shipped=shipped,
         citation="" if model else citation,

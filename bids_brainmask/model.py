@@ -66,6 +66,9 @@ class Model:
     citation: str
     """What to cite; empty when not known."""
 
+    near_brain: float = 0.0
+    """Lesions that come nowhere within this distance of the brain, mm, are dropped; 0: none is."""
+
     divisor: int = 1
     """Every axis of what a ``keras`` model is given divides by this; the others know theirs."""
 
@@ -87,6 +90,7 @@ RULES = {
     "block": (lambda value: value >= 0, "a number of voxels, or 0"),
     "divisor": (lambda value: value > 0, "a number of voxels above 0"),
     "memory_gb": (lambda value: value > 0, "a number of GB above 0"),
+    "near_brain": (lambda value: value >= 0, "a number of mm, or 0"),
     "threshold": (lambda value: 0 < value < 1, "a probability in (0, 1)"),
 }
 """What a value must fulfil beside its type, and that in words."""

@@ -30,6 +30,12 @@ class Run:
     thresholds: Mapping[Analysis, float]
     jobs: list[Job]
 
+    def needed(self, job: Job) -> tuple[Analysis, ...]:
+        """Analyses to carry out for a job: its own, and the brain for lesions to be near it."""
+        if "meningioma" in job.analyses and self.models["meningioma"].near_brain:
+            return "brain", "meningioma"
+        return job.analyses
+
     def of_analysis(self, analysis: Analysis) -> dict:
         """All that decides an analysis's result, beside the source image."""
         model = self.models[analysis]
@@ -45,6 +51,8 @@ class Run:
             found["TestTimeFlips"] = True
         if analysis == "meningioma":
             found["SmallestLesion"] = lesions.SMALLEST_ML
+            if model.near_brain:
+                found["NearBrain"] = {"Distance": model.near_brain, **self.of_analysis("brain")}
         return found
 
     def parameters(self, job: Job) -> dict[Kind, dict]:
@@ -80,6 +88,9 @@ def prepare(settings: Settings) -> Run:
             f"{settings.bids_dir}: none of {len(jobs)} images is contrast-enhanced, by its ce- "
             "entity or ContrastBolusIngredient; --force-contrast takes them to be."
         )
+    if "meningioma" in needed and models["meningioma"].near_brain:
+        models.setdefault("brain", registry.resolve("auto"))
+        needed.add("brain")
     models = {analysis: at_hand(models[analysis]) for analysis in models if analysis in needed}
     for model in models.values():
         check_memory(settings.mem_gb, model)

@@ -45,6 +45,10 @@ LOCAL = {
 """What is assumed of a user's file, by its suffix: architecture, grid, intensities, block,
 threshold, memory."""
 
+LESIONS = ("robust", 0.4, 5.0)
+"""What differs for a user's ``.npz`` for meningioma, as of the embedded network: intensities,
+threshold, distance to the brain."""
+
 
 def models() -> dict[str, Model]:
     """Read the registered models, by name, from the package's ``models.toml``."""
@@ -184,8 +188,9 @@ def _local(path: Path, known: dict[str, Model], task: Task) -> Model:
             log.info("%s is the registered model %s", path, model.name)
             return replace(model, path=path)
     architecture, grid, intensities, block, threshold, memory_gb = LOCAL[path.suffix.lower()]
+    near_brain = 0.0
     if intensities == "brain" and task != "brain":
-        intensities = "robust"  # what is found says nothing of the brain's level
+        intensities, threshold, near_brain = LESIONS  # what is found says nothing of the brain
     return Model(
         name=path.stem,
         version="local",
@@ -199,6 +204,7 @@ def _local(path: Path, known: dict[str, Model], task: Task) -> Model:
         intensities=intensities,
         block=block,
         threshold=threshold,
+        near_brain=near_brain,
         memory_gb=memory_gb,
         citation="",
         path=path,

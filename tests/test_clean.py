@@ -117,3 +117,44 @@ def test_agrees_with_scipy_on_noise():
         sizes = ndimage.sum_labels(mask, pieces, range(1, count + 1))
         expected = ndimage.binary_fill_holes(pieces == 1 + np.argmax(sizes))
         np.testing.assert_array_equal(clean.brain(mask).mask, expected)
+
+
+SPACING = np.array([1.0, 2.0, 4.0])
+
+
+@pytest.mark.parametrize(
+    ("piece", "nearest"),
+    [
+        (np.s_[13, 8, 8], 0),  # in the brain
+        (np.s_[16:19, 8, 8], 3),
+        (np.s_[8, 16, 8], 6),
+        (np.s_[8, 8, 15], 8),
+        (np.s_[16, 16, 8], np.hypot(3, 6)),
+        (np.s_[16, 16, 15], np.sqrt(3**2 + 6**2 + 8**2)),
+    ],
+)
+def test_a_piece_is_kept_where_it_comes_as_near_as_asked(piece, nearest):
+    mask, brain = cube(piece), cube(BIG)
+    for distance in (nearest, nearest + 0.1):
+        np.testing.assert_array_equal(clean.near(mask, brain, SPACING, distance), mask)
+    if nearest:
+        assert not clean.near(mask, brain, SPACING, nearest - 0.1).any()
+
+
+def test_pieces_are_kept_whole_or_not_at_all():
+    kept = cube(np.s_[12:19, 5, 5], np.s_[19, 6, 6])  # they touch at a corner
+    mask = kept | cube(np.s_[0:2, 18:, 18:])
+    np.testing.assert_array_equal(clean.near(mask, cube(BIG), SPACING, 2.0), kept)
+    assert not clean.near(mask, cube(), SPACING, 2.0).any()
+    assert not clean.near(cube(), cube(BIG), SPACING, 2.0).any()
+
+
+def test_near_agrees_with_the_distance_to_all_of_the_brain():
+    rng = np.random.default_rng(3)
+    mask, brain = rng.random((24, 20, 22)) > 0.985, rng.random((24, 20, 22)) > 0.998
+    far = ndimage.distance_transform_edt(~brain, SPACING)
+    pieces, count = ndimage.label(mask, np.ones((3, 3, 3)))
+    least = ndimage.minimum(far, pieces, range(1, count + 1))
+    expected = np.isin(pieces, 1 + np.flatnonzero(least <= 5))
+    assert 0 < expected.sum() < mask.sum()
+    np.testing.assert_array_equal(clean.near(mask, brain, SPACING, 5.0), expected)

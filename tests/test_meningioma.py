@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from conftest import Dataset, head_phantom
 
-from bids_brainmask import app, bids, cli, engine, image, lesions, planning
+from bids_brainmask import app, bids, cli, derivatives, engine, image, lesions, planning
 from bids_brainmask.settings import Settings
 
 VALIDATOR = Path(sys.executable).with_name("bids-validator-deno")
@@ -146,11 +146,36 @@ def test_no_tumour_is_an_answer(dataset, arithmetic):
     assert record["LesionVolume"] == 0
 
 
-def test_meningioma_alone_needs_no_brain(dataset, arithmetic):
+def test_meningioma_alone_by_a_model_without_a_rule_needs_no_brain(dataset, arithmetic, tmp_path):
     dataset.add(NAME, with_tumours(BALLS))
-    (outcome,) = process(run(dataset.root, analyses=("meningioma",)))
+    file = tmp_path / "own.h5"
+    file.write_bytes(b"never read: the network is arithmetic")
+    options = {"analyses": ("meningioma",), "model": (str(file),)}
+    (outcome,) = process(run(dataset.root, **options))
     assert set(outcome.job.files) == {"tumor", "lesions"}
     assert {row["location"] for row in rows(outcome.job)} == {"n/a"}
+    assert "NearBrain" not in json.loads(outcome.job.sidecars["tumor"].read_text())["Parameters"]
+
+
+NECK = (0.0, 20.0, -82.0)
+"""Middle of a bright ball below the phantom's brain."""
+
+
+@pytest.mark.parametrize("analyses", [("auto",), ("meningioma",)])
+def test_what_lies_far_from_the_brain_is_no_meningioma(dataset, arithmetic, analyses):
+    """Also where meningiomas alone are asked for: then the brain is found, and not written."""
+    (kept,) = {middle: BALLS[middle] for middle in list(BALLS)[:1]}.items()
+    dataset.add(NAME, with_tumours(dict([kept]) | {NECK: 8.0}))
+    (outcome,) = process(run(dataset.root, analyses=analyses))
+    (row,) = rows(outcome.job)
+    where = [float(row[f"centroid_{axis}_mm"]) for axis in "xyz"]
+    np.testing.assert_allclose(where, kept[0], atol=1)
+    assert row["location"] == "inside"
+    near = json.loads(outcome.job.sidecars["tumor"].read_text())["Parameters"]["NearBrain"]
+    assert (near["Distance"], near["Model"], near["Threshold"]) == (5, "embedded", 0.5)
+    there = {"tumor", "lesions"} if analyses == ("meningioma",) else set(derivatives.NAMES)
+    assert set(outcome.job.files) == there - {"probseg", "tumor_probseg"}
+    assert ("mL, 1 meningioma" in outcome.detail) == (analyses == ("auto",))
 
 
 def test_a_plain_image_is_refused_and_the_others_are_done(dataset, arithmetic, capsys):

@@ -162,10 +162,14 @@ def test_models_that_do_not_fit(mixed, options, reason):
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
-        ({}, {"brain": 0.5, "meningioma": 0.5}),
-        ({"threshold": (("", 0.4),)}, {"brain": 0.4, "meningioma": 0.5}),
+        ({}, {"brain": 0.5, "meningioma": 0.4}),
+        ({"threshold": (("", 0.4),)}, {"brain": 0.4, "meningioma": 0.4}),
         ({"threshold": (("meningioma", 0.3),)}, {"brain": 0.5, "meningioma": 0.3}),
-        ({"threshold": (("", 0.3),), "analyses": ("meningioma",)}, {"meningioma": 0.3}),
+        # The brain is found, too, for lesions to be near it.
+        (
+            {"threshold": (("", 0.3),), "analyses": ("meningioma",)},
+            {"brain": 0.5, "meningioma": 0.3},
+        ),
     ],
 )
 def test_whose_threshold_it_is(mixed, options, expected):

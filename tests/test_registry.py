@@ -189,6 +189,7 @@ def test_parse_gives_what_the_text_says():
         ("size = 1048576", "size = true", "key 'size' is True, expected of type int"),
         ('"brain"', '"heart"', "key 'task' is 'heart', expected brain or meningioma"),
         ("threshold = 0.5", "threshold = 50", "'threshold' is 50, expected a probability"),
+        ("threshold = 0.5", "threshold = 0.5\nnear_brain = -1.0", "expected a number of mm, or 0"),
         ("threshold = 0.5", 'threshold = "x"', "'threshold' is 'x', expected of type float"),
         ("block = 0", "block = -1", "'block' is -1, expected a number of voxels"),
         ('"embedded.npz"', '"../embedded.npz"', "'file' is .* a file name without a folder"),
@@ -341,6 +342,16 @@ def test_a_file_for_meningioma_looks_once(tmp_path, known):
     (tmp_path / "mine.npz").write_bytes(b"content")
     model = registry.resolve(tmp_path / "mine.npz", task="meningioma")
     assert (model.task, model.intensities) == ("meningioma", "robust")
+
+
+def test_a_file_for_meningioma_is_used_as_the_embedded_network_is(tmp_path):
+    path = tmp_path / "mine.npz"
+    path.write_bytes(b"content")
+    ours = registry.resolve("embedded-meningioma")
+    model = registry.resolve(path, task="meningioma")
+    for name in ("architecture", "grid", "intensities", "block", "threshold", "near_brain"):
+        assert getattr(model, name) == getattr(ours, name), name
+    assert registry.resolve(path).near_brain == 0
 
 
 def test_auto_is_ams_for_meningioma_where_it_is_at_hand(tmp_path):

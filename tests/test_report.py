@@ -65,7 +65,11 @@ BRAIN = SIDECAR | {
     "Quality": dict.fromkeys(quality.COLUMNS, 1.5),
 }
 TUMOUR = SIDECAR | {
-    "Parameters": SIDECAR["Parameters"] | {"SmallestLesion": 0.05},
+    "Parameters": SIDECAR["Parameters"]
+    | {
+        "SmallestLesion": 0.05,
+        "NearBrain": {"Distance": 5.0, "Model": "brains", "ModelVersion": "7"},
+    },
     "LesionCount": 1,
     "LesionVolume": 5.588,
     "LesionVolumeUnits": "mL",
@@ -628,7 +632,10 @@ def test_images_that_were_made_in_other_ways_are_told_apart(folder):
 def test_lesions_and_notices_are_in_the_text(folder):
     everything(folder)
     text = folder.page().by_id("methods-text")
-    assert "less than 0.05 mL were left out. Note on the network: learnt from little." in text
+    assert "less than 0.05 mL were left out, as were those that come nowhere" in text
+    assert (
+        "within 5 mm of the brain as brains, version 7, finds it. Note on the network" in text
+    )
 
 
 def test_references_are_bibtex():

@@ -214,6 +214,7 @@ def finetuning(args):
         # A target that is no brain says nothing of a brain's level.
         "intensities": "robust" if model.intensities == "brain" else model.intensities,
         "threshold": model.threshold,
+        "near_brain": model.near_brain if args.task == "meningioma" else 0.0,
         "loss": args.loss,
         "patience": args.patience if args.validation else 0,
         "seed": args.seed,

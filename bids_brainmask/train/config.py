@@ -190,6 +190,10 @@ class Config(Part):
 
     intensities: Literal["brain", "robust", "zscore"] = "robust"
     threshold: Annotated[float, Meta(gt=0, lt=1)] = 0.5
+    near_brain: Annotated[float, Meta(ge=0)] = 0.0
+    """In use, lesions that come nowhere within this distance of the brain, mm, are dropped; 0:
+    none is. Training knows nothing of it."""
+
     loss: Loss = "dice+crossentropy"
     crossentropy: Annotated[float, Meta(gt=0)] = 2.0
     """Weight of the cross-entropy in a sum."""

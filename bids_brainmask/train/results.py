@@ -101,6 +101,7 @@ def registry_entry(path: Path, config: Config) -> registry.Model:
         block=BLOCKS[config.grid],
         divisor=divisor(config),
         threshold=config.threshold,
+        near_brain=config.near_brain,
         memory_gb=8.0 if config.grid == "fsconform" else 4.0,
         citation=config.card.citation,
     )
