@@ -8,7 +8,8 @@ import hashlib
 import json
 import logging
 import re
-from collections.abc import Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -115,9 +116,12 @@ def find_scans(settings: Settings) -> list[Scan]:
     labels = choose_participants(settings)
     layout = _layout(settings, labels)
     filters = _filters(settings, layout)
-    found = layout.get(subject=labels, **filters, invalid_filters="allow")
-    scans = [_scan(Path(file.path), settings, layout) for file in found]
-    scans = sorted(filter(None, scans), key=lambda scan: scan.relative)
+    folders = {settings.bids_dir.absolute() / f"sub-{label}" for label in labels}
+    found = map(Path, layout.get("file", **filters, invalid_filters="allow"))
+    sidecars = _sidecars(layout)
+    found = (path for path in found if not folders.isdisjoint(path.parents))
+    scans = list(filter(None, (_scan(path, settings, sidecars) for path in found)))
+    scans.sort(key=lambda scan: scan.relative)
     if not scans:
         asked = {key: value for key, value in filters.items() if key not in FIXED}
         raise NothingToDo(
@@ -159,7 +163,8 @@ def _layout(settings: Settings, labels: list[str]):
         ) from error
 
     database = settings.bids_database_dir
-    subject = "[A-Za-z0-9+]+" if database else "|".join(map(re.escape, labels))
+    everybody = database or not settings.participant_label
+    subject = "[^/]+" if everybody else "|".join(map(re.escape, labels))
     wanted = rf"sub-(?:{subject})(/ses-[A-Za-z0-9+]+)?(/anat)?(/[^/]+\.(json|nii|nii\.gz))?"
     elsewhere = re.compile(rf"^/(?!({wanted}|[^/]+\.json)$)(?!$)")
     # Names are checked here, in `_scan`: pybids would pass over the illegal ones in silence.
@@ -183,7 +188,7 @@ def _filters(settings: Settings, layout) -> dict:
     filters = {"part": ["mag", Query.NONE]}
     if settings.bids_filter_file:
         filters |= read_filter_file(settings.bids_filter_file, set(layout.get_entities()))
-    sessions = layout.get_sessions()
+    sessions = layout.get_sessions() if settings.session_label else []
     unknown = sorted(set(settings.session_label) - set(sessions))
     if unknown:
         raise UsageError(
@@ -245,7 +250,16 @@ def read_filter_file(path: Path, known: Iterable[str]) -> dict:
     return filters
 
 
-def _scan(path: Path, settings: Settings, layout) -> Scan | None:
+def _sidecars(layout) -> dict[Path, list[Path]]:
+    """List all T1w sidecars by folder, longest names first: pybids takes as long for one image."""
+    paths = layout.get("file", extension=".json", suffix="T1w")
+    found = defaultdict(list)
+    for path in map(Path, sorted(paths, key=lambda path: -path.count("_"))):
+        found[path.parent].append(path)
+    return found
+
+
+def _scan(path: Path, settings: Settings, sidecars: Mapping[Path, Sequence[Path]]) -> Scan | None:
     """Describe a file that pybids found; None, with a warning, where its name is not BIDS."""
     from bids_validator import BIDSValidator
 
@@ -267,16 +281,21 @@ def _scan(path: Path, settings: Settings, layout) -> Scan | None:
             relative,
         )
         return None
-    contrast = "ce" in keys or bool(_contrast_agent(path, layout))
+    contrast = "ce" in keys or bool(_contrast_agent(path, sidecars))
     return Scan(path, relative, tuple(pairs), contrast)
 
 
-def _contrast_agent(path: Path, layout) -> str:
-    """Value of ``ContrastBolusIngredient`` in the nearest sidecar that has one, or nothing."""
-    options = {"extension": ".json", "suffix": "T1w", "all_": True, "strict": False}
-    for sidecar in layout.get_nearest(str(path), **options) or []:
+def _contrast_agent(path: Path, sidecars: Mapping[Path, Sequence[Path]]) -> str:
+    """Value of ``ContrastBolusIngredient`` in the nearest sidecar that has one, or nothing.
+
+    A sidecar is of the images in and below its folder whose names have all of its entities.
+    """
+    own = set(path.name.split("_")[:-1])
+    for sidecar in (one for folder in path.parents for one in sidecars.get(folder, ())):
+        if not own.issuperset(sidecar.name.split("_")[:-1]):
+            continue
         try:
-            content = json.loads(Path(sidecar).read_text(encoding="utf-8"))
+            content = json.loads(sidecar.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             log.warning("%s: not readable as JSON (%s); taken as empty", sidecar, error)
             continue

@@ -333,6 +333,13 @@ def test_a_sidecar_tells_of_contrast(dataset, sidecar, contrast):
     assert find(dataset.root)[0].contrast is contrast
 
 
+def test_the_sidecar_of_another_image_in_the_folder_tells_nothing(dataset):
+    dataset.add("sub-01_T1w.nii.gz", EchoTime=0.003)
+    dataset.add("sub-01_acq-post_T1w.nii.gz", ContrastBolusIngredient="GADOLINIUM")
+    found = {scan.prefix: scan.contrast for scan in find(dataset.root)}
+    assert found == {"sub-01": False, "sub-01_acq-post": True}
+
+
 def test_contrast_is_inherited_and_overridden(dataset):
     dataset.add("sub-01_T1w.nii.gz")
     dataset.add("sub-02_T1w.nii.gz", ContrastBolusIngredient="none")
