@@ -4,4 +4,5 @@
 
 from bids_brainmask.cli import main
 
-raise SystemExit(main())
+if __name__ == "__main__":  # not where a worker process imports it
+    raise SystemExit(main())

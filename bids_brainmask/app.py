@@ -7,13 +7,13 @@ import json
 import logging
 import os
 import platform
-import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from itertools import zip_longest
 from pathlib import Path
 from typing import Literal
@@ -107,11 +107,19 @@ class Extraction:
         return "; ".join(filter(None, (kept, self.warning)))
 
 
-def process(run: Run) -> Iterator[Outcome]:
-    """Do every job that is not done yet, one after the other.
+def process(
+    run: Run, settled: Iterable[tuple[Job, Outcome | None]] | None = None
+) -> Iterator[Outcome]:
+    """Do every job that is not done yet, one after the other, in this process.
 
     A scan that fails leaves a crash record under ``logs/`` and does not stop the others, whatever
     its error was: one odd file must not cost a night on a cluster.
+
+    Parameters
+    ----------
+    run : Run
+    settled : iterable of (Job, Outcome or None), optional
+        What `settle` gives, where it has been asked already.
 
     Yields
     ------
@@ -119,61 +127,88 @@ def process(run: Run) -> Iterator[Outcome]:
         One a job, in order.
     """
     settings = run.settings
-    if settings.work_dir:
-        use_work_dir(settings.work_dir)
-    derivatives.describe_dataset(settings)
+    begin(settings)
     networks: dict[Analysis, engine.Network] = {}
-    owners: dict[Path, str] = {}
-    for job, following in zip_longest(run.jobs, run.jobs[1:]):
-        yield process_job(job, run, networks, owners)
+    for (job, outcome), following in zip_longest(settled or settle(run), run.jobs[1:]):
+        yield outcome or process_job(job, run, networks)
         participant = job.scan.participant
         if settings.reports and (not following or following.scan.participant != participant):
             write_report(participant, settings)
 
 
-def process_job(job: Job, run: Run, networks: dict, owners: dict[Path, str]) -> Outcome:
-    """Do a job that is not done yet.
+def begin(settings: Settings) -> None:
+    """Make what must be there before the first job: the work folder, and the dataset's files."""
+    if settings.work_dir:
+        use_work_dir(settings.work_dir)
+    derivatives.describe_dataset(settings)
+
+
+def settle(run: Run) -> Iterator[tuple[Job, Outcome | None]]:
+    """Tell of every job, in order, what becomes of it without work; None: it is to be done."""
+    owners: dict[Path, str] = {}  # first file of every job before, and its source image
+    for job in run.jobs:
+        if not job.analyses:
+            yield job, Outcome(job, "refused", job.refusal)
+            continue
+        first = next(iter(job.files.values()))
+        outcome = None
+        if first in owners:
+            error = ImageError(
+                f"{job.scan.path}: would be written to the same files as {owners[first]}. "
+                "Keep one of the two."
+            )
+            outcome = failure(job, error, run)
+        else:
+            owners[first] = job.scan.relative
+            if not run.settings.overwrite and derivatives.finished(job, run.parameters(job)):
+                detail = "finished before, from the same image and parameters"
+                detail = "; ".join(filter(None, [detail, job.refusal]))
+                outcome = Outcome(job, "skipped", detail)
+        yield job, outcome
+
+
+def process_job(job: Job, run: Run, networks: dict[Analysis, engine.Network]) -> Outcome:
+    """Do a job, whatever there is of it.
 
     Parameters
     ----------
+    job : Job
+    run : Run
     networks : dict of str to engine.Network
         Those that are ready, by analysis; others are added.
-    owners : dict of Path to str
-        First file of every job before, and the image it was made from.
     """
-    settings = run.settings
-    if not job.analyses:
-        return Outcome(job, "refused", job.refusal)
-    first = next(iter(job.files.values()))
-    if first in owners:
-        error = ImageError(
-            f"{job.scan.path}: would be written to the same files as {owners[first]}. "
-            "Keep one of the two."
-        )
-        return failure(job, error, settings)
-    owners[first] = job.scan.relative
-    if not settings.overwrite and derivatives.finished(job, run.parameters(job)):
-        detail = "finished before, from the same image and parameters"
-        return Outcome(job, "skipped", "; ".join(filter(None, [detail, job.refusal])))
     for analysis in run.needed(job):
         networks[analysis] = networks.get(analysis) or load_network(run, analysis)
     try:
         return segment_scan(job, run, networks)
     except Exception as error:  # noqa: BLE001 - recorded, reported, and the rest goes on
-        return failure(job, error, settings)
+        return failure(job, error, run)
 
 
-def write_report(participant: str, settings: Settings) -> None:
+def write_report(participant: str, settings: Settings) -> str:
     """Write a participant's page, of all that there is, whichever run it is from.
 
     A page is no result: that it cannot be made is told of, and no failure of the images.
+
+    Returns
+    -------
+    str
+        What was told; empty where the page is there.
     """
     path = settings.output_dir / f"sub-{participant}.html"
+    make = partial(report.participant, settings.output_dir, participant, viewer=settings.viewer)
+    written = None
     try:
-        page = report.participant(settings.output_dir, participant, viewer=settings.viewer)
-        derivatives.write_changed(path, page.encode())
+        # Until what was written is what there is: while a page is made, another process may end
+        # another session and write a page of both, and this one, of its own alone, replaces it.
+        while (page := make()) != written:
+            derivatives.write_changed(path, page.encode())
+            written = page
     except Exception as error:  # noqa: BLE001 - the masks are there, and the rest goes on
-        log.error("%s: the report cannot be made: %r", path, error)
+        trouble = f"{path}: the report cannot be made: {error!r}"
+        log.error(trouble)
+        return trouble
+    return ""
 
 
 def use_work_dir(folder: Path) -> None:
@@ -333,7 +368,7 @@ def probability(
     return grid.restore(found, target, volume)
 
 
-def failure(job: Job, error: Exception, settings: Settings) -> Outcome:
+def failure(job: Job, error: Exception, run: Run) -> Outcome:
     """Record a failed scan under ``logs/``, with all that a report of the bug would want."""
     now = datetime.now(UTC)
     reason = str(error) or type(error).__name__
@@ -345,15 +380,15 @@ def failure(job: Job, error: Exception, settings: Settings) -> Outcome:
         "Error": type(error).__name__,
         "Message": reason,
         "Traceback": "".join(traceback.format_exception(error)),
-        "Command": sys.argv,
+        "Command": list(run.command),
         "Version": bids_brainmask.__version__,
         "Python": platform.python_version(),
         "Host": platform.node(),
         "PeakMemory": round(resources.peak_memory_gb(), 2),
     }
-    folder = settings.output_dir / "logs" / f"sub-{job.scan.participant}"
     stamp = now.strftime("%Y%m%dT%H%M%S%f")
-    path = folder / f"{job.scan.prefix}_T1w_crash-{stamp}-{os.getpid()}.json"
+    beside = run.log(job)
+    path = beside.with_name(f"{beside.stem}_crash-{stamp}-{os.getpid()}.json")
     try:
         derivatives.write_json(path, record)
     except BrainMaskError as second:

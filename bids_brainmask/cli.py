@@ -9,10 +9,11 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Iterable, Sequence
+from contextlib import closing
 
 from bids_brainmask import options
 from bids_brainmask.errors import BrainMaskError, ModelError, NothingToDo, UsageError
-from bids_brainmask.settings import Settings
+from bids_brainmask.settings import LEVELS, Settings
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +40,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrainMaskError as error:
         print(f"{top.prog}: error: {error}", file=sys.stderr)
         return exit_status(error)
+    except KeyboardInterrupt:
+        print(f"{top.prog}: interrupted; the same command goes on", file=sys.stderr)
+        return 130
 
 
 def exit_status(error: BrainMaskError) -> int:
@@ -55,23 +59,23 @@ def run(settings: Settings) -> int:
     from tqdm import tqdm
     from tqdm.contrib.logging import logging_redirect_tqdm
 
-    from bids_brainmask import app, planning
+    from bids_brainmask import cluster, planning
 
     plan = planning.prepare(settings)
     if settings.dry_run:
         print_jobs(plan)
         return 0
     outcomes = []
-    with logging_redirect_tqdm():
+    with logging_redirect_tqdm(), closing(cluster.process(plan)) as found:
         bar = tqdm(total=len(plan.jobs), unit="image", disable=not sys.stderr.isatty())
-        for outcome in app.process(plan):
+        for outcome in found:
             outcomes.append(outcome)
             level = logging.ERROR if outcome.status == "failed" else logging.INFO
             place = f"[{len(outcomes)}/{len(plan.jobs)}] {outcome.job.scan.relative}"
             log.log(level, "%s: %s: %s", place, outcome.status, outcome.detail)
             bar.update()
         bar.close()
-    print_outcomes(outcomes)
+    print_outcomes(sorted(outcomes, key=lambda outcome: outcome.job.scan.relative))
     return 1 if any(outcome.status == "failed" for outcome in outcomes) else 0
 
 
@@ -126,8 +130,8 @@ def start_logging(verbose: int) -> None:
     """Send messages to standard error: warnings and progress; with -v steps; with -vv all."""
     logging.captureWarnings(capture=True)
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S")
-    levels = [logging.WARNING, logging.INFO, logging.DEBUG]
-    logging.getLogger("bids_brainmask").setLevel(levels[min(verbose, 2)])
-    log.setLevel(min(logging.INFO, levels[min(verbose, 2)]))
+    level = LEVELS[min(verbose, 2)]
+    logging.getLogger("bids_brainmask").setLevel(level)
+    log.setLevel(min(logging.INFO, level))
     if verbose > 1:
         logging.getLogger().setLevel(logging.DEBUG)

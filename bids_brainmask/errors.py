@@ -8,6 +8,7 @@
     ├── NothingToDo      the dataset holds no image that was asked for (exit status 3)
     ├── ImageError       one image cannot be read or used; the others go on (exit status 1)
     ├── OutputError      a result cannot be written
+    ├── WorkerError      the processes that do scans end, or cannot do them
     └── ModelError       a model is unknown, absent, not the registered file, or unreadable
 
 Messages say where, what was found, what was wanted, and what to do.
@@ -32,6 +33,10 @@ class ImageError(BrainMaskError):
 
 class OutputError(BrainMaskError):
     """A result cannot be written."""
+
+
+class WorkerError(BrainMaskError):
+    """The processes that do scans end, or cannot do them."""
 
 
 class ModelError(BrainMaskError):

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import get_args
 
 from bids_brainmask import __version__
-from bids_brainmask.settings import Analysis, Settings
+from bids_brainmask.settings import EXECUTORS, Analysis, Settings
 
 EPILOG = """\
 exit status:
@@ -75,6 +75,16 @@ def threshold(text: str) -> tuple[str, float]:
     if equals and analysis not in get_args(Analysis):
         raise argparse.ArgumentTypeError(f"expected brain=P, meningioma=P or P, found {text}")
     return analysis, probability(number)
+
+
+def executor(text: str) -> str:
+    """Parse where scans are done: a name, or the address of a scheduler."""
+    if text not in EXECUTORS and not re.fullmatch(r"(\w+://)?\S+:\d+", text):
+        raise argparse.ArgumentTypeError(
+            f"expected {', '.join(EXECUTORS)} or a scheduler's address such as "
+            f"tcp://host:8786, found {text!r}"
+        )
+    return text
 
 
 def parser() -> argparse.ArgumentParser:
@@ -257,6 +267,26 @@ def add_engine(group) -> None:
 
 def add_resources(group) -> None:
     """Options about the machine and the messages."""
+    group.add_argument(
+        "--executor",
+        type=executor,
+        metavar="WHERE",
+        help="where scans are done: serial, in this process; local, in processes of this machine; "
+        "slurm, pbs, sge, lsf, htcondor, in jobs of that batch system; or the address of a dask "
+        "scheduler. auto is local where several processes pay, else serial",
+    )
+    group.add_argument(
+        "--cluster-config",
+        type=Path,
+        metavar="FILE",
+        help="YAML in dask-jobqueue's form: what to ask the batch system for",
+    )
+    group.add_argument(
+        "--max-jobs",
+        type=positive(int),
+        metavar="N",
+        help="batch jobs at once, waiting or running",
+    )
     group.add_argument(
         "--mem-gb",
         type=positive(float),

@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import get_args
 
 from bids_brainmask import bids, derivatives, lesions, registry, report, resources
@@ -29,6 +31,8 @@ class Run:
     models: Mapping[Analysis, Model]
     thresholds: Mapping[Analysis, float]
     jobs: list[Job]
+    command: tuple[str, ...] = field(default_factory=lambda: tuple(sys.argv))
+    """The command line, which worker processes do not have."""
 
     def needed(self, job: Job) -> tuple[Analysis, ...]:
         """Analyses to carry out for a job: its own, and the brain for lesions to be near it."""
@@ -64,6 +68,11 @@ class Run:
             found[kind] = each if len(each) > 1 else each[made_by[0]]
         return found
 
+    def log(self, job: Job) -> Path:
+        """Where a job's messages go; records of crashes lie beside, their names begin alike."""
+        folder = self.settings.output_dir / "logs" / f"sub-{job.scan.participant}"
+        return folder / f"{job.scan.prefix}_T1w.log"
+
 
 def prepare(settings: Settings) -> Run:
     """Find the scans and the models, and check that the run can be carried out.
@@ -92,8 +101,9 @@ def prepare(settings: Settings) -> Run:
         models.setdefault("brain", registry.resolve("auto"))
         needed.add("brain")
     models = {analysis: at_hand(models[analysis]) for analysis in models if analysis in needed}
-    for model in models.values():
-        check_memory(settings.mem_gb, model)
+    if settings.executor in ("auto", "serial", "local"):
+        for model in models.values():
+            check_memory(settings.mem_gb, model)
     return Run(settings, models, choose_thresholds(settings, models), jobs)
 
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Literal
@@ -10,6 +11,12 @@ from typing import Literal
 Output = Literal["mask", "brain", "probseg"]
 Engine = Literal["auto", "openvino", "tensorflow"]
 Analysis = Literal["brain", "meningioma"]
+
+EXECUTORS = ("auto", "serial", "local", "slurm", "pbs", "sge", "lsf", "htcondor")
+"""Where scans can be done, beside a running scheduler's address."""
+
+LEVELS = (logging.WARNING, logging.INFO, logging.DEBUG)
+"""Of the messages, by `Settings.verbose`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +60,16 @@ class Settings:
 
     mem_gb: float | None = None
     """Memory the run may take, in GB; None: what the machine or the control group has."""
+
+    executor: str = "auto"
+    """One of `EXECUTORS`, or the address of a dask scheduler that runs; ``auto``: processes on
+    this machine where several of them pay."""
+
+    cluster_config: Path | None = None
+    """dask-jobqueue's YAML; None: what it is configured with already."""
+
+    max_jobs: int = 10
+    """Batch jobs that are in the queue or run at once."""
 
     analyses: tuple[Literal["auto", Analysis], ...] = ("auto",)
     """What to do; ``auto`` is brain on every image, and meningioma on contrast-enhanced ones."""

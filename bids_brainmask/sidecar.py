@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import shlex
-import sys
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
@@ -26,7 +25,6 @@ def of_scan(job: Job, seconds: float) -> dict:
         "SourceFile": bids.fingerprint(job.scan.path),
         "ContrastEnhanced": job.scan.contrast,
         "Seconds": round(seconds, 2),
-        "Command": shlex.join(sys.argv),
         "IntendedUse": RESEARCH_ONLY,
     }
 
@@ -42,6 +40,7 @@ def of_file(
         "Parameters": run.parameters(job)[kind],
         **(of_brain(brain) if "brain" in made_by else {}),
         **(of_tumours(tumours) if "meningioma" in made_by else {}),
+        "Command": shlex.join(run.command),
         "Warning": "; ".join(filter(None, (warnings[analysis] for analysis in made_by))),
         "ModelCitation": "; ".join(filter(None, (model.citation for model in models))),
         "ModelNotice": "; ".join(filter(None, (model.notice for model in models))),

@@ -60,6 +60,12 @@ def test_only_networks_import_keras_and_tensorflow(name):
     assert not heavy or name in {"network", "weights", "engine"}
 
 
+@pytest.mark.parametrize("name", sorted(MODULES))
+def test_only_workers_import_dask(name):
+    heavy = {x.split(".")[0] for x in imports(MODULES[name])} & {"dask", "distributed", "tornado"}
+    assert not heavy or name in {"batch", "worker", "workforce"}
+
+
 @pytest.mark.parametrize("name", sorted(set(MODULES) - {"tools"}))  # which has its commands
 def test_the_app_does_not_import_training(name):
     assert not any(x.startswith("bids_brainmask.train") for x in imports(MODULES[name]))
