@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The tools beside the BIDS App: ``brainmask {extract,evaluate,train,finetune,models,demo}``."""
+"""The tools beside the BIDS App: ``brainmask {extract,evaluate,train,finetune,...}``."""
 
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 import time
 from collections.abc import Sequence
@@ -19,7 +20,7 @@ def parser() -> argparse.ArgumentParser:
     """Build the command line."""
     top = argparse.ArgumentParser(
         prog="brainmask",
-        description="One file, comparison, training, the models, a demonstration.",
+        description="One file, comparison, training, the models, a demonstration, a descriptor.",
         epilog="For research only; not a medical device.",
         allow_abbrev=False,
     )
@@ -35,6 +36,7 @@ def parser() -> argparse.ArgumentParser:
     )
     demo.add_argument("out", type=Path, help="folder to make; must not exist or be empty")
     demo.set_defaults(command=run_demo)
+    add_descriptor(commands)
     return top
 
 
@@ -113,6 +115,21 @@ def add_models(commands) -> None:
         sub = verbs.add_parser(verb, help=text)
         sub.add_argument("name")
         sub.set_defaults(command=command)
+
+
+def add_descriptor(commands) -> None:
+    """``brainmask descriptor``: the BIDS App's command line, for other programs to read."""
+    descriptor = commands.add_parser(
+        "descriptor", help="print the BIDS App's Boutiques descriptor, as JSON"
+    )
+    descriptor.add_argument(
+        "--container",
+        default="",
+        metavar="IMAGE",
+        help="image to run it in, such as docker://name/of-image:tag; what is installed if not "
+        "given",
+    )
+    descriptor.set_defaults(command=run_descriptor)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -255,3 +272,11 @@ def run_demo(args) -> int:
         agreement = metrics.dice(image.read_mask(path), image.read_mask(truth))
         print(f"{agreement:.3f}  {path}")
     return status
+
+
+def run_descriptor(args) -> int:
+    """Print the descriptor."""
+    from bids_brainmask import descriptor
+
+    print(json.dumps(descriptor.boutiques(args.container), indent=2))
+    return 0
