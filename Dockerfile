@@ -1,69 +1,93 @@
-# The BIDS App for processors, linux/amd64:
-#
-#   docker build -t bids-brainmask .
-#   docker run --rm --read-only --network none --user "$(id -u):$(id -g)" \
-#       -v /my/dataset:/data:ro -v /my/output:/out bids-brainmask /data /out participant
+# The BIDS App, linux/amd64. How to build and run it: docs/containers.md
 #
 # Build arguments:
-#   BASE      a Debian or Ubuntu image with Python 3.11 or newer and pip
-#   MODELS    models to download into the image, such as "brainy ams"; the embedded one is always there
-#   IMAGE     what the image will be called, for the record in the outputs' GeneratedBy
+#   VARIANT    cpu; or gpu, with TensorFlow's CUDA libraries, for NVIDIA's driver
+#   MODELS     published models to bake in, verified: names, or none; "auto" takes those whose
+#              publishers answer. The embedded ones are always there
+#   BASE       an image with Python 3.11 and pip
+#   IMAGE      what the image will be called, for the record in the outputs' GeneratedBy
 #   VERSION, REVISION   of the source, for the labels
 ARG BASE=python:3.11-slim-bookworm
 
-FROM ${BASE} AS build
-WORKDIR /src
-COPY pyproject.toml ./
-# The dependencies, with TensorFlow's build for processors in place of the one with CUDA kernels:
-# the same modules of the same version, smaller by 0.6 GB. pip knows no such substitution, so they
-# are installed from this list, and the app with --no-deps. Hence `pip check` says in the image that
-# bids-brainmask requires tensorflow, which is not installed: that is all it says, and it is no harm.
-RUN python3 -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["dependencies"], sep="\n")' \
-    | sed -E 's/^tensorflow([^[:alnum:]_-]|$)/tensorflow-cpu\1/' > requirements.txt \
-    && grep -q '^tensorflow-cpu' requirements.txt
-COPY README.md LICENSE NOTICE setup.py ./
-COPY bids_brainmask bids_brainmask
-RUN python3 -m pip wheel --no-cache-dir --no-deps --wheel-dir /dist .
+# What it runs on, in a virtual environment without pip. Left out are TensorFlow's C++ headers and
+# the packages' own tests.
+# Matplotlib takes its list of fonts from a folder only if it could write to it, and where it cannot
+# write anywhere its import fails. The image has the list, and what Keras and Dask would leave in
+# the user's home: nothing is to be written.
+# Bytecode is made here, once, and is good whatever becomes of the files' times: of Python's own
+# library too, which comes without in the official image. (A file of it that does not compile is
+# wrong on purpose, as those for lib2to3's tests are.)
+FROM ${BASE} AS runtime
+ENV PYTHONDONTWRITEBYTECODE=1
+ARG VARIANT=cpu
+COPY requirements/${VARIANT}.txt /opt/bids_brainmask/requirements.txt
+RUN python3 -m venv --without-pip /opt/bids_brainmask \
+    && python3 -m pip --python /opt/bids_brainmask/bin/python3 install --no-cache-dir --no-compile \
+        --no-deps --only-binary :all: --require-hashes -r /opt/bids_brainmask/requirements.txt \
+    && cd /opt/bids_brainmask/lib/python3.*/site-packages \
+    && rm -r tensorflow/include \
+    && find . -type d -name tests -prune -exec rm -r {} + \
+    && sed -i 's/os\.access(str(configdir), os\.W_OK) and configdir/configdir/' matplotlib/__init__.py \
+    && grep -q '^            if configdir.is_dir():$' matplotlib/__init__.py \
+    && mkdir -p /opt/bids_brainmask/etc/keras && echo '{}' > /opt/bids_brainmask/etc/keras/keras.json \
+    && MPLCONFIGDIR=/opt/bids_brainmask/etc/matplotlib DASK_CONFIG=/opt/bids_brainmask/etc/dask \
+        /opt/bids_brainmask/bin/python3 -c 'import dask_jobqueue, matplotlib.font_manager' \
+    && python3 -m compileall -q -j 0 --invalidation-mode unchecked-hash . \
+    && { python3 -m compileall -q -j 0 --invalidation-mode unchecked-hash -x '(site|dist)-packages' \
+        "$(python3 -c 'import sysconfig; print(sysconfig.get_path("stdlib"))')" || true; }
 
-FROM ${BASE}
-# Nothing is written outside of the output folder, and no packages are taken from the user's home.
+# The app and its models, under /app as they will lie under /. The wheel is built by the setuptools
+# that is locked. Apptainer passes on the host's environment: with -I, Python heeds no PYTHONPATH,
+# PYTHONHOME or PYTHONUSERBASE of it; -B stands for PYTHONDONTWRITEBYTECODE, which -I ignores too.
+FROM runtime AS app
+WORKDIR /src
+COPY pyproject.toml setup.py README.md LICENSE NOTICE ./
+COPY bids_brainmask bids_brainmask
+RUN python3 -m pip --python /opt/bids_brainmask/bin/python3 install --no-cache-dir --no-compile \
+        --no-deps --no-build-isolation --root /app --root-user-action ignore . \
+    && /opt/bids_brainmask/bin/python3 -m compileall -q --invalidation-mode unchecked-hash /app \
+    && sed -i '1s/$/ -IB/' /app/opt/bids_brainmask/bin/*
+# "auto" is settled here, and models.txt says to what; a label can only repeat the argument.
+COPY scripts/bake_models.py scripts/
+ARG MODELS="auto"
+RUN mkdir /app/opt/bids_brainmask/models \
+    && BIDS_BRAINMASK_MODELS=/app/opt/bids_brainmask/models PYTHONPATH=/src \
+        /opt/bids_brainmask/bin/python3 scripts/bake_models.py \
+        /app/opt/bids_brainmask/models.txt "$MODELS"
+
+FROM runtime
+COPY --from=app /app /
+
+# Nothing is written outside of the output and work folders: libraries find here what they would
+# keep in the user's home. CUDA would keep what it compiles.
 # TensorFlow's import looks for a folder of temporary files, and fails where none can be written to
-# (--read-only) unless TEST_TMPDIR names one; nothing is put there.
-# Matplotlib keeps a list of fonts, and wants a place that can be written to even so.
-ENV PYTHONDONTWRITEBYTECODE=1 \
+# unless TEST_TMPDIR names one; nothing is put there.
+ENV PATH=/opt/bids_brainmask/bin:${PATH} \
     PYTHONNOUSERSITE=1 \
+    MPLCONFIGDIR=/opt/bids_brainmask/etc/matplotlib \
+    KERAS_HOME=/opt/bids_brainmask/etc/keras \
+    DASK_CONFIG=/opt/bids_brainmask/etc/dask \
+    CUDA_CACHE_DISABLE=1 \
     TEST_TMPDIR=/tmp \
-    MPLCONFIGDIR=/dev/shm/matplotlib \
     TF_CPP_MIN_LOG_LEVEL=2 \
     BIDS_BRAINMASK_MODELS=/opt/bids_brainmask/models
 
-# Of TensorFlow, the C++ headers are left out (0.3 GB). pip compiles what it installs; Python's own
-# library comes without bytecode in the official image, and a file of it that does not compile is
-# wrong on purpose, as those for lib2to3's tests are.
-COPY --from=build /src/requirements.txt /opt/bids_brainmask/
-RUN python3 -m pip install --no-cache-dir -r /opt/bids_brainmask/requirements.txt \
-    && rm -r "$(python3 -c 'import sysconfig; print(sysconfig.get_path("platlib"))')/tensorflow/include" \
-    && { python3 -m compileall -q -x '(site|dist)-packages' \
-        "$(python3 -c 'import sysconfig; print(sysconfig.get_path("stdlib"))')" || true; }
-
-COPY --from=build /dist /opt/bids_brainmask/dist
-RUN python3 -m pip install --no-cache-dir --no-deps /opt/bids_brainmask/dist/*.whl \
-    && bids-brainmask --version
-
-ARG MODELS=""
-RUN mkdir -p "$BIDS_BRAINMASK_MODELS" \
-    && for model in $MODELS; do brainmask models get "$model" || exit 1; done
-
+ARG MODELS="auto"
+ARG VARIANT=cpu
 ARG IMAGE="bids-brainmask"
-ARG VERSION="unknown"
+ARG VERSION="0.1.0"
 ARG REVISION="unknown"
+# It runs. (Without a RUN here, older Buildahs take what follows from their cache, stale or not.)
+RUN bids-brainmask --version
 ENV BIDS_BRAINMASK_IMAGE=${IMAGE}
 LABEL org.opencontainers.image.title="bids_brainmask" \
-    org.opencontainers.image.description="A BIDS App that extracts brains in T1-weighted MRI" \
+    org.opencontainers.image.description="A BIDS App that extracts brains and segments meningiomas in T1-weighted MRI" \
     org.opencontainers.image.version="${VERSION}" \
     org.opencontainers.image.revision="${REVISION}" \
     org.opencontainers.image.licenses="Apache-2.0" \
-    org.opencontainers.image.source="https://github.com/bids-brainmask/bids_brainmask"
+    org.opencontainers.image.source="https://github.com/bids-brainmask/bids_brainmask" \
+    io.github.bids-brainmask.variant="${VARIANT}" \
+    io.github.bids-brainmask.models="${MODELS}"
 
 # Any other user does as well: --user needs no entry in /etc/passwd, nor a home.
 USER 1000:1000

@@ -1,0 +1,178 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the container image is built from: cheap checks, which need no container."""
+
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from fnmatch import fnmatch
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+
+from bids_brainmask import __version__, registry
+
+ROOT = Path(__file__).parents[1]
+
+
+def text(name):
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+DOCKERFILE = text("Dockerfile")
+ARGUMENTS = dict(re.findall(r'^ARG (\w+)="?([^"\n]*)"?$', DOCKERFILE, re.MULTILINE))
+
+
+def ignored(path):
+    """Tell what .dockerignore says of a file: its last line that fits one of its folders or it."""
+    verdict = False
+    places = [path, *(str(parent) for parent in Path(path).parents)]
+    for line in text(".dockerignore").splitlines():
+        pattern = line.removeprefix("!").removeprefix("**/")
+        names = [Path(place).name for place in places] if "**/" in line else places
+        if line and not line.startswith("#") and any(fnmatch(name, pattern) for name in names):
+            verdict = not line.startswith("!")
+    return verdict
+
+
+def copied():
+    """Sources of the image, for both variants."""
+    for line in re.findall(r"^COPY (?!--from)(.*) \S+$", DOCKERFILE, re.MULTILINE):
+        for name in line.split():
+            yield from {name.replace("${VARIANT}", variant) for variant in ("cpu", "gpu")}
+
+
+def test_all_that_is_copied_is_there_and_not_ignored():
+    names = set(copied())
+    assert {"setup.py", "NOTICE", "bids_brainmask", "requirements/gpu.txt"} <= names
+    for name in names:
+        assert (ROOT / name).exists(), name
+        assert not ignored(name), name
+
+
+def test_nothing_else_is_sent_to_the_builder():
+    kept = {path.name for path in ROOT.iterdir() if not ignored(path.name)}
+    assert kept == {name.split("/")[0] for name in copied()}
+    assert ignored("bids_brainmask/data/web/versions.txt")  # fetched by hash, where it is built
+    assert ignored("bids_brainmask/__pycache__/cli.cpython-311.pyc")
+
+
+def test_the_package_is_built_from_what_its_metadata_names():
+    project = tomllib.loads(text("pyproject.toml"))["project"]
+    assert {project["readme"], *project["license-files"]} <= set(copied())
+
+
+def test_the_dockerfile_states_what_is_so():
+    assert ARGUMENTS["VERSION"] == __version__
+    assert ARGUMENTS["BASE"] == "python:3.11-slim-bookworm"
+    assert ARGUMENTS["VARIANT"] == "cpu"
+    assert ARGUMENTS["MODELS"] == "auto"
+    assert re.findall(r"^(?:USER|ENTRYPOINT|HEALTHCHECK) .*", DOCKERFILE, re.MULTILINE) == [
+        "USER 1000:1000",
+        'ENTRYPOINT ["bids-brainmask"]',
+    ]
+
+
+def test_every_build_argument_is_documented():
+    words = text("docs/containers.md")
+    for name in ARGUMENTS:
+        assert f"`{name}`" in words, name
+
+
+def locked(variant):
+    """Versions in a lock, by name; each has the hashes of files that pip can verify."""
+    versions = {}
+    for entry in re.split(r"\n(?=\S)", text(f"requirements/{variant}.txt")):
+        if entry.startswith("#"):
+            continue
+        name, version = re.match(r"([a-z0-9-]+)==(\S+)", entry).groups()
+        assert re.search(r"--hash=sha256:[0-9a-f]{64}\b", entry), name
+        versions[name] = version
+    return versions
+
+
+def wanted(variant):
+    """Requirements of the project that an image has to meet."""
+    project = tomllib.loads(text("pyproject.toml"))["project"]
+    extras = project["optional-dependencies"]
+    lines = [*project["dependencies"], *extras["cluster"]]
+    lines += extras["gpu"] if variant == "gpu" else []
+    for requirement in map(Requirement, lines):
+        if variant == "cpu" and requirement.name == "tensorflow":
+            requirement.name = "tensorflow-cpu"
+        yield requirement
+
+
+@pytest.mark.parametrize("variant", ["cpu", "gpu"])
+def test_the_lock_meets_the_requirements(variant):
+    versions = locked(variant)
+    for requirement in wanted(variant):
+        assert requirement.specifier.contains(versions[requirement.name]), requirement
+    excluded = [line.split()[0] for line in text("requirements/excluded.txt").splitlines()[1:]]
+    assert not versions.keys() & set(excluded)
+    assert "setuptools" in versions  # which builds the wheel
+
+
+def test_the_variants_differ_in_tensorflow_alone():
+    cpu, gpu = locked("cpu"), locked("gpu")
+    assert cpu.pop("tensorflow-cpu") == gpu.pop("tensorflow")
+    cuda = {name for name in gpu if name.startswith("nvidia-")}
+    assert "nvidia-cudnn-cu12" in cuda
+    assert cpu == {name: version for name, version in gpu.items() if name not in cuda}
+
+
+def bake(tmp_path, models):
+    """Run what fetches models into the image, where nobody can be reached."""
+    nobody = "http://127.0.0.1:9"
+    environment = os.environ | {
+        registry.FOLDER_VARIABLE: str(tmp_path / "models"),
+        **dict.fromkeys(("https_proxy", "HTTPS_PROXY"), nobody),
+        **dict.fromkeys(("no_proxy", "NO_PROXY"), ""),
+    }
+    command = [sys.executable, "scripts/bake_models.py", tmp_path / "models.txt", models]
+    return subprocess.run(
+        command, capture_output=True, text=True, check=False, cwd=ROOT, env=environment
+    )
+
+
+@pytest.mark.parametrize("models", ["auto", "", "embedded"])
+def test_without_a_network_the_image_has_the_embedded_models(tmp_path, models):
+    ran = bake(tmp_path, models)
+    assert ran.returncode == 0, ran.stderr
+    known = registry.models()
+    expected = "".join(f"{x.name} {x.version}\n" for x in known.values() if not x.url)
+    assert (tmp_path / "models.txt").read_text() == expected
+    assert ("brainy will not be in the image: https://" in ran.stderr) == (models == "auto")
+
+
+@pytest.mark.parametrize("models", ["brainy ams", "embedded nosuch", "auto brainy"])
+def test_a_model_that_is_asked_for_and_cannot_be_had_ends_the_build(tmp_path, models):
+    ran = bake(tmp_path, models)
+    assert ran.returncode == 1
+    assert ran.stderr.splitlines()[-1].startswith("MODELS: ")
+    assert not (tmp_path / "models.txt").exists()
+
+
+def test_the_recipe_for_apptainer_runs_what_the_image_runs():
+    recipe = text("Apptainer.def")
+    header, *sections = re.split(r"^%", recipe, flags=re.MULTILINE)
+    sections = dict(section.split("\n", 1) for section in sections)
+    assert header.startswith("Bootstrap: docker-archive\nFrom: bids-brainmask.tar\n")
+    assert sections["runscript"].strip() == 'exec bids-brainmask "$@"'
+    for name in ("PYTHONPATH", "PYTHONHOME", "PYTHONUSERBASE"):
+        assert re.search(rf"unset .*\b{name}\b", sections["environment"])
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("scripts/*.sh")), ids=lambda path: path.name)
+def test_scripts_are_shell(path):
+    subprocess.run(["sh", "-n", path], check=True)
+
+
+def test_every_job_of_the_workflow_is_defined():
+    config = yaml.safe_load(text(".circleci/config.yml"))
+    used = {next(iter(job)) for job in config["workflows"]["main"]["jobs"]}
+    assert used == set(config["jobs"])
+    assert {"lint", "test", "oldest", "image", "publish_wheel", "publish_image"} == used
