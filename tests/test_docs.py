@@ -38,13 +38,21 @@ def test_every_option_is_in_the_usage():
 def test_every_tool_is_in_the_usage():
     usage = text("docs/usage.md")
     commands = next(a for a in tools.parser()._actions if a.choices)
-    assert set(commands.choices) == {"extract", "evaluate", "train", "finetune", "models", "demo"}
+    assert set(commands.choices) == {
+        "extract",
+        "evaluate",
+        "train",
+        "finetune",
+        "models",
+        "demo",
+        "descriptor",
+    }
     verbs = next(a for a in commands.choices["models"]._actions if a.choices)
     for words in (*commands.choices, *(f"models {verb}" for verb in verbs.choices)):
         assert f"`brainmask {words}" in usage, words
 
 
-@pytest.mark.parametrize("name", ["extract", "evaluate", "train", "finetune"])
+@pytest.mark.parametrize("name", ["extract", "evaluate", "train", "finetune", "descriptor"])
 def test_every_option_of_a_tool_is_documented(name):
     commands = next(a for a in tools.parser()._actions if a.choices)
     words = text("docs/training.md" if name in ("train", "finetune") else "docs/usage.md")
