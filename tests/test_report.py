@@ -633,9 +633,7 @@ def test_lesions_and_notices_are_in_the_text(folder):
     everything(folder)
     text = folder.page().by_id("methods-text")
     assert "less than 0.05 mL were left out, as were those that come nowhere" in text
-    assert (
-        "within 5 mm of the brain as brains, version 7, finds it. Note on the network" in text
-    )
+    assert "within 5 mm of the brain as brains, version 7, finds it. Note on the network" in text
 
 
 def test_references_are_bibtex():
