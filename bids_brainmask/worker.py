@@ -9,6 +9,8 @@ from __future__ import annotations
 import logging
 import os
 import platform
+import signal
+import threading
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -62,6 +64,8 @@ class Share(WorkerPlugin):
             for name in ("profile", "profile-cycle"):
                 if callback := worker.periodic_callbacks.pop(name, None):
                     callback.stop()
+            if threading.current_thread() is threading.main_thread():
+                signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the driver
 
     def prepare(self) -> None:
         """Make this process fit for the run, once.

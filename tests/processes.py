@@ -52,6 +52,7 @@ class Process:
                 stderr=subprocess.STDOUT,
                 env={**os.environ, **environment},
                 cwd=out.parent,
+                start_new_session=True,  # so that signals to all of it reach nobody else
             )
 
     def wait(self, seconds: float = 600) -> int:

@@ -176,6 +176,15 @@ def test_tensorflow_runs_where_nothing_else_can_be_written(image, heads, out):
     assert agreement(heads, out / "mask.nii.gz") > 0.95
 
 
+def test_several_processes_need_shared_memory_alone(image, heads, out):
+    words = ("/data", "/out", "participant", "--participant-label", "phantom02", *EMBEDDED)
+    words = (*words, "--analyses", "brain", "--executor", "local", "--n-cpus", "2")
+    ran = image.strictly(*words, options=["--ipc=private", *mounted(heads, out)])
+    assert ran.returncode == 0, ran.stdout
+    assert "2 done" in ran.stdout
+    assert not [path for path in out.iterdir() if path.name.startswith(("bids_brainmask", "dask"))]
+
+
 def test_nothing_else_is_written_where_everything_could_be(image, heads, out):
     """As root, with a home and a file system that take whatever is put there."""
     words = ("extract", f"/data/{SCAN}", "-m", "/tmp/out/mask.nii.gz", *EMBEDDED)
