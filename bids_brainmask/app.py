@@ -151,20 +151,19 @@ def settle(run: Run) -> Iterator[tuple[Job, Outcome | None]]:
             yield job, Outcome(job, "refused", job.refusal)
             continue
         first = next(iter(job.files.values()))
-        outcome = None
         if first in owners:
             error = ImageError(
                 f"{job.scan.path}: would be written to the same files as {owners[first]}. "
                 "Keep one of the two."
             )
-            outcome = failure(job, error, run)
-        else:
-            owners[first] = job.scan.relative
-            if not run.settings.overwrite and derivatives.finished(job, run.parameters(job)):
-                detail = "finished before, from the same image and parameters"
-                detail = "; ".join(filter(None, [detail, job.refusal]))
-                outcome = Outcome(job, "skipped", detail)
-        yield job, outcome
+            yield job, failure(job, error, run)
+            continue
+        owners[first] = job.scan.relative
+        if run.settings.overwrite or not derivatives.finished(job, run.parameters(job)):
+            yield job, None
+            continue
+        detail = "finished before, from the same image and parameters"
+        yield job, Outcome(job, "skipped", "; ".join(filter(None, [detail, job.refusal])))
 
 
 def process_job(job: Job, run: Run, networks: dict[Analysis, engine.Network]) -> Outcome:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import queue
 import tempfile
 import time
@@ -261,8 +262,9 @@ def scratch(settings: Settings) -> Iterator[Path]:
         It can be made nowhere.
     """
     places = [SHARED_MEMORY, settings.output_dir]
+    usual = None
     with suppress(FileNotFoundError):  # no place for temporary files can be written to
-        places.insert(0, Path(tempfile.gettempdir()))
+        places.insert(0, usual := Path(tempfile.gettempdir()))
     for place in places:
         with suppress(OSError):
             folder = tempfile.TemporaryDirectory(
@@ -272,7 +274,16 @@ def scratch(settings: Settings) -> Iterator[Path]:
     else:
         raise WorkerError(f"no folder can be made in {', '.join(map(str, places))}: make room")
     with folder as name:
-        yield Path(name)
+        if usual:
+            yield Path(name)
+            return
+        # dask writes the keys of its connections to the usual place, in every process.
+        before = os.environ.get("TMPDIR", "")
+        os.environ["TMPDIR"] = tempfile.tempdir = name
+        try:
+            yield Path(name)
+        finally:
+            os.environ["TMPDIR"], tempfile.tempdir = before, None
 
 
 def portable(run: Run) -> Run:

@@ -346,6 +346,23 @@ def test_files_of_dask_lie_where_files_can_be_put(plan, monkeypatch, tmp_path):
         workforce.scratch(options).__enter__()
 
 
+@pytest.mark.parametrize("before", ["", "/nonexistent"])
+def test_where_no_temporary_file_can_be_put_processes_are_given_a_place(
+    before, plan, monkeypatch, tmp_path
+):
+    def nowhere():
+        raise FileNotFoundError
+
+    monkeypatch.setattr(tempfile, "gettempdir", nowhere)
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setattr(workforce, "SHARED_MEMORY", tmp_path)
+    monkeypatch.setenv("TMPDIR", before)
+    with workforce.scratch(plan().settings) as folder:
+        assert os.environ["TMPDIR"] == tempfile.tempdir == str(folder)
+    assert os.environ["TMPDIR"] == before
+    assert tempfile.tempdir is None
+
+
 def test_only_the_main_thread_hears_signals(plan):
     """Elsewhere, as in a program that uses the package, nothing is changed."""
     before = signal.getsignal(signal.SIGTERM)

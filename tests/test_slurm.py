@@ -210,6 +210,17 @@ def test_jobs_that_end_before_their_workers_come_end_the_run(refused):
     assert "/none/python3: No such file" in refused[1].said
 
 
+def test_a_driver_that_is_told_to_end_cancels_its_jobs(slurm, twelve, folder):
+    words = configuration(folder / "asleep.yaml", **{"job-script-prologue": "[sleep 600]"})
+    run = Process(twelve, folder / "asleep", *words, "--max-jobs", "1", **slurm)
+    pattern = r"batch job (\d+) is submitted"
+    (job,) = run.until(lambda: re.findall(pattern, run.said))
+    assert job in jobs(slurm)
+    run.popen.terminate()
+    assert run.wait(60) == 128 + signal.SIGTERM
+    assert job not in jobs(slurm)
+
+
 def test_a_killed_driver_and_a_job_at_its_walltime_lose_no_finished_scan(resumed, slurm):
     run, finished, stopped = resumed
     assert run.wait() == 0
