@@ -343,9 +343,9 @@ def install(folder, *words):
 
 @pytest.fixture(scope="session")
 def babs(elsewhere):
-    """Folder that holds BABS alone: what it imports is there, if newer than it asks for."""
+    """Folder of BABS and what it imports that is not here; the rest is, if newer than it asks."""
     folder = elsewhere / "babs"
-    install(elsewhere, "--no-deps", "--target", folder, "babs==0.5.4")
+    install(elsewhere, "--no-deps", "--target", folder, "filelock", "babs==0.5.4")
     return folder
 
 
