@@ -18,6 +18,7 @@ from pathlib import Path
 import dask.config
 import psutil
 import pytest
+from distributed import Client
 from processes import Process, heads
 
 from bids_brainmask import app, cluster, engine, planning, worker, workforce
@@ -231,11 +232,12 @@ def test_a_scan_that_a_lost_worker_had_finished_is_not_done_again(disturbed, tmp
     plan = planning.prepare(settings(data.root, out, participant_label=("05",), executor="local"))
     before = (out / "sub-05/anat/sub-05_desc-brain_mask.nii.gz").stat().st_mtime_ns
     tasks, found = deque([workforce.Task(plan.jobs[0], ends=1)]), []
+    others = {*psutil.Process().children(recursive=True)}  # such as another test's browser
     with workforce.start(plan, 1, 1) as workers:
         while not found:
             workers.give(tasks)
             found += workers.results()
-            for process in psutil.Process().children(recursive=True):
+            for process in {*psutil.Process().children(recursive=True)} - others:
                 for socket in process.net_connections("inet"):
                     assert socket.laddr.ip == "127.0.0.1"  # and nobody else is listened to
     assert found[0][1] == ("done", worker.AGAIN)
@@ -421,14 +423,14 @@ def scheduler(tmp_path):
         time.sleep(0.1)
     address = json.loads(file.read_text())["address"]
     worker = ("worker", address, "--no-nanny", "--nthreads=2", f"--local-directory={tmp_path}")
-    yield address, lambda code="": start(*worker, code=code)
+    yield address, lambda code="": start(*worker, code=code), started[0]
     for process in reversed(started):
         process.terminate()
         process.wait(30)
 
 
 def test_the_workers_of_a_scheduler_that_runs_do_scans_and_stay(scheduler, tmp_path):
-    address, start = scheduler
+    address, start, _ = scheduler
     workers = [start(), start()]
     data = heads(tmp_path / "bids", 2)
     run = Process(data.root, tmp_path / "out", "--executor", address, "-v")
@@ -444,15 +446,28 @@ def test_the_workers_of_a_scheduler_that_runs_do_scans_and_stay(scheduler, tmp_p
     assert set(again.status.values()) == {"done"}
 
 
+def test_a_scheduler_that_is_gone_ends_the_run(scheduler, tmp_path):
+    address, start, process = scheduler
+    start()
+    data = heads(tmp_path / "bids", 1)
+    sooner = {"DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT": "5s"}
+    run = Process(data.root, tmp_path / "out", "--executor", address, **sooner)
+    run.until(run.begun)
+    process.kill()
+    assert run.wait(120) == 1
+    assert "the scheduler is gone" in run.said
+    assert "Traceback" not in run.said
+
+
 def test_workers_without_the_package_end_the_run(scheduler, plan):
-    address, start = scheduler
+    address, start, _ = scheduler
     start("import sys; sys.modules['bids_brainmask'] = None")
     with pytest.raises(WorkerError, match=r"cannot do scans: .*bids_brainmask.*It wants"):
         list(cluster.process(plan(executor=address)))
 
 
 def test_workers_with_another_version_end_the_run(scheduler, plan):
-    address, start = scheduler
+    address, start, _ = scheduler
     start("import bids_brainmask; bids_brainmask.__version__ = '0.0.1'")
     with pytest.raises(WorkerError, match=r"is 0\.0\.1 on .*: install one version"):
         list(cluster.process(plan(executor=address)))
@@ -462,6 +477,10 @@ def test_a_scheduler_without_workers_ends_the_run(scheduler, plan, monkeypatch):
     monkeypatch.setattr(workforce, "PATIENCE", 3.0)
     with pytest.raises(WorkerError, match="there has been no worker for 3 s"):
         list(cluster.process(plan(executor=scheduler[0])))
+    with Client(scheduler[0], set_as_default=False) as client:
+        workers = workforce.Workers(client, "", print, patience=0.0)
+        with pytest.raises(WorkerError, match="there has been no worker for 0 s"):
+            workers.look()
 
 
 def test_an_address_that_nobody_answers_at_ends_the_run(plan):
