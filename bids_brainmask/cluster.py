@@ -20,7 +20,7 @@ from bids_brainmask.app import Outcome
 from bids_brainmask.derivatives import Job
 from bids_brainmask.errors import WorkerError
 from bids_brainmask.planning import Run
-from bids_brainmask.settings import Settings
+from bids_brainmask.settings import HERE, Settings
 from bids_brainmask.workforce import Task, Workers
 
 log = logging.getLogger(__name__)
@@ -143,7 +143,7 @@ def work(run: Run, settled: list, workers: Workers) -> Iterator[Outcome]:
 def lost(task: Task, settings: Settings) -> WorkerError:
     """Say that workers have ended over a task, and what may help."""
     help_ = "ask for more memory or time in --cluster-config"
-    if settings.executor in ("auto", "local"):
+    if settings.executor in HERE:
         help_ = "let fewer run at once: a smaller --n-cpus, or --executor serial"
     elif settings.executor not in batch.SYSTEMS:
         help_ = "start workers that have more"

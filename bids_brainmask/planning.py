@@ -14,7 +14,7 @@ from bids_brainmask.bids import Scan
 from bids_brainmask.derivatives import Job, Kind
 from bids_brainmask.errors import NothingToDo, UsageError
 from bids_brainmask.registry import Model
-from bids_brainmask.settings import Analysis, Settings
+from bids_brainmask.settings import HERE, Analysis, Settings
 
 NO_CONTRAST = (
     "meningioma: refused, no ce- entity or ContrastBolusIngredient says that the image is "
@@ -101,7 +101,7 @@ def prepare(settings: Settings) -> Run:
         models.setdefault("brain", registry.resolve("auto"))
         needed.add("brain")
     models = {analysis: at_hand(models[analysis]) for analysis in models if analysis in needed}
-    if settings.executor in ("auto", "serial", "local"):
+    if settings.executor in HERE:
         for model in models.values():
             check_memory(settings.mem_gb, model)
     return Run(settings, models, choose_thresholds(settings, models), jobs)

@@ -12,7 +12,10 @@ Output = Literal["mask", "brain", "probseg"]
 Engine = Literal["auto", "openvino", "tensorflow"]
 Analysis = Literal["brain", "meningioma"]
 
-EXECUTORS = ("auto", "serial", "local", "slurm", "pbs", "sge", "lsf", "htcondor")
+HERE = ("auto", "serial", "local")
+"""Executors that do scans on this machine."""
+
+EXECUTORS = (*HERE, "slurm", "pbs", "sge", "lsf", "htcondor")
 """Where scans can be done, beside a running scheduler's address."""
 
 LEVELS = (logging.WARNING, logging.INFO, logging.DEBUG)

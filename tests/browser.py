@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from conftest import missing
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 
@@ -122,10 +123,7 @@ def chromium(tmp_path_factory) -> Iterator[Browser]:
     """Chromium with a profile of its own; `Browser.open` makes it as new."""
     programs = [shutil.which(name) for name in ("chromium", "chromedriver")]
     if None in programs:
-        message = "chromium and chromedriver are not both installed"
-        if os.environ.get("CI") == "true":
-            pytest.fail(message)
-        pytest.skip(message)
+        missing("chromium and chromedriver are not both installed")
     options = webdriver.ChromeOptions()
     options.binary_location = programs[0]
     for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):

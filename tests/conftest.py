@@ -4,6 +4,7 @@
 import json
 import os
 from pathlib import Path
+from typing import NoReturn
 
 import nibabel as nb
 import numpy as np
@@ -14,14 +15,18 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 SHARED = Path(__file__).parents[2] / "shared"
 
 
+def missing(reason: str) -> NoReturn:
+    """Skip for want of something; fail where everything must be at hand."""
+    if os.environ.get("CI") == "true":
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """Folder of real heads, layouts and reference models, beside the checkout."""
     if not SHARED.is_dir():
-        message = f"real data not found at {SHARED}"
-        if os.environ.get("CI") == "true":
-            pytest.fail(message)
-        pytest.skip(message)
+        missing(f"real data not found at {SHARED}")
     return SHARED
 
 

@@ -1,28 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """The benchmark of meningiomas: its cases come again, and its measures are arithmetic."""
 
-import importlib.util
 import sys
-from pathlib import Path
 
 import nibabel as nb
 import numpy as np
 import pytest
+from bench import load
 
 from bids_brainmask import lesions
 from bids_brainmask.image import Volume
-
-BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
-
-
-def load(name):
-    """Import a script by its path, unless another test did; what it imports comes first."""
-    if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, BENCHMARKS / f"{name}.py")
-        sys.modules[name] = module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-    return sys.modules[name]
-
 
 document, heads, meningioma = map(load, ("document", "heads", "meningioma"))
 

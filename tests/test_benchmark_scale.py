@@ -1,27 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """The benchmark of many scans: a small study goes the whole way, and what is counted is there."""
 
-import importlib.util
 import json
 import re
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
+from bench import load
 from conftest import labelled_dataset
-
-BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
-
-
-def load(name):
-    """Import a script by its path, unless another test did; what it imports comes first."""
-    if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, BENCHMARKS / f"{name}.py")
-        sys.modules[name] = module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-    return sys.modules[name]
-
 
 document, scale = map(load, ("document", "scale"))
 

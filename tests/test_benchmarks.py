@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The scripts that measure: what degrading a head does, and the form of what is written."""
 
-import importlib.util
 import json
 import re
 import sys
@@ -12,6 +11,7 @@ from pathlib import Path
 import nibabel as nb
 import numpy as np
 import pytest
+from bench import BENCHMARKS, load
 from nibabel.orientations import axcodes2ornt, ornt_transform
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
@@ -20,17 +20,6 @@ from bids_brainmask import confidence, engine, registry
 from bids_brainmask.errors import ImageError
 from bids_brainmask.image import Volume
 from bids_brainmask.train import config
-
-BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
-
-
-def load(name):
-    """Import a script by its path; those that it imports in turn come first."""
-    spec = importlib.util.spec_from_file_location(name, BENCHMARKS / f"{name}.py")
-    sys.modules[name] = module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
 
 document, heads, degrade, accuracy, robustness, calibrate, unseen = map(
     load,

@@ -16,7 +16,7 @@ import nibabel as nb
 import numpy as np
 import pytest
 import yaml
-from conftest import Dataset
+from conftest import Dataset, missing
 
 from bids_brainmask import __version__, app, descriptor, options, phantom, report
 from bids_brainmask.settings import Settings
@@ -36,13 +36,6 @@ def block(words):
     """The one block of the page that holds some words."""
     (found,) = [text for text in BLOCKS if words in text]
     return found
-
-
-def missing(reason):
-    """Skip a test, for what it needs is not there; fail where it must be."""
-    if os.environ.get("CI") == "true":
-        pytest.fail(reason)
-    pytest.skip(reason)
 
 
 def run(*command, **options):

@@ -14,6 +14,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from conftest import missing
 
 from bids_brainmask import fetch, registry
 from bids_brainmask.errors import ModelError
@@ -555,8 +556,7 @@ def clone(tmp_path, monkeypatch):
     search = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     datalad = shutil.which("datalad", path=search)
     if not (datalad and shutil.which("git-annex", path=search)):
-        reason = "DataLad or git-annex is not installed"
-        pytest.fail(reason) if os.environ.get("CI") == "true" else pytest.skip(reason)
+        missing("DataLad or git-annex is not installed")
     (tmp_path / "home").mkdir()
     for key, value in {
         "HOME": str(tmp_path / "home"),

@@ -14,19 +14,13 @@ from collections import defaultdict
 from pathlib import Path
 
 import pytest
+from conftest import missing
 from processes import Process, heads, poison
 
 pytestmark = pytest.mark.slow
 
 VALIDATOR = Path(sys.executable).with_name("bids-validator-deno")
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch")
-
-
-def missing(reason: str):
-    """Skip for want of something, or fail where it must be there."""
-    if os.environ.get("CI") == "true":
-        pytest.fail(reason)
-    pytest.skip(reason)
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-import pytest
+from conftest import missing
 
 ROOT = Path(__file__).parents[2]
 TOOLS = ROOT.parent / "shared" / "tools"
@@ -38,13 +38,6 @@ def done(command, **settings) -> subprocess.CompletedProcess:
         check=False,
         **settings,
     )
-
-
-def unavailable(reason):
-    """Skip, or fail where everything should be at hand."""
-    if os.environ.get("CI") == "true":
-        pytest.fail(reason)
-    pytest.skip(reason)
 
 
 @dataclass(frozen=True)
@@ -98,7 +91,7 @@ def build() -> Image:
     if shutil.which("docker") and done(["docker", "info"]).returncode == 0:
         engine, command = ("docker",), ("docker", "build", "--tag", NAME, ROOT)
     elif not shutil.which("buildah") or not shutil.which("podman"):
-        unavailable("neither Docker nor Podman is here: apt-get install buildah podman runc")
+        missing("neither Docker nor Podman is here: apt-get install buildah podman runc")
     elif TOOLS.is_dir() and os.geteuid() == 0:
         take_base()
         engine = BARE_PODMAN

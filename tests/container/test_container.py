@@ -10,7 +10,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from images import BARE_PODMAN, ROOT, TOOLS, USER, Image, build, done, unavailable
+from conftest import missing
+from images import BARE_PODMAN, ROOT, TOOLS, USER, Image, build, done
 
 from bids_brainmask import __version__, demo, metrics, registry
 from bids_brainmask import image as pictures
@@ -54,7 +55,7 @@ def apptainer(image, tmp_path):
     """
     emulation = TOOLS / "fake_apptainer.py"
     if not emulation.is_file() or image.engine != BARE_PODMAN:
-        unavailable(f"what emulates Apptainer wants {emulation} and an image of Podman's, as root")
+        missing(f"what emulates Apptainer wants {emulation} and an image of Podman's, as root")
     tree = done([*image.engine, "image", "mount", image.name]).stdout.strip()
     config = tmp_path / "config.json"
     config.write_text(json.dumps(image.inspect()["Config"]))
