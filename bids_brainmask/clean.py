@@ -79,8 +79,10 @@ def stripped_before(data: np.ndarray, mask: np.ndarray) -> np.ndarray | None:
         What is not background, its largest piece, without holes. None where the outermost voxels
         do not share one value, or more lies outside `mask` than the rim of a brain.
     """
-    ends = [np.take(data, place, axis).ravel() for axis in range(3) for place in (0, -1)]
-    values, counts = np.unique(np.concatenate(ends), return_counts=True)
+    sides = [np.moveaxis(data, axis, 0)[place] for axis in range(3) for place in (0, -1)]
+    values, counts = np.unique(
+        np.concatenate([side.ravel() for side in sides]), return_counts=True
+    )
     if counts.max() < UNIFORM * counts.sum():
         return None
     there = data != values[counts.argmax()]

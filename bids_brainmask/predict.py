@@ -92,12 +92,36 @@ def run(
     """
     if not block:
         return network(np.ascontiguousarray(scaled))
+    network = once_where_blank(network)
     if overlap:
         return blend(scaled, network, block)
     found = np.empty(scaled.shape, np.float32)
     for place in tiles(scaled.shape, block):
         found[place] = network(np.ascontiguousarray(scaled[place]))
     return found
+
+
+def once_where_blank(
+    network: Callable[[np.ndarray], np.ndarray],
+) -> Callable[[np.ndarray], np.ndarray]:
+    """Ask a network once, and no more, about blocks that hold one value and nothing else.
+
+    Background that was blanked, or that conforming added, fills whole blocks. What a network says
+    to one of them it says to every other of the same value: an answer depends on the block alone.
+    So nothing changes, whatever the network and the threshold. That such an answer is below the
+    threshold is no such certainty (a network may find brain in nothing), so it is asked once.
+    """
+    answers: dict[tuple, np.ndarray] = {}
+
+    def answer(block: np.ndarray) -> np.ndarray:
+        value = block.flat[0]
+        if (block != value).any():
+            return network(block)
+        if (key := (block.shape, float(value))) not in answers:
+            answers[key] = network(block)
+        return answers[key]
+
+    return answer
 
 
 def blend(

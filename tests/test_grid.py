@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from nibabel.orientations import axcodes2ornt, ornt_transform
 from nilearn.image import resample_img
+from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
 from bids_brainmask import grid
@@ -176,3 +177,37 @@ def test_head_grid_is_the_same_for_every_orientation(codes):
     expected = grid.head(Volume(ball(*reference), reference[0]), 16)
     assert found.shape == expected.shape
     np.testing.assert_allclose(found.affine, expected.affine, atol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(7, 5, 6), (1, 4, 2)])
+def test_interpolation_agrees_with_scipys_wherever_it_is_asked(shape):
+    rng = np.random.default_rng(5)
+    data = rng.normal(size=shape)
+    # On voxels' middles as well, and backwards along the first axis.
+    places = [np.sort(np.r_[rng.uniform(-2, size + 1, 40), np.arange(size)]) for size in shape]
+    places[0] = places[0][::-1]
+    found = grid.interpolate(data, places, -9.0)
+    at = np.meshgrid(*places, indexing="ij")
+    wanted = ndimage.map_coordinates(data, at, order=1, cval=-9.0, prefilter=False)
+    inside = np.all([(x >= 0) & (x <= n - 1) for x, n in zip(at, shape, strict=True)], axis=0)
+    assert inside.any()
+    assert not inside.all()
+    np.testing.assert_allclose(found[inside], wanted[inside], atol=1e-5)
+    np.testing.assert_array_equal(found[~inside], -9.0)
+
+
+def test_interpolation_reaches_nothing_where_no_place_is_inside():
+    found = grid.interpolate(np.ones((3, 3, 3)), [np.array([8.0, 9.0]), *[np.arange(3.0)] * 2], 4)
+    np.testing.assert_array_equal(found, np.full((2, 3, 3), 4, np.float32))
+
+
+def test_the_order_in_memory_changes_nothing():
+    affine, shape = affine_of("ASL", (1.3, 0.9, 1.1))
+    data = np.random.default_rng(6).normal(size=shape).astype(np.float32)
+    target = grid.fsconform(Volume(data, affine))
+    for turned in (np.eye(3), OBLIQUE):
+        to = grid.Grid(
+            (40, 50, 60), target.affine @ np.block([[turned, np.zeros((3, 1))], [np.zeros(3), 1]])
+        )
+        one, other = (grid.resample(Volume(np.array(data, order=o), affine), to) for o in "CF")
+        np.testing.assert_array_equal(one, other)

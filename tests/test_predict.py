@@ -3,6 +3,7 @@
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from bids_brainmask import metrics, predict
 
@@ -367,3 +368,31 @@ def test_dice():
     assert metrics.dice(a, b) == 0.5
     with pytest.raises(ValueError, match="not on one grid"):
         metrics.dice(a, b[:2])
+
+
+@pytest.mark.parametrize("overlap", [False, True])
+def test_blocks_of_one_value_are_asked_about_once_and_nothing_changes(overlap):
+    asked = []
+
+    def blur(block):
+        asked.append(block)
+        return ndimage.gaussian_filter(block, 1.5, mode="constant", cval=0.5)
+
+    data = np.zeros((16, 16, 16), np.float32)
+    data[9:14, 9:14, 9:14] = RNG.normal(size=(5, 5, 5))
+    data[:4, :4, :4] = 0.25  # a second blank value
+    options = {"overlap": overlap}
+    found = predict.run(data, blur, 4, **options)
+    blank = [block for block in asked if block.min() == block.max()]
+    assert sorted({block[0, 0, 0] for block in blank}) == [0, 0.25]
+    assert len(blank) == 2
+    everywhere = np.zeros_like(data)
+    parts = (
+        predict.weighted_tiles(data.shape, 4)
+        if overlap
+        else ((place, 1) for place in predict.tiles(data.shape, 4))
+    )
+    for place, weights in parts:
+        everywhere[place] += weights * blur(np.ascontiguousarray(data[place]))
+    np.testing.assert_array_equal(found, np.minimum(everywhere, 1))
+    np.testing.assert_array_equal(found >= 0.3, everywhere >= 0.3)
