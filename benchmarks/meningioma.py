@@ -80,10 +80,10 @@ tumours.
 The truth is all voxels of which a tumour fills half. True lesions are its connected pieces, at
 faces, edges or corners, so that tumours that touch are one. The prediction is as the app's: the
 probability at the model's threshold, less pieces under {lesions.SMALLEST_ML:g} mL and, for models
-that say so, those that come nowhere near the brain as `embedded` finds it. A true lesion is found
-where {FOUND:.0%} of its voxels are predicted; a false lesion is a predicted one without a voxel of
-truth. A mask of everything would find all, so sensitivity is to be read with Dice. Dice and
-volumes are of all lesions of a head together.
+that say so, those without a voxel of a higher probability and those that come nowhere near the
+brain as `embedded` finds it. A true lesion is found where {FOUND:.0%} of its voxels are predicted;
+a false lesion is a predicted one without a voxel of truth. A mask of everything would find all,
+so sensitivity is to be read with Dice. Dice and volumes are of all lesions of a head together.
 """
 
 MEANING = """\

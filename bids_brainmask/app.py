@@ -26,6 +26,7 @@ from bids_brainmask import (
     confidence,
     contents,
     derivatives,
+    disk,
     engine,
     grid,
     image,
@@ -140,6 +141,7 @@ def begin(settings: Settings) -> None:
     """Make what must be there before the first job: the work folder, and the dataset's files."""
     if settings.work_dir:
         use_work_dir(settings.work_dir)
+    disk.prepare(settings.output_dir)
     derivatives.describe_dataset(settings)
 
 
@@ -159,6 +161,7 @@ def settle(run: Run) -> Iterator[tuple[Job, Outcome | None]]:
             yield job, failure(job, error, run)
             continue
         owners[first] = job.scan.relative
+        disk.clear(*job.folders, run.log(job).parent)
         if run.settings.overwrite or not derivatives.finished(job, run.parameters(job)):
             yield job, None
             continue
@@ -201,7 +204,7 @@ def write_report(participant: str, settings: Settings) -> str:
         # Until what was written is what there is: while a page is made, another process may end
         # another session and write a page of both, and this one, of its own alone, replaces it.
         while (page := make()) != written:
-            derivatives.write_changed(path, page.encode())
+            disk.write_changed(path, page.encode())
             written = page
     except Exception as error:  # noqa: BLE001 - the masks are there, and the rest goes on
         trouble = f"{path}: the report cannot be made: {error!r}"
@@ -334,6 +337,8 @@ def find_meningiomas(
     """
     volume, found = source.volume, probability(source, model, network, **looks)
     lesion, mask = found >= threshold, brain.mask if brain else None
+    if model.peak:
+        lesion = clean.with_peak(lesion, found, model.peak)
     if model.near_brain:
         lesion = clean.near(lesion, mask, volume.spacing, model.near_brain)
     measured = lesions.measure(lesion, found, volume.affine, mask)
@@ -370,7 +375,7 @@ def probability(
 def failure(job: Job, error: Exception, run: Run) -> Outcome:
     """Record a failed scan under ``logs/``, with all that a report of the bug would want."""
     now = datetime.now(UTC)
-    reason = str(error) or type(error).__name__
+    reason = str(error) or type(error).__doc__ or ""  # of a MemoryError: Out of memory.
     if not isinstance(error, BrainMaskError):
         reason = f"{type(error).__name__}: {reason}"
     record = {
@@ -389,7 +394,7 @@ def failure(job: Job, error: Exception, run: Run) -> Outcome:
     beside = run.log(job)
     path = beside.with_name(f"{beside.stem}_crash-{stamp}-{os.getpid()}.json")
     try:
-        derivatives.write_json(path, record)
+        disk.write_json(path, record)
     except BrainMaskError as second:
         log.error("%s; the crash record: %s", second, json.dumps(record))
     return Outcome(job, "failed", reason.removeprefix(f"{job.scan.path}: "))

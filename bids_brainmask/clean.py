@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is kept: of a brain one piece without holes, or all if stripped; lesions near the brain."""
+"""What is kept: of a brain one piece without holes, or all if stripped; of lesions the likely."""
 
 from __future__ import annotations
 
@@ -89,6 +89,30 @@ def stripped_before(data: np.ndarray, mask: np.ndarray) -> np.ndarray | None:
     if np.count_nonzero(there & ~mask) > RIM * np.count_nonzero(mask):
         return None
     return brain(there).mask
+
+
+def with_peak(mask: np.ndarray, probability: np.ndarray, peak: float) -> np.ndarray:
+    """Keep the pieces of a mask that hold a voxel of some probability.
+
+    Two thresholds, as edges are found with (Canny 1986, https://doi.org/10.1109/TPAMI.1986.4767851):
+    the higher tells whether there is a lesion, the lower where it ends.
+
+    Parameters
+    ----------
+    mask : (I, J, K) bool array
+        Voxels that touch at a face, an edge or a corner are of one piece.
+    probability : (I, J, K) array
+    peak : float
+
+    Returns
+    -------
+    (I, J, K) bool array
+        Whole pieces; all that there are, or none.
+    """
+    pieces, count = ndimage.label(mask, np.ones((3, 3, 3)))
+    kept = np.zeros(count + 1, bool)
+    kept[pieces[mask & (probability >= peak)]] = True
+    return kept[pieces]
 
 
 def near(mask: np.ndarray, brain: np.ndarray, spacing: np.ndarray, distance: float) -> np.ndarray:

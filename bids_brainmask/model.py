@@ -69,6 +69,9 @@ class Model:
     near_brain: float = 0.0
     """Lesions that come nowhere within this distance of the brain, mm, are dropped; 0: none is."""
 
+    peak: float = 0.0
+    """Lesions none of whose voxels is as probable as this, in [0, 1), are dropped; 0: none is."""
+
     divisor: int = 1
     """Every axis of what a ``keras`` model is given divides by this; the others know theirs."""
 
@@ -91,12 +94,13 @@ RULES = {
     "divisor": (lambda value: value > 0, "a number of voxels above 0"),
     "memory_gb": (lambda value: value > 0, "a number of GB above 0"),
     "near_brain": (lambda value: value >= 0, "a number of mm, or 0"),
+    "peak": (lambda value: 0 <= value < 1, "a probability in [0, 1)"),
     "threshold": (lambda value: 0 < value < 1, "a probability in (0, 1)"),
 }
 """What a value must fulfil beside its type, and that in words."""
 
 
-def parse(text: str, where: str = "models.toml") -> dict[str, Model]:
+def parse(text: str, where: str = "models.toml", *, unverified: bool = False) -> dict[str, Model]:
     """Read a registry.
 
     Parameters
@@ -105,6 +109,8 @@ def parse(text: str, where: str = "models.toml") -> dict[str, Model]:
         TOML, one table a model.
     where : str
         What errors call it.
+    unverified : bool
+        Take tables without a hash, too: theirs is empty, and the size 0 where there is none.
 
     Returns
     -------
@@ -120,13 +126,20 @@ def parse(text: str, where: str = "models.toml") -> dict[str, Model]:
         tables = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ModelError(f"{where}: not valid TOML: {error}") from error
-    return {name: _model(f"{where}: [{name}]", name, table) for name, table in tables.items()}
+    return {
+        name: _model(f"{where}: [{name}]", name, table, unverified=unverified)
+        for name, table in tables.items()
+    }
 
 
-def _model(where: str, name: str, table: Any) -> Model:
+def _model(where: str, name: str, table: Any, *, unverified: bool) -> Model:
     """Check one table of the registry, and make it a model."""
     if not isinstance(table, dict):
         raise ModelError(f"{where}: found {table!r}, expected a table")
+    without = {}
+    if unverified and not table.get("sha256"):
+        without = {"sha256": "", **({} if "size" in table else {"size": 0})}
+        table = table | without
     allowed = {one.name: one for one in fields(Model) if one.name not in ("name", "path")}
     for key in table:
         if key not in allowed:
@@ -136,7 +149,7 @@ def _model(where: str, name: str, table: Any) -> Model:
             raise ModelError(f"{where}: key {key!r} is missing")
     hints = get_type_hints(Model)
     for key, value in table.items():
-        if wanted := _fault(key, value, hints[key]):
+        if key not in without and (wanted := _fault(key, value, hints[key])):
             raise ModelError(f"{where}: key {key!r} is {value!r}, expected {wanted}")
     return Model(name=name, **table)
 

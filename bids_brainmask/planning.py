@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import get_args
 
-from bids_brainmask import bids, derivatives, lesions, registry, report, resources
+from bids_brainmask import bids, derivatives, registry, resources
 from bids_brainmask.bids import Scan
 from bids_brainmask.derivatives import Job, Kind
 from bids_brainmask.errors import NothingToDo, UsageError
@@ -54,7 +54,11 @@ class Run:
         if self.settings.tta:
             found["TestTimeFlips"] = True
         if analysis == "meningioma":
+            from bids_brainmask import lesions  # with SciPy, which planning can do without
+
             found["SmallestLesion"] = lesions.SMALLEST_ML
+            if model.peak:
+                found["LesionPeak"] = model.peak
             if model.near_brain:
                 found["NearBrain"] = {"Distance": model.near_brain, **self.of_analysis("brain")}
         return found
@@ -88,6 +92,8 @@ def prepare(settings: Settings) -> Run:
     if settings.viewer and not settings.reports:
         raise UsageError("--viewer: it is a part of the reports; leave --no-reports out.")
     if settings.viewer:
+        from bids_brainmask import report  # with NumPy, likewise
+
         report.viewer_library()
     models = choose_models(settings)
     jobs = [plan(scan, settings) for scan in bids.find_scans(settings)]
@@ -108,7 +114,18 @@ def prepare(settings: Settings) -> Run:
 
 
 def plan(scan: Scan, settings: Settings) -> Job:
-    """Tell what to do with a scan: meningiomas are looked for in contrast-enhanced ones only."""
+    """Tell what to do with a scan: meningiomas are looked for in contrast-enhanced ones only.
+
+    Raises
+    ------
+    UsageError
+        Its results would lie outside of the output folder.
+    """
+    if ".." in scan.folder.parts:
+        raise UsageError(
+            f"{scan.relative}: leads out of the dataset. The index in --bids-database-dir is "
+            "damaged, or another's: remove it."
+        )
     auto = "auto" in settings.analyses
     contrast = scan.contrast or settings.force_contrast
     analyses: list[Analysis] = []
@@ -140,7 +157,11 @@ def choose_models(settings: Settings) -> dict[Analysis, Model]:
             named, name = "", word
         if name == "auto":
             continue
-        model = registry.resolve(name, task=named or main_analysis(settings))
+        model = registry.resolve(
+            name,
+            task=named or main_analysis(settings),
+            allow_unverified=settings.allow_unverified,
+        )
         if named and model.task != named:
             raise UsageError(f"--model {word}: {name} is a model for {model.task}.")
         if model.task in models:

@@ -33,6 +33,9 @@ AUTOMATIC: dict[Task, tuple[str, str]] = {
 """Of each task: the published model, taken where its file has been fetched, and the embedded."""
 
 
+UNVERIFIED = "its registry entry has no hash, so that its file could not be verified"
+"""What the results of such a model say."""
+
 OWN_FILE, OWN_TABLE = "model.keras", "model.toml"
 """Names, in the folder that a training leaves, of the model and of its table."""
 
@@ -45,7 +48,7 @@ LOCAL = {
 """What is assumed of a user's file, by its suffix: architecture, grid, intensities, block,
 threshold, memory."""
 
-LESIONS = ("robust", 0.4, 5.0)
+LESIONS = ("robust", 0.4, 5.0, 0.9)
 """What differs for a user's ``.npz`` for meningioma, as of the embedded network: intensities,
 threshold, distance to the brain."""
 
@@ -104,7 +107,11 @@ def find(name: str, model_dir: Path | None = None) -> Path:
 
 
 def resolve(
-    name_or_path: str | Path, model_dir: Path | None = None, *, task: Task = "brain"
+    name_or_path: str | Path,
+    model_dir: Path | None = None,
+    *,
+    task: Task = "brain",
+    allow_unverified: bool = False,
 ) -> Model:
     """Tell which model is meant.
 
@@ -119,11 +126,14 @@ def resolve(
         As in `find`, for ``auto``.
     task : {"brain", "meningioma"}
         What ``auto`` is for, and what a file of weights that does not say it is for.
+    allow_unverified : bool
+        Take a training's folder, too, whose table has no hash. A file that is given by its own
+        name is the one that is meant, and needs none.
 
     Raises
     ------
     ModelError
-        There is no such model or file.
+        There is no such model or file, or it is not, or cannot be told to be, the registered one.
     """
     known = models()
     text = str(name_or_path)
@@ -134,7 +144,7 @@ def resolve(
     path = Path(name_or_path)
     for folder in (path, path.parent) if path.name == OWN_FILE else (path,):
         if is_file(folder / OWN_TABLE):
-            return _trained(folder)
+            return _trained(folder, allow_unverified=allow_unverified)
     if path.suffix.lower() not in LOCAL:
         if os.path.isdir(path):  # noqa: PTH112 - no for a name that is too long, too
             raise ModelError(f"{path}: holds no {OWN_TABLE}: not a finished training's folder.")
@@ -147,17 +157,29 @@ def resolve(
     return _local(path, known, task)
 
 
-def _trained(folder: Path) -> Model:
+def _trained(folder: Path, *, allow_unverified: bool) -> Model:
     """Describe the model that a training left in a folder."""
     table = folder / OWN_TABLE
     try:
         text = table.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ModelError(f"{table}: cannot be read: {error}") from error
-    found = parse(text, str(table))
+    found = parse(text, str(table), unverified=True)
     if len(found) != 1:
         raise ModelError(f"{table}: expected one table, found {len(found)}")
     model = replace(next(iter(found.values())), path=folder / OWN_FILE)
+    if not model.sha256:
+        if not allow_unverified:
+            raise ModelError(
+                f"{table}: found no sha256, expected that of {OWN_FILE}, so that the model is "
+                "known to be the one that was trained. Add it, or pass --allow-unverified."
+            )
+        model = replace(
+            model,
+            sha256=_sha256(model.path),
+            size=model.size or model.path.stat().st_size,
+            notice="; ".join(filter(None, (model.notice, UNVERIFIED))),
+        )
     if fault := mismatch(model.path, model):
         raise ModelError(f"{model.path}: {fault} ({table}). Train again, or mend the table.")
     return model
@@ -188,9 +210,10 @@ def _local(path: Path, known: dict[str, Model], task: Task) -> Model:
             log.info("%s is the registered model %s", path, model.name)
             return replace(model, path=path)
     architecture, grid, intensities, block, threshold, memory_gb = LOCAL[path.suffix.lower()]
-    near_brain = 0.0
+    near_brain = peak = 0.0
     if intensities == "brain" and task != "brain":
-        intensities, threshold, near_brain = LESIONS  # what is found says nothing of the brain
+        # What is found says nothing of the brain.
+        intensities, threshold, near_brain, peak = LESIONS
     return Model(
         name=path.stem,
         version="local",
@@ -205,6 +228,7 @@ def _local(path: Path, known: dict[str, Model], task: Task) -> Model:
         block=block,
         threshold=threshold,
         near_brain=near_brain,
+        peak=peak,
         memory_gb=memory_gb,
         citation="",
         path=path,

@@ -158,3 +158,16 @@ def test_near_agrees_with_the_distance_to_all_of_the_brain():
     expected = np.isin(pieces, 1 + np.flatnonzero(least <= 5))
     assert 0 < expected.sum() < mask.sum()
     np.testing.assert_array_equal(clean.near(mask, brain, SPACING, 5.0), expected)
+
+
+def test_pieces_without_a_peak_are_dropped_whole():
+    likely = cube(np.s_[3:8, 3:8, 3:8], np.s_[8, 8, 8])  # they touch at a corner
+    doubtful = cube(np.s_[12:15, 12:15, 12:15])
+    probability = np.where(likely | doubtful, 0.6, 0.95)  # what is not in the mask does not count
+    probability[8, 8, 8] = 0.9
+    probability[13, 13, 13] = 0.89
+    mask = likely | doubtful
+    np.testing.assert_array_equal(clean.with_peak(mask, probability, 0.9), likely)
+    np.testing.assert_array_equal(clean.with_peak(mask, probability, 0.89), mask)
+    assert not clean.with_peak(mask, probability, 0.91).any()
+    assert not clean.with_peak(cube(), probability, 0.9).any()

@@ -154,7 +154,32 @@ def test_meningioma_alone_by_a_model_without_a_rule_needs_no_brain(dataset, arit
     (outcome,) = process(run(dataset.root, **options))
     assert set(outcome.job.files) == {"tumor", "lesions"}
     assert {row["location"] for row in rows(outcome.job)} == {"n/a"}
-    assert "NearBrain" not in json.loads(outcome.job.sidecars["tumor"].read_text())["Parameters"]
+    parameters = json.loads(outcome.job.sidecars["tumor"].read_text())["Parameters"]
+    assert parameters.keys() & {"NearBrain", "LesionPeak"} == set()
+
+
+def test_what_nowhere_is_likely_is_no_meningioma(dataset, arithmetic, monkeypatch):
+    """Two thresholds: one tells that there is a lesion, a lower one where it ends."""
+    sure = next(iter(BALLS))
+
+    def load(model, chosen, threads):
+        def graded(x):
+            found = np.where(x > 1.45, np.float32(0.6), np.float32(0))
+            found[:, : x.shape[1] // 2] *= 0.8 / 0.6  # behind, where the second ball is
+            found[:, x.shape[1] // 2 :] *= 0.95 / 0.6
+            return found
+
+        brain = engine.Network(lambda x: (x > 0.48).astype(np.float32), "arithmetic 1", 16)
+        return brain if model.task == "brain" else engine.Network(graded, "arithmetic 1", 16)
+
+    monkeypatch.setattr(engine, "load", load)
+    dataset.add(NAME, with_tumours(BALLS))
+    (outcome,) = process(run(dataset.root))
+    (row,) = rows(outcome.job)
+    where = [float(row[f"centroid_{axis}_mm"]) for axis in "xyz"]
+    np.testing.assert_allclose(where, sure, atol=1)
+    parameters = json.loads(outcome.job.sidecars["tumor"].read_text())["Parameters"]
+    assert 0.8 < parameters["LesionPeak"] <= 0.95
 
 
 NECK = (0.0, 20.0, -82.0)

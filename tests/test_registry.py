@@ -191,6 +191,7 @@ def test_parse_gives_what_the_text_says():
         ('"brain"', '"heart"', "key 'task' is 'heart', expected brain or meningioma"),
         ("threshold = 0.5", "threshold = 50", "'threshold' is 50, expected a probability"),
         ("threshold = 0.5", "threshold = 0.5\nnear_brain = -1.0", "expected a number of mm, or 0"),
+        ("threshold = 0.5", "threshold = 0.5\npeak = 1.0", r"expected a probability in \[0, 1\)"),
         ("threshold = 0.5", 'threshold = "x"', "'threshold' is 'x', expected of type float"),
         ("block = 0", "block = -1", "'block' is -1, expected a number of voxels"),
         ('"embedded.npz"', '"../embedded.npz"', "'file' is .* a file name without a folder"),
@@ -350,9 +351,10 @@ def test_a_file_for_meningioma_is_used_as_the_embedded_network_is(tmp_path):
     path.write_bytes(b"content")
     ours = registry.resolve("embedded-meningioma")
     model = registry.resolve(path, task="meningioma")
-    for name in ("architecture", "grid", "intensities", "block", "threshold", "near_brain"):
+    same = ("architecture", "grid", "intensities", "block", "threshold", "near_brain", "peak")
+    for name in same:
         assert getattr(model, name) == getattr(ours, name), name
-    assert registry.resolve(path).near_brain == 0
+    assert registry.resolve(path).near_brain == registry.resolve(path).peak == 0
 
 
 def test_auto_is_ams_for_meningioma_where_it_is_at_hand(tmp_path):

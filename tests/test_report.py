@@ -68,6 +68,7 @@ TUMOUR = SIDECAR | {
     "Parameters": SIDECAR["Parameters"]
     | {
         "SmallestLesion": 0.05,
+        "LesionPeak": 0.9,
         "NearBrain": {"Distance": 5.0, "Model": "brains", "ModelVersion": "7"},
     },
     "LesionCount": 1,
@@ -632,7 +633,8 @@ def test_images_that_were_made_in_other_ways_are_told_apart(folder):
 def test_lesions_and_notices_are_in_the_text(folder):
     everything(folder)
     text = folder.page().by_id("methods-text")
-    assert "less than 0.05 mL were left out, as were those that come nowhere" in text
+    assert "less than 0.05 mL were left out, as were those without a voxel of a" in text
+    assert "probability of at least 0.9, as were those that come nowhere" in text
     assert "within 5 mm of the brain as brains, version 7, finds it. Note on the network" in text
 
 

@@ -215,6 +215,7 @@ def finetuning(args):
         "intensities": "robust" if model.intensities == "brain" else model.intensities,
         "threshold": model.threshold,
         "near_brain": model.near_brain if args.task == "meningioma" else 0.0,
+        "peak": model.peak if args.task == "meningioma" else 0.0,
         "loss": args.loss,
         "patience": args.patience if args.validation else 0,
         "seed": args.seed,

@@ -194,6 +194,9 @@ class Config(Part):
     """In use, lesions that come nowhere within this distance of the brain, mm, are dropped; 0:
     none is. Training knows nothing of it."""
 
+    peak: Annotated[float, Meta(ge=0, lt=1)] = 0.0
+    """In use, lesions none of whose voxels is as probable as this are dropped; 0: none is."""
+
     loss: Loss = "dice+crossentropy"
     crossentropy: Annotated[float, Meta(gt=0)] = 2.0
     """Weight of the cross-entropy in a sum."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -90,7 +91,7 @@ def find_pairs(data: Data, root: Path) -> list[Pair]:
         skip_bids_validation=True,
     )
     scans = bids.find_scans(settings)
-    pairs = [Pair(scan, bids.find_label(scan, labels, data.ending)) for scan in scans]
+    pairs = [Pair(scan, find_label(scan, labels, data.ending)) for scan in scans]
     found = [pair for pair in pairs if pair.label]
     if not found:
         raise UsageError(
@@ -100,6 +101,39 @@ def find_pairs(data: Data, root: Path) -> list[Pair]:
     if len(found) < len(pairs):
         log.warning("%d of %d images have no label; left out", len(pairs) - len(found), len(pairs))
     return found
+
+
+def find_label(scan: bids.Scan, labels: Path, ending: str) -> Path | None:
+    """Find the label of a scan in another dataset, by the scan's name.
+
+    Parameters
+    ----------
+    scan : bids.Scan
+    labels : Path
+        Dataset of labels, with the raw dataset's folders.
+    ending : str
+        How the names end, without extension, such as ``desc-brain_mask`` or ``dseg``.
+
+    Returns
+    -------
+    Path or None
+        None where there is none.
+
+    Raises
+    ------
+    UsageError
+        There are several.
+    """
+    names = (f"{scan.prefix}_*{ending}.nii*", f"{scan.prefix}_{ending}.nii*")
+    found = {path for name in names for path in (labels / scan.folder).glob(name)}
+    extra = re.compile(r"_(?!(space|res|den|label|seg|desc|hemi|atlas|scale)-)[a-z]+-")
+    found = sorted(path for path in found if not extra.search(path.name[len(scan.prefix) :]))
+    if len(found) > 1:
+        raise UsageError(
+            f"{scan.relative}: several labels end in {ending!r}: "
+            f"{', '.join(path.name for path in found)}. Give more of the name's end."
+        )
+    return found[0] if found else None
 
 
 def lay_out(config: Config, root: Path, folder: Path) -> list[Head]:

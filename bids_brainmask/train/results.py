@@ -102,6 +102,7 @@ def registry_entry(path: Path, config: Config) -> registry.Model:
         divisor=divisor(config),
         threshold=config.threshold,
         near_brain=config.near_brain,
+        peak=config.peak,
         memory_gb=8.0 if config.grid == "fsconform" else 4.0,
         citation=config.card.citation,
     )
