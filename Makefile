@@ -1,5 +1,5 @@
 # The two commands of the README, and what developers use. PYTHON=... chooses the interpreter.
-.PHONY: demo test container-test engine image lock lint clean
+.PHONY: demo test container-test engine image lock lint audit clean
 
 OUT ?= demo
 
@@ -12,6 +12,7 @@ test: engine  ## lint, then all tests
 	sh scripts/environment.sh test
 	command -v chromedriver >/dev/null || sh scripts/debian.sh chromium chromium-driver || true
 	command -v git-annex >/dev/null || sh scripts/debian.sh git git-annex || true
+	command -v strace >/dev/null || sh scripts/debian.sh strace || true
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/python -m pytest $(ARGS)
@@ -36,6 +37,12 @@ lint:
 	sh scripts/environment.sh test
 	.venv/bin/ruff check --fix .
 	.venv/bin/ruff format .
+
+audit:  ## look up known vulnerabilities of what the images are made of, in PyPI's database
+	$(or $(PYTHON),python3) -m venv build/audit
+	build/audit/bin/python -m pip install --quiet pip-audit
+	for variant in cpu gpu; do build/audit/bin/pip-audit --strict --disable-pip \
+		--require-hashes --requirement requirements/$$variant.txt || exit 1; done
 
 clean:
 	rm -rf .venv build dist demo *.egg-info

@@ -8,9 +8,11 @@ TensorFlow nor Keras, whose import alone takes longer than a head.
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import sys
+import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +27,9 @@ from bids_brainmask.registry import Model
 log = logging.getLogger(__name__)
 
 Weights = dict[str, np.ndarray]
+
+HIDDEN = ("", "-1", "none", "NoDevFiles")
+"""What ``CUDA_VISIBLE_DEVICES`` is where no GPU is to be used."""
 
 
 @dataclass(frozen=True)
@@ -57,32 +62,63 @@ def import_openvino():
     return openvino
 
 
+@functools.cache
 def choose(engine: str) -> str:
     """Name the engine to use: ``auto`` is TensorFlow where there is a GPU, else OpenVINO.
 
-    A GPU that the driver shows but TensorFlow cannot use is told of in one line and passed over,
-    and so is an OpenVINO that cannot be imported.
+    A GPU that cannot be used is told of in one line, once a process, and passed over; and so is
+    an OpenVINO that does not work.
     """
-    if engine == "auto" and gpu_present():
-        import tensorflow as tf
-
-        if tf.config.list_physical_devices("GPU"):
-            return "tensorflow"
-        log.warning("a GPU is present but TensorFlow cannot use it: running on the CPU")
-    if engine == "tensorflow":
-        return engine
+    if engine == "tensorflow" or (engine == "auto" and gpu_works()):
+        return "tensorflow"
     try:
-        import_openvino()
-    except ImportError:
-        log.warning("OpenVINO cannot be imported: running in TensorFlow, which is slower")
+        import_openvino().Core().get_property("CPU", "FULL_DEVICE_NAME")
+    except (ImportError, RuntimeError) as error:
+        why = _in_a_line(error)
+        log.warning("OpenVINO cannot be used (%s): running in TensorFlow, which is slower", why)
         return "tensorflow"
     return "openvino"
 
 
 def gpu_present() -> bool:
     """Tell whether a driver shows an NVIDIA device that ``CUDA_VISIBLE_DEVICES`` does not hide."""
-    hidden = os.environ.get("CUDA_VISIBLE_DEVICES", "all") in ("", "-1", "none", "NoDevFiles")
+    hidden = os.environ.get("CUDA_VISIBLE_DEVICES", "all") in HIDDEN
     return not hidden and any(Path("/dev").glob("nvidia[0-9]*"))
+
+
+@functools.cache
+def gpu_works() -> bool:
+    """Tell whether TensorFlow computes on a GPU. One that was given and does not is told of.
+
+    It is tried: a GPU that another job holds for itself, or whose libraries are too old, is listed
+    as any other, and fails when first used.
+    """
+    if not gpu_present():
+        given = os.environ.get("CUDA_VISIBLE_DEVICES", HIDDEN[0])
+        if given not in HIDDEN:
+            log.warning("GPU %s is given, and no driver shows it: running on the CPU", given)
+        return False
+    import tensorflow as tf
+
+    why = "it lists none"
+    try:
+        if tf.config.list_physical_devices("GPU"):
+            with tf.device("GPU:0"):
+                tf.nn.conv3d(tf.zeros([1, 4, 4, 4, 1]), tf.zeros([3, 3, 3, 1, 1]), [1] * 5, "SAME")
+            return True
+    except (tf.errors.OpError, RuntimeError) as error:
+        why = _in_a_line(error)
+    log.warning("a GPU is present but TensorFlow cannot use it (%s): running on the CPU", why)
+    try:
+        tf.config.set_visible_devices([], "GPU")
+    except RuntimeError:  # it has started with it, so each call is kept from it: `keras_network`
+        log.debug("TensorFlow has started: it goes on seeing the GPU")
+    return False
+
+
+def _in_a_line(error: Exception) -> str:
+    """Give what an error says, in one line."""
+    return textwrap.shorten(str(error), 300) or type(error).__name__
 
 
 def load(model: Model, engine: str, threads: int) -> Network:
@@ -102,6 +138,9 @@ def load(model: Model, engine: str, threads: int) -> Network:
         The file is not what the registry says, or does not hold the network.
     """
     path = model.path or registry.find(model.name)
+    if engine != "openvino" and gpu_present():
+        limit_tensorflow(threads)  # which starts when the GPU is tried
+        gpu_works()  # before anything is put there
     if model.architecture == "keras":
         if engine == "openvino":
             raise ModelError(f"{path}: a Keras model runs in TensorFlow: --engine tensorflow.")
@@ -231,6 +270,7 @@ def keras_network(model, divisor: int, *, probabilities: bool = False) -> Networ
         )
 
     signature = [tf.TensorSpec([1, None, None, None, 1], tf.float32)]
+    device = None if gpu_works() or not gpu_present() else "CPU:0"  # None: TensorFlow chooses
 
     @tf.function(input_signature=signature, autograph=False)
     def forward(x):
@@ -238,7 +278,8 @@ def keras_network(model, divisor: int, *, probabilities: bool = False) -> Networ
         return found if probabilities else tf.sigmoid(found)
 
     def run(block: np.ndarray) -> np.ndarray:
-        found = forward(block[None, ..., None])
+        with tf.device(device):
+            found = forward(block[None, ..., None])
         if found.shape != (1, *block.shape, 1):
             raise ModelError(
                 f"the model gives shape {tuple(found.shape)} for {(1, *block.shape, 1)}; "

@@ -186,6 +186,7 @@ def add_extraction(group) -> None:
         "downloaded, else the embedded ones. A bare .h5, .keras or .npz file is for brain, or "
         "for meningioma where that alone is asked for",
     )
+    add_unverified(group)
     group.add_argument(
         "--threshold",
         nargs="+",
@@ -240,6 +241,7 @@ def add_model(group) -> None:
         help=f"{MODEL} (.h5, .keras, .npz); auto is brainy where it has been downloaded, else "
         "embedded",
     )
+    add_unverified(group)
     group.add_argument(
         "--threshold",
         type=probability,
@@ -247,6 +249,16 @@ def add_model(group) -> None:
         help="probability from which a voxel is brain; the model's own if not given",
     )
     add_engine(group)
+
+
+def add_unverified(group) -> None:
+    """Option about models that cannot be verified."""
+    group.add_argument(
+        "--allow-unverified",
+        action="store_true",
+        help="take a training's folder whose model.toml has no hash of the model; else it is "
+        "refused",
+    )
 
 
 def add_engine(group) -> None:

@@ -84,6 +84,9 @@ class Settings:
     """Registry names, files or folders, one an analysis, or ``ANALYSIS=`` and one of them.
     ``auto``: the published one where it is in the cache, else the embedded one."""
 
+    allow_unverified: bool = False
+    """Take a model whose registry entry has no hash to compare its file with."""
+
     engine: Engine = "auto"
     """What runs the network; ``auto`` is TensorFlow on a GPU, else OpenVINO."""
 

@@ -146,7 +146,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run_extract(args) -> int:
     """Extract one brain."""
-    from bids_brainmask import app, contents, derivatives, engine, image, resources
+    from bids_brainmask import app, contents, disk, engine, image, resources
 
     places = [path for path in (args.mask, args.brain, args.probability) if path]
     if not places:
@@ -157,7 +157,7 @@ def run_extract(args) -> int:
         if path.resolve() == args.image.resolve():
             raise UsageError(f"{path}: is the input, which is never overwritten.")
     started = time.perf_counter()
-    model = brain_model(args.model)
+    model = brain_model(args.model, allow_unverified=args.allow_unverified)
     source = image.read(args.image)
     network = engine.load(model, args.engine, args.n_cpus or resources.cpus())
     threshold = model.threshold if args.threshold is None else args.threshold
@@ -167,7 +167,7 @@ def run_extract(args) -> int:
         if path:
             file = contents.picture(kind, source, brain, None)
             content = image.to_bytes(file, compress=path.name.endswith(".gz"))
-            derivatives.write_bytes(path, content)
+            disk.write_bytes(path, content)
             print(path)
     seconds = time.perf_counter() - started
     said = f"{brain.volume_ml:.1f} mL, {model.name} {model.version} on {network.engine}"
@@ -175,11 +175,11 @@ def run_extract(args) -> int:
     return 0
 
 
-def brain_model(name: str):
+def brain_model(name: str, *, allow_unverified: bool):
     """Find the model of a name or file, and refuse one that is not for brains."""
     from bids_brainmask import registry
 
-    model = registry.resolve(name)
+    model = registry.resolve(name, allow_unverified=allow_unverified)
     if model.task != "brain":
         raise UsageError(f"--model {name}: a model for {model.task}, and one for brain is wanted.")
     return model

@@ -2,13 +2,15 @@
 """Weights from files: the published Keras 2 ones, our own, and whole Keras models.
 
 Weights are read as numbers and put into a network that this package builds. What else a file
-holds (a description of layers, the state of an optimiser) is not looked at; only `load_keras`
-builds what a file describes, and refuses whatever would bring code with it.
+holds (the state of an optimiser, say) is not looked at; only `load_keras`
+builds what a file describes. Whatever would bring code with it is refused by both.
 """
 
 from __future__ import annotations
 
 import json
+import math
+import re
 import struct
 import zipfile
 import zlib
@@ -39,8 +41,26 @@ UNREADABLE = (
 )
 """What NumPy and h5py have been seen to raise on a damaged file."""
 
-CODE = frozenset({"Lambda", "__lambda__", "function", "TFSMLayer", "TorchModuleWrapper"})
-"""Keras classes whose description carries or names code outside Keras."""
+CODE = frozenset(
+    {
+        *("Lambda", "__lambda__", "function", "__typespec__"),
+        *("FlaxLayer", "JaxLayer", "TFSMLayer", "TorchModuleWrapper"),
+        *("IndexLookup", "IntegerLookup", "StringLookup", "TextVectorization"),
+    }
+)
+"""Keras classes whose description carries or names code outside Keras, or names files to read."""
+
+PARTS = re.compile(
+    r"builtins|keras|keras(\.src)?\.(activations|constraints|dtype_policies|initializers|layers"
+    r"|models|ops|quantizers|regularizers)(\.\w+)*"
+)
+"""Modules of what networks are made of. The rest of Keras fetches, reads, writes, configures."""
+
+LARGEST_DESCRIPTION, LARGEST_KERAS = 2**24, 2**32
+"""Bytes of a model's description, and of all that a ``.keras`` file unpacks to."""
+
+LONGEST_HEADER, LARGEST_NUMBER = 2**14, 16
+"""Bytes before the numbers in an array of a ``.npz`` file, and of one number."""
 
 
 def read(path: Path, architecture: Architecture) -> dict[str, np.ndarray]:
@@ -81,8 +101,8 @@ def _read_npz(path: Path, architecture: Architecture) -> dict[str, np.ndarray]:
     import numpy as np
 
     wanted = dict(architecture.shapes())
-    with zipfile.ZipFile(path):  # np.load would take a bare array or a pickle, too
-        pass
+    with zipfile.ZipFile(path) as archive:  # np.load would take a bare array or a pickle, too
+        sizes = {one.filename.removesuffix(".npy"): one.file_size for one in archive.infolist()}
     with np.load(path, allow_pickle=False) as stored:
         missing, unknown = wanted.keys() - set(stored.files), set(stored.files) - wanted.keys()
         if missing or unknown:
@@ -90,6 +110,10 @@ def _read_npz(path: Path, architecture: Architecture) -> dict[str, np.ndarray]:
                 f"{path}: holds weights of another network: missing {_some(missing)}, "
                 f"not expected {_some(unknown)}"
             )
+        for name, shape in wanted.items():
+            most = LONGEST_HEADER + LARGEST_NUMBER * math.prod(shape)
+            if sizes[name] > most:  # before it is unpacked
+                raise ModelError(f"{path}: {name}: {sizes[name]} bytes, expected at most {most}")
         return {
             name: _checked(f"{path}: {name}", stored[name], shape)
             for name, shape in wanted.items()
@@ -102,6 +126,7 @@ def _read_hdf5(path: Path, architecture: Architecture) -> dict[str, np.ndarray]:
 
     wanted = architecture.shapes()
     with h5py.File(path, "r") as file:
+        _refuse_layers(path, file)
         stored = list(_stored(path, file))
         weights = {
             name: _checked(f"{path}: layer {layer}, {weight} as {name}", dataset, shape)
@@ -125,7 +150,22 @@ def _stored(path: Path, file: Any) -> Iterator[tuple[str, str, Any]]:
         )
     for layer in map(_text, root.attrs["layer_names"]):
         for weight in map(_text, root[layer].attrs["weight_names"]):
-            yield layer, weight, root[layer][weight]
+            dataset = root[layer][weight]
+            elsewhere = dataset.external or dataset.is_virtual
+            if elsewhere or dataset.file.filename != file.filename:
+                raise ModelError(f"{path}: layer {layer}: {weight} is in another file, unverified")
+            yield layer, weight, dataset
+
+
+def _refuse_layers(path: Path, file: Any) -> None:
+    """Raise if a Keras 2 model has layers of code, without which it is another model."""
+    try:
+        config = json.loads(_text(file.attrs.get("model_config", "null")))
+    except ValueError:
+        return  # nothing that anybody could build
+    for item in _described(config):
+        if item["class_name"] in CODE:
+            raise _brings_code(path, item["class_name"])
 
 
 def _checked(where: str, stored: Any, shape: tuple[int, ...]) -> np.ndarray:
@@ -196,9 +236,9 @@ def load_keras(path: Path, block: int = 128):
         The file is no ``.keras`` file or is damaged, brings code of its own (Lambda layers,
         custom layers or functions), or takes or gives another shape.
     """
+    _refuse_code(path)
     import keras
 
-    _refuse_code(path)
     try:
         model = keras.models.load_model(path, safe_mode=True, compile=False)
     except Exception as error:  # a file from elsewhere may fail anywhere in Keras
@@ -214,32 +254,43 @@ def load_keras(path: Path, block: int = 128):
 
 
 def _refuse_code(path: Path) -> None:
-    """Raise unless a ``.keras`` file describes nothing but Keras's own layers."""
+    """Raise unless a ``.keras`` file describes nothing but what networks are made of in Keras."""
     try:
         if path.suffix != ".keras":
             raise ValueError(f"the suffix is {path.suffix!r}")
         with zipfile.ZipFile(path) as archive:
+            _refuse_bomb(archive)
             config = json.loads(archive.read("config.json"))
+        config.pop("compile_config", None)  # of training, which is not looked at
+        for item in _described(config):
+            name, module = item["class_name"], item.get("module") or "builtins"
+            if name in CODE or not PARTS.fullmatch(str(module)):
+                raise _brings_code(path, f"{module}.{name}")
     except (*UNREADABLE, NotImplementedError) as error:
         raise ModelError(f"{path}: cannot be read as a .keras file: {error}") from error
-    for item in _described(config):
-        name, module = item["class_name"], item.get("module") or "builtins"
-        if name in CODE or module.split(".")[0] not in ("builtins", "keras"):
-            raise ModelError(
-                f"{path}: brings code of its own ({module}.{name}), which is not run. Rebuild "
-                "the model from Keras's layers, and save it again."
-            )
+
+
+def _brings_code(path: Path, what: str) -> ModelError:
+    return ModelError(
+        f"{path}: brings code of its own ({what}), which is not run. Rebuild the model from "
+        "Keras's layers, and save it again."
+    )
+
+
+def _refuse_bomb(archive: zipfile.ZipFile) -> None:
+    """Raise if an archive would unpack to more than any model has."""
+    sizes = {one.filename: one.file_size for one in archive.infolist()}
+    if sizes.get("config.json", 0) > LARGEST_DESCRIPTION or sum(sizes.values()) > LARGEST_KERAS:
+        raise ValueError(f"{sum(sizes.values())} bytes when unpacked, more than any model has")
 
 
 def _described(config: Any) -> Iterator[dict]:
-    """Every description of an object in a model's configuration; training left out."""
+    """Every description of an object in a model's configuration."""
     if isinstance(config, dict):
         if isinstance(config.get("class_name"), str):
             yield config
-        for key, value in config.items():
-            if key != "compile_config":
-                yield from _described(value)
-    elif isinstance(config, list):
+        config = list(config.values())
+    if isinstance(config, list):
         for value in config:
             yield from _described(value)
 

@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The same image, model and engine give the same bytes: again, elsewhere, with more threads."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from conftest import Dataset, head_phantom
+
+from bids_brainmask import cli
+
+OF_THE_RUN = {"Seconds", "Command"}
+"""Keys of a sidecar that say how a run was and not what it found."""
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """An image with noise, so that no sum is exact, to be searched for meningiomas, too."""
+    data = Dataset(tmp_path_factory.mktemp("same") / "bids")
+    picture = head_phantom()
+    noise = np.random.default_rng(7).normal(0, 3, picture.shape)
+    values = np.asanyarray(picture.dataobj) + noise
+    data.add("sub-01_ce-gad_T1w.nii.gz", type(picture)(values.astype(np.float32), picture.affine))
+    return data.root
+
+
+def words(data, out, threads, engine):
+    options = ["--engine", engine, "--n-cpus", str(threads), "--executor", "serial"]
+    options += ["--outputs", "mask", "brain", "probseg", "--viewer", "--threshold", "0.01"]
+    return [str(data), str(out), "participant", *options]
+
+
+def found(out):
+    """Bytes of all that was found: images, tables, figures, and the sidecars' words."""
+    files = {}
+    for path in sorted(out.rglob("*")):
+        if path.suffix in (".gz", ".tsv", ".webp"):
+            files[path.relative_to(out)] = path.read_bytes()
+        if path.suffix == ".json":
+            record = json.loads(path.read_text())
+            kept = {key: value for key, value in record.items() if key not in OF_THE_RUN}
+            files[path.relative_to(out)] = json.dumps(kept).encode()
+    assert len(files) > 15
+    return files
+
+
+@pytest.mark.parametrize(
+    ("engine", "threads"),
+    [("openvino", (1, 1, 2)), ("tensorflow", (1, 2))],
+    ids=["openvino", "tensorflow"],
+)
+def test_runs_give_the_same_bytes_whatever_the_threads(data, engine, threads):
+    """In processes of their own: TensorFlow takes threads but once, and sets have no order."""
+    results = []
+    for seed, number in enumerate(threads):
+        out = data.parent / f"{engine}-{seed}"
+        code = "import sys; from bids_brainmask import cli; sys.exit(cli.main(sys.argv[1:]))"
+        command = [sys.executable, "-c", code, *words(data, out, number, engine)]
+        done = subprocess.run(
+            command,
+            env={**os.environ, "PYTHONHASHSEED": str(seed)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        results.append(found(out))
+    first, *others = results
+    for other in others:
+        assert other.keys() == first.keys()
+        assert [str(name) for name in first if first[name] != other[name]] == []
+
+
+def test_what_one_process_did_before_does_not_matter(data):
+    """An image of another shape was before it, for which the network was made anew."""
+    other = Dataset(data.parent / "other")
+    other.add("sub-01_ce-gad_T1w.nii.gz", head_phantom((50, 64, 70)))
+    other.add("sub-02_ce-gad_T1w.nii.gz", (next(data.glob("sub-01/anat/*.gz"))).read_bytes())
+    alone, second = data.parent / "alone", data.parent / "second"
+    assert cli.main(words(data, alone, 1, "openvino")) == 0
+    assert cli.main(words(other.root, second, 1, "openvino")) == 0
+    for name, content in found(alone).items():
+        if name.suffix == ".gz":
+            twin = second / str(name).replace("sub-01", "sub-02")
+            assert twin.read_bytes() == content, name
