@@ -9,11 +9,9 @@ laid to the scan that it worked on and to no other. Importing this imports no da
 from __future__ import annotations
 
 import logging
-import signal
-import threading
 from collections import Counter, deque
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 
 from bids_brainmask import app, batch, engine, resources, workforce
 from bids_brainmask.app import Outcome
@@ -61,7 +59,6 @@ def process(run: Run) -> Iterator[Outcome]:
     with ExitStack() as stack:
         workers = None
         if left and not (auto and count == 1):
-            stack.enter_context(stoppable())
             try:
                 workers = stack.enter_context(workforce.start(run, count, threads(run) // count))
             except WorkerError as error:
@@ -90,23 +87,6 @@ def processes(run: Run, scans: int) -> int:
     memory = resources.memory_gb() if settings.mem_gb is None else settings.mem_gb
     fit = int(memory / max(model.memory_gb for model in run.models.values()))
     return max(1, min(threads(run), fit, scans))
-
-
-@contextmanager
-def stoppable() -> Iterator[None]:
-    """Have SIGTERM unwind this process, so that its workers are ended and its jobs cancelled."""
-    if threading.current_thread() is not threading.main_thread():
-        yield  # which alone can be told of signals
-        return
-
-    def stop(number, _frame):
-        raise SystemExit(128 + number)
-
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def work(run: Run, settled: list, workers: Workers) -> Iterator[Outcome]:

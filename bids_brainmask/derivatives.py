@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The derivative dataset: names, sidecars, and files that appear whole or not at all.
+"""The derivative dataset: names, sidecars, and what is written when.
 
 Rules of BIDS Derivatives 1.10 (https://bids-specification.readthedocs.io, "Imaging derivatives").
 A file comes first and its sidecar last, so what has its sidecars is finished.
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,9 +17,9 @@ from typing import Literal
 from urllib.parse import quote
 
 import bids_brainmask
-from bids_brainmask import bids, results
+from bids_brainmask import bids, disk, results
 from bids_brainmask.bids import Scan
-from bids_brainmask.errors import OutputError
+from bids_brainmask.errors import OutputError, UsageError
 from bids_brainmask.results import Figure
 from bids_brainmask.settings import Analysis, Output, Settings
 
@@ -140,6 +139,11 @@ class Job:
         """Sidecar of each file."""
         return {kind: _sidecar(path) for kind, path in self.files.items()}
 
+    @property
+    def folders(self) -> set[Path]:
+        """Where its files and figures lie."""
+        return {path.parent for path in (*self.files.values(), *self.figures.values())}
+
 
 def plan(scan: Scan, settings: Settings, analyses: tuple[Analysis, ...], refusal: str = "") -> Job:
     """Name what a scan will become: ``<source entities>_desc-brain_mask.nii.gz`` and so on."""
@@ -167,37 +171,6 @@ def _sidecar(path: Path) -> Path:
     return path.with_name(path.name.split(".")[0] + ".json")
 
 
-def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file that appears whole: under a hidden name beside it first, then renamed.
-
-    Raises
-    ------
-    OutputError
-        The disk is full, the folder is not writable, or a file is in a folder's place.
-    """
-    hidden = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            hidden.write_bytes(content)
-            os.replace(hidden, path)  # noqa: PTH105 - the call whose atomicity counts
-        finally:
-            hidden.unlink(missing_ok=True)
-    except OSError as error:
-        raise OutputError(f"{path}: cannot be written: {error}. Make room or mend it.") from error
-
-
-def write_changed(path: Path, content: bytes) -> None:
-    """Write a file as `write_bytes` does, unless it stands as it should."""
-    if not path.is_file() or path.read_bytes() != content:
-        write_bytes(path, content)
-
-
-def write_json(path: Path, content: Mapping) -> None:
-    """Write JSON for people: indented, not escaped, a newline at the end."""
-    write_bytes(path, (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())
-
-
 def write_results(
     job: Job,
     files: Mapping[Kind, bytes],
@@ -217,19 +190,21 @@ def write_results(
     figures : mapping of figure to bytes
         Pictures, and gzipped NIfTI files for the viewer.
     """
+    disk.clear(*job.folders)  # a worker may have been killed over it a moment ago
     for sidecar in job.sidecars.values():
-        sidecar.unlink(missing_ok=True)  # of an earlier run, whose file is about to go
+        with disk.told_of(sidecar):
+            sidecar.unlink(missing_ok=True)  # of an earlier run, whose file is about to go
     for kind, path in job.files.items():
-        write_bytes(path, files[kind])
+        disk.write_bytes(path, files[kind])
     for kind, path in job.figures.items():
-        write_bytes(path, figures[kind])
+        disk.write_bytes(path, figures[kind])
     source = {
         "Sources": [f"bids:raw:{quote(job.scan.relative)}"],
         "SpatialReference": "orig",
     }
     for kind, path in job.sidecars.items():
         is_image = job.files[kind].suffix == ".gz"
-        write_json(path, (FIELDS[kind] | source if is_image else {}) | records[kind])
+        disk.write_json(path, (FIELDS[kind] | source if is_image else {}) | records[kind])
 
 
 def finished(job: Job, parameters: Mapping[Kind, Mapping]) -> bool:
@@ -269,6 +244,11 @@ def describe_dataset(settings: Settings) -> None:
     """Write ``dataset_description.json`` and ``.bidsignore``, unless they stand as they should.
 
     Every job of a parallel run writes the same bytes, so it does not matter who is last.
+
+    Raises
+    ------
+    UsageError
+        They cannot be written, and so nor could a result.
     """
     raw = settings.bids_dir.resolve()
     out = settings.output_dir.resolve()
@@ -298,8 +278,11 @@ def describe_dataset(settings: Settings) -> None:
         ".bidsignore": IGNORED,
         "README.md": README,
     }
-    for name, text in files.items():
-        write_changed(settings.output_dir / name, text.encode())
+    try:
+        for name, text in files.items():
+            disk.write_changed(settings.output_dir / name, text.encode())
+    except OutputError as error:
+        raise UsageError(str(error)) from error
 
 
 def _container() -> dict[str, str]:

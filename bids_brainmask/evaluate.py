@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 import bids_brainmask
-from bids_brainmask import derivatives, image, metrics
+from bids_brainmask import disk, image, metrics
 from bids_brainmask.errors import ImageError, NothingToDo, UsageError
 
 log = logging.getLogger(__name__)
@@ -392,7 +392,7 @@ def write(
             values = [f"{v:.6g}" if isinstance(v, float) else v or "n/a" for v in row.values()]
             lines.append(values)
         text = "".join("\t".join(line) + "\n" for line in lines)
-        derivatives.write_bytes(tsv, text.encode())
-        derivatives.write_json(tsv.with_suffix(".json"), dictionary())
+        disk.write_bytes(tsv, text.encode())
+        disk.write_json(tsv.with_suffix(".json"), dictionary())
     if json:
-        derivatives.write_json(json, asked | report(evaluation))
+        disk.write_json(json, asked | report(evaluation))

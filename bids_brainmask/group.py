@@ -11,7 +11,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from bids_brainmask import bids, derivatives, group_page, qc, results, volumes
+from bids_brainmask import bids, disk, group_page, qc, results, volumes
 from bids_brainmask.errors import NothingToDo, UsageError
 from bids_brainmask.group_page import Row
 from bids_brainmask.results import Result
@@ -38,13 +38,14 @@ def write(settings: Settings) -> list[Path]:
     Raises
     ------
     UsageError
-        There is no such folder.
+        There is no such folder, or it cannot be written to.
     NothingToDo
         It holds no result that they are made of.
     """
     root = settings.output_dir
     if not root.is_dir():
         raise UsageError(f"{root}: no such folder; run the participant level first.")
+    disk.prepare(root)
     found = results.read(root, settings.participant_label)
     brains = gather([one for one in found if one.brain], qc.of_brain)
     tumours = gather(
@@ -82,8 +83,8 @@ def gather(found: Sequence[Result], measure: Callable[[Result], object]) -> dict
 def write_table(path: Path, columns: Mapping, rows: Sequence[Mapping]) -> list[Path]:
     """Write a table and the dictionary of its columns beside it; `path` is without extension."""
     table, dictionary = path.with_name(f"{path.name}.tsv"), path.with_name(f"{path.name}.json")
-    derivatives.write_bytes(table, qc.text(columns, rows).encode("utf-8", "replace"))
-    derivatives.write_json(dictionary, columns)
+    disk.write_bytes(table, qc.text(columns, rows).encode("utf-8", "replace"))
+    disk.write_json(dictionary, columns)
     return [table, dictionary]
 
 
@@ -103,7 +104,7 @@ def write_page(settings: Settings, found: Sequence[Result], judged, over_time) -
         volumes=over_time,
         failures=results.failures(root, settings.participant_label),
     )
-    derivatives.write_bytes(root / PAGE, page.encode())
+    disk.write_bytes(root / PAGE, page.encode())
     return root / PAGE
 
 
@@ -115,6 +116,6 @@ def copy_participants(settings: Settings) -> list[Path]:
             content = (settings.bids_dir / name).read_bytes()
         except OSError:
             continue  # the raw dataset may be gone
-        derivatives.write_bytes(settings.output_dir / name, content)
+        disk.write_bytes(settings.output_dir / name, content)
         copied.append(settings.output_dir / name)
     return copied

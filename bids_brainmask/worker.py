@@ -13,7 +13,7 @@ import signal
 import threading
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -145,12 +145,23 @@ def do_scan(share: str, job: Job, *, again: bool) -> tuple[str, str]:
     return outcome.status, outcome.detail
 
 
+class Log(logging.FileHandler):
+    """The log of a scan. Where its disk is full a message is lost, and no scan."""
+
+    def handleError(self, record) -> None:  # noqa: D102, N802 - as logging calls it
+        pass
+
+    def close(self) -> None:  # noqa: D102 - as logging says
+        with suppress(OSError):
+            super().close()
+
+
 @contextmanager
 def messages_to(path: Path) -> Iterator[None]:
     """Add this package's messages, and Python's warnings, to a log while a scan is done."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handler = logging.FileHandler(path, encoding="utf-8")
+        handler = Log(path, encoding="utf-8")
     except OSError as error:
         log.error("%s: no log can be written: %s", path, error)
         yield

@@ -22,7 +22,7 @@ from conftest import missing
 from distributed import Client
 from processes import Process, heads
 
-from bids_brainmask import app, cluster, engine, planning, worker, workforce
+from bids_brainmask import app, cli, cluster, engine, planning, worker, workforce
 from bids_brainmask.errors import UsageError, WorkerError
 from bids_brainmask.settings import Settings
 
@@ -368,13 +368,13 @@ def test_only_the_main_thread_hears_signals(plan):
     before = signal.getsignal(signal.SIGTERM)
 
     def enter():
-        with cluster.stoppable():
+        with cli.stoppable():
             assert signal.getsignal(signal.SIGTERM) is before
 
     thread = threading.Thread(target=enter)
     thread.start()
     thread.join()
-    with cluster.stoppable():
+    with cli.stoppable():
         assert signal.getsignal(signal.SIGTERM) is not before
     assert signal.getsignal(signal.SIGTERM) is before
 

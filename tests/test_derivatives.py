@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bids_brainmask import bids, derivatives
+from bids_brainmask import bids, derivatives, disk
 from bids_brainmask.bids import Scan
 from bids_brainmask.errors import OutputError
 from bids_brainmask.settings import Settings
@@ -64,9 +64,9 @@ def test_what_is_made_depends_on_analyses_and_outputs(tmp_path, analyses, output
 
 def test_a_file_appears_whole_and_leaves_nothing_beside_it(tmp_path):
     path = tmp_path / "a/b/c.json"
-    derivatives.write_json(path, {"é": 1})
+    disk.write_json(path, {"é": 1})
     assert path.read_text(encoding="utf-8") == '{\n  "é": 1\n}\n'
-    derivatives.write_bytes(path, b"new")
+    disk.write_bytes(path, b"new")
     assert path.read_bytes() == b"new"
     assert [p.name for p in path.parent.iterdir()] == ["c.json"]
 
@@ -74,7 +74,7 @@ def test_a_file_appears_whole_and_leaves_nothing_beside_it(tmp_path):
 def test_a_file_in_a_folders_place_is_an_error(tmp_path):
     (tmp_path / "a").write_text("")
     with pytest.raises(OutputError, match=r"c\.json: cannot be written: "):
-        derivatives.write_json(tmp_path / "a/c.json", {})
+        disk.write_json(tmp_path / "a/c.json", {})
 
 
 def test_a_full_disk_leaves_the_old_file_and_no_part_of_the_new(tmp_path):
@@ -87,7 +87,7 @@ def test_a_full_disk_leaves_the_old_file_and_no_part_of_the_new(tmp_path):
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
         try:
-            derivatives.write_bytes(path, bytes(5000))
+            disk.write_bytes(path, bytes(5000))
         except OutputError:
             os._exit(3)
         os._exit(0)
@@ -169,7 +169,7 @@ def test_sidecars_go_before_their_images_change(written, monkeypatch):
         assert not any(sidecar.exists() for sidecar in written.sidecars.values())
         raise OutputError(str(path))
 
-    monkeypatch.setattr(derivatives, "write_bytes", refuse)
+    monkeypatch.setattr(disk, "write_bytes", refuse)
     with pytest.raises(OutputError, match="desc-brain_mask"):
         derivatives.write_results(written, dict.fromkeys(written.files, b""), {})
 
