@@ -4,15 +4,16 @@
 from __future__ import annotations
 
 import csv
+import functools
 import hashlib
-import json
 import logging
+import os
 import re
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from bids_brainmask import jsonfile
 from bids_brainmask.errors import NothingToDo, UsageError
 from bids_brainmask.settings import Settings
 
@@ -30,6 +31,13 @@ DERIVED = {"space", "seg", "res", "den", "label", "desc", "hemi", "atlas", "scal
 """Entities that no raw image has."""
 
 FIXED = {"suffix": "T1w", "datatype": "anat", "extension": [".nii", ".nii.gz"]}
+
+FEW = 10
+"""Participants that are indexed each by itself, where so many or fewer are asked for. pybids would
+else look at every other name in the dataset, too: of a thousand it takes as long for that."""
+
+INDEXED = r"(/ses-[A-Za-z0-9+]+)?(/anat)?(/[^/]+\.nii(\.gz)?)?"
+"""What pybids is to look at in the folder of a participant."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +72,13 @@ class Scan:
 
 def participants(bids_dir: Path) -> list[str]:
     """Labels of the participants that have a folder, sorted, without ``sub-``."""
-    return sorted(p.name[4:] for p in bids_dir.glob("sub-*") if p.is_dir())
+    try:
+        entries = [entry for entry in os.scandir(bids_dir) if entry.name.startswith("sub-")]
+    except OSError:
+        return []
+    # Links alone are looked at: on a disk of the network each look takes its time.
+    folder = (e for e in entries if e.is_dir(follow_symlinks=False) or Path(e).is_dir())
+    return sorted(entry.name[4:] for entry in folder)
 
 
 def check_dataset(settings: Settings) -> None:
@@ -79,7 +93,7 @@ def check_dataset(settings: Settings) -> None:
     root = settings.bids_dir
     if not root.is_dir():
         raise UsageError(f"{root}: no such folder; expected a BIDS dataset.")
-    if settings.output_dir.resolve() == root.resolve():
+    if os.path.realpath(settings.output_dir) == os.path.realpath(root):
         raise UsageError(
             f"{root}: the output folder is the dataset itself, which is never written to. "
             f"Choose another, such as {root / 'derivatives' / 'bids_brainmask'}."
@@ -91,8 +105,8 @@ def check_dataset(settings: Settings) -> None:
     if not path.is_file():
         raise UsageError(f"{path}: not found, so {root} is not a BIDS dataset. {hint}")
     try:
-        description = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+        description = jsonfile.read(path)
+    except (OSError, ValueError) as error:
         raise UsageError(f"{path}: not JSON ({error}). {hint}") from error
     missing = {"Name", "BIDSVersion"} - set(description if isinstance(description, dict) else ())
     if missing:
@@ -114,13 +128,18 @@ def find_scans(settings: Settings) -> list[Scan]:
     """
     check_dataset(settings)
     labels = choose_participants(settings)
-    layout = _layout(settings, labels)
-    filters = _filters(settings, layout)
-    folders = {settings.bids_dir.absolute() / f"sub-{label}" for label in labels}
-    found = map(Path, layout.get("file", **filters, invalid_filters="allow"))
-    sidecars = _sidecars(layout)
-    found = (path for path in found if not folders.isdisjoint(path.parents))
-    scans = list(filter(None, (_scan(path, settings, sidecars) for path in found)))
+    layouts = _layouts(settings, labels)
+    filters = _filters(settings, layouts, labels)
+    query = filters | {"invalid_filters": "allow"}
+    try:
+        found = [path for layout in layouts for path in layout.get("file", **query)]
+    except (OverflowError, UnicodeError) as error:  # what pybids' database cannot hold
+        raise UsageError(f"--bids-filter-file: no entity can have such values: {error}") from error
+    sidecars = functools.cache(_sidecars)
+    root = settings.bids_dir.absolute()
+    chosen = {str(root / f"sub-{label}") for label in labels}
+    ours = (path for path in found if path[: path.find("/", len(str(root)) + 1)] in chosen)
+    scans = list(filter(None, (_scan(Path(path), settings, sidecars) for path in ours)))
     scans.sort(key=lambda scan: scan.relative)
     if not scans:
         asked = {key: value for key, value in filters.items() if key not in FIXED}
@@ -153,8 +172,8 @@ def choose_participants(settings: Settings) -> list[str]:
     return sorted(set(settings.participant_label)) or there
 
 
-def _layout(settings: Settings, labels: list[str]):
-    """Index the ``anat`` folders of the participants; of all of them for a database."""
+def _layouts(settings: Settings, labels: list[str]) -> list:
+    """Index the images of the participants; of the whole dataset for a database."""
     try:
         from bids import BIDSLayout, BIDSLayoutIndexer
     except OSError as error:  # it looks for settings of its own there
@@ -162,45 +181,58 @@ def _layout(settings: Settings, labels: list[str]):
             f"pybids cannot look into the home folder: {error}. Set HOME to one that you can read."
         ) from error
 
-    database = settings.bids_database_dir
+    root, database = settings.bids_dir, settings.bids_database_dir
     everybody = database or not settings.participant_label
-    subject = "[^/]+" if everybody else "|".join(map(re.escape, labels))
-    wanted = rf"sub-(?:{subject})(/ses-[A-Za-z0-9+]+)?(/anat)?(/[^/]+\.(json|nii|nii\.gz))?"
-    elsewhere = re.compile(rf"^/(?!({wanted}|[^/]+\.json)$)(?!$)")
+    if everybody or len(labels) > FEW:
+        subject = "[^/]+" if everybody else "|".join(map(re.escape, labels))
+        roots, wanted = [root], f"/sub-(?:{subject}){INDEXED}"
+    else:
+        roots, wanted = [root / f"sub-{label}" for label in labels], INDEXED
+    elsewhere = re.compile(f"^(?!({wanted})$)(?!/$)")
     # Names are checked here, in `_scan`: pybids would pass over the illegal ones in silence.
     indexer = BIDSLayoutIndexer(validate=False, index_metadata=False, ignore=[elsewhere])
+    derived = description(root).get("DatasetType") == "derivative"
+    options = {
+        "validate": False,  # of dataset_description.json; check_dataset has seen to that
+        "derivatives": False,
+        "config": ["bids", "derivatives"] if derived else ["bids"],
+        "indexer": indexer,
+        "database_path": database,
+    }
     try:
-        return BIDSLayout(
-            settings.bids_dir,
-            validate=False,  # of dataset_description.json; check_dataset has seen to that
-            derivatives=False,
-            indexer=indexer,
-            database_path=database,
-        )
+        return [BIDSLayout(folder, **options) for folder in roots]
     except (AttributeError, OSError, TypeError, ValueError) as error:
-        raise UsageError(f"{settings.bids_dir}: pybids cannot index it: {error}") from error
+        raise UsageError(f"{root}: pybids cannot index it: {error}") from error
 
 
-def _filters(settings: Settings, layout) -> dict:
+def _filters(settings: Settings, layouts: list, labels: list[str]) -> dict:
     """Entities, by pybids' names, and the values that they must have."""
     from bids.layout import Query
 
     filters = {"part": ["mag", Query.NONE]}
     if settings.bids_filter_file:
-        filters |= read_filter_file(settings.bids_filter_file, set(layout.get_entities()))
-    sessions = layout.get_sessions() if settings.session_label else []
-    unknown = sorted(set(settings.session_label) - set(sessions))
-    if unknown:
-        raise UsageError(
-            f"--session-label: {', '.join(unknown)} not in {settings.bids_dir}; "
-            f"it has {', '.join(sessions) or 'no sessions'}"
-        )
+        filters |= read_filter_file(settings.bids_filter_file, set(layouts[0].get_entities()))
+    if settings.session_label:
+        _check_sessions(settings, layouts, labels)
     asked = {
         "session": settings.session_label,
         "run": settings.run_id,
         "acquisition": settings.acquisition,
     }
     return filters | {key: list(value) for key, value in asked.items() if value} | FIXED
+
+
+def _check_sessions(settings: Settings, layouts: list, labels: list[str]) -> None:
+    """Raise unless each session asked for has an image, or at least a folder."""
+    root = settings.bids_dir
+    sessions = {session for layout in layouts for session in layout.get_sessions()}
+    for label in labels:
+        sessions |= {path.name[4:] for path in (root / f"sub-{label}").glob("ses-*")}
+    if unknown := sorted(set(settings.session_label) - sessions):
+        raise UsageError(
+            f"--session-label: {', '.join(unknown)} not in {root}; "
+            f"it has {', '.join(sorted(sessions)) or 'no sessions'}"
+        )
 
 
 def read_filter_file(path: Path, known: Iterable[str]) -> dict:
@@ -222,7 +254,7 @@ def read_filter_file(path: Path, known: Iterable[str]) -> dict:
     from bids.layout import Query
 
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = jsonfile.read(path, pipe=True)
     except (OSError, ValueError) as error:
         raise UsageError(f"--bids-filter-file: {path} cannot be read as JSON: {error}") from error
     asked = content.get("t1w", {}) if isinstance(content, dict) else None
@@ -250,16 +282,13 @@ def read_filter_file(path: Path, known: Iterable[str]) -> dict:
     return filters
 
 
-def _sidecars(layout) -> dict[Path, list[Path]]:
-    """List all T1w sidecars by folder, longest names first: pybids takes as long for one image."""
-    paths = layout.get("file", extension=".json", suffix="T1w")
-    found = defaultdict(list)
-    for path in map(Path, sorted(paths, key=lambda path: -path.count("_"))):
-        found[path.parent].append(path)
-    return found
+def _sidecars(folder: Path) -> list[Path]:
+    """List the sidecars of T1w images in a folder, longest names first."""
+    found = [path for path in folder.glob("*T1w.json") if f"_{path.name}".endswith("_T1w.json")]
+    return sorted(found, key=lambda path: (-path.name.count("_"), path.name))
 
 
-def _scan(path: Path, settings: Settings, sidecars: Mapping[Path, Sequence[Path]]) -> Scan | None:
+def _scan(path: Path, settings: Settings, sidecars: Callable[[Path], list[Path]]) -> Scan | None:
     """Describe a file that pybids found; None, with a warning, where its name is not BIDS."""
     from bids_validator import BIDSValidator
 
@@ -281,21 +310,23 @@ def _scan(path: Path, settings: Settings, sidecars: Mapping[Path, Sequence[Path]
             relative,
         )
         return None
-    contrast = "ce" in keys or bool(_contrast_agent(path, sidecars))
+    folders = path.parents[: relative.count("/") + 1]
+    nearest = (sidecar for folder in folders for sidecar in sidecars(folder))
+    contrast = "ce" in keys or bool(_contrast_agent(path, nearest))
     return Scan(path, relative, tuple(pairs), contrast)
 
 
-def _contrast_agent(path: Path, sidecars: Mapping[Path, Sequence[Path]]) -> str:
+def _contrast_agent(path: Path, sidecars: Iterable[Path]) -> str:
     """Value of ``ContrastBolusIngredient`` in the nearest sidecar that has one, or nothing.
 
     A sidecar is of the images in and below its folder whose names have all of its entities.
     """
     own = set(path.name.split("_")[:-1])
-    for sidecar in (one for folder in path.parents for one in sidecars.get(folder, ())):
+    for sidecar in sidecars:
         if not own.issuperset(sidecar.name.split("_")[:-1]):
             continue
         try:
-            content = json.loads(sidecar.read_text(encoding="utf-8"))
+            content = jsonfile.read(sidecar)
         except (OSError, ValueError) as error:
             log.warning("%s: not readable as JSON (%s); taken as empty", sidecar, error)
             continue
@@ -342,43 +373,10 @@ def select_participants(bids_dir: Path, select: Mapping[str, str]) -> list[str]:
     return sorted(labels & set(there))
 
 
-def find_label(scan: Scan, labels: Path, ending: str) -> Path | None:
-    """Find the label of a scan in another dataset, by the scan's name.
-
-    Parameters
-    ----------
-    scan : Scan
-    labels : Path
-        Dataset of labels, with the raw dataset's folders.
-    ending : str
-        How the names end, without extension, such as ``desc-brain_mask`` or ``dseg``.
-
-    Returns
-    -------
-    Path or None
-        None where there is none.
-
-    Raises
-    ------
-    UsageError
-        There are several.
-    """
-    names = (f"{scan.prefix}_*{ending}.nii*", f"{scan.prefix}_{ending}.nii*")
-    found = {path for name in names for path in (labels / scan.folder).glob(name)}
-    extra = re.compile(r"_(?!(space|res|den|label|seg|desc|hemi|atlas|scale)-)[a-z]+-")
-    found = sorted(path for path in found if not extra.search(path.name[len(scan.prefix) :]))
-    if len(found) > 1:
-        raise UsageError(
-            f"{scan.relative}: several labels end in {ending!r}: "
-            f"{', '.join(path.name for path in found)}. Give more of the name's end."
-        )
-    return found[0] if found else None
-
-
 def description(root: Path) -> dict:
     """Read what a dataset says of itself; nothing where that is absent or unreadable."""
     try:
-        content = json.loads((root / "dataset_description.json").read_text(encoding="utf-8"))
+        content = jsonfile.read(root / "dataset_description.json")
     except (OSError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}
@@ -387,11 +385,7 @@ def description(root: Path) -> dict:
 def fingerprint(path: Path) -> dict:
     """Size, time of change and hash of a source image, to know it again."""
     status = path.stat()
-    return {
-        "Bytes": status.st_size,
-        "Modified": status.st_mtime_ns,
-        "SHA256": sha256(path),
-    }
+    return {"Bytes": status.st_size, "Modified": status.st_mtime_ns, "SHA256": sha256(path)}
 
 
 def sha256(path: Path) -> str:

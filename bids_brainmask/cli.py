@@ -7,9 +7,11 @@ Nothing heavy is imported before the arguments are known to be good.
 from __future__ import annotations
 
 import logging
+import signal
 import sys
-from collections.abc import Iterable, Sequence
-from contextlib import closing
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
 
 from bids_brainmask import options
 from bids_brainmask.errors import BrainMaskError, ModelError, NothingToDo, UsageError
@@ -36,13 +38,31 @@ def main(argv: Sequence[str] | None = None) -> int:
     settings = options.settings_of(top.parse_args(words))
     start_logging(settings.verbose)
     try:
-        return run(settings)
+        with stoppable():
+            return run(settings)
     except BrainMaskError as error:
         print(f"{top.prog}: error: {error}", file=sys.stderr)
         return exit_status(error)
     except KeyboardInterrupt:
         print(f"{top.prog}: interrupted; the same command goes on", file=sys.stderr)
         return 130
+
+
+@contextmanager
+def stoppable() -> Iterator[None]:
+    """Have SIGTERM unwind this process: no file is left half done, and no worker or job behind."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # which alone can be told of signals
+        return
+
+    def stop(number, _frame):
+        raise SystemExit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def exit_status(error: BrainMaskError) -> int:
@@ -56,15 +76,17 @@ def run(settings: Settings) -> int:
     """Carry out the settings, and end with a table of what became of every image."""
     if settings.analysis_level == "group":
         return run_group(settings)
-    from tqdm import tqdm
-    from tqdm.contrib.logging import logging_redirect_tqdm
-
-    from bids_brainmask import cluster, planning
+    from bids_brainmask import planning
 
     plan = planning.prepare(settings)
     if settings.dry_run:
         print_jobs(plan)
         return 0
+    from tqdm import tqdm
+    from tqdm.contrib.logging import logging_redirect_tqdm
+
+    from bids_brainmask import cluster
+
     outcomes = []
     with logging_redirect_tqdm(), closing(cluster.process(plan)) as found:
         bar = tqdm(total=len(plan.jobs), unit="image", disable=not sys.stderr.isatty())

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 import shlex
 from importlib.metadata import version
 from typing import TYPE_CHECKING
@@ -73,5 +74,10 @@ def of_tumours(tumours: Tumours) -> dict:
 def software_versions(network: Network) -> dict[str, str]:
     """Versions of what made a result."""
     name, _, number = network.engine.partition(" ")
-    packages = {package: version(package) for package in ("nibabel", "numpy", "pybids", "scipy")}
-    return {"bids_brainmask": bids_brainmask.__version__, name: number, **packages}
+    return {"bids_brainmask": bids_brainmask.__version__, name: number, **_packages()}
+
+
+@functools.cache
+def _packages() -> dict[str, str]:
+    """Versions of the libraries; each is looked up in files, which takes longer than a mask's."""
+    return {package: version(package) for package in ("nibabel", "numpy", "pybids", "scipy")}

@@ -369,3 +369,108 @@ def test_only_the_participants_asked_for_are_looked_at(varied):
     unreadable = varied.root / "sub-01/anat/sub-01_T1w.json"
     unreadable.write_text("{")
     assert len(find(varied.root, participant_label=("02",))) == 2
+
+
+FOLDER_OPENED = """
+import sys
+from pathlib import Path
+opened = []
+sys.addaudithook(lambda event, args: opened.append(args) if event == "os.scandir" else None)
+from bids_brainmask import bids
+from bids_brainmask.settings import Settings
+root, *labels = sys.argv[1:]
+settings = Settings(bids_dir=Path(root), output_dir=Path("out"), analysis_level="participant",
+                    participant_label=tuple(labels))
+print(len(bids.find_scans(settings)))
+print(*{name.split("/")[0] for path, in opened if (name := str(path).removeprefix(f"{root}/"))})
+"""
+
+
+@pytest.mark.parametrize("count", [1, bids.FEW, bids.FEW + 1])
+def test_the_folders_of_others_are_not_opened(dataset, count):
+    labels = [f"{number:02}" for number in range(1, count + 1)]
+    for label in [*labels, "other"]:
+        dataset.add(f"sub-{label}_T1w.nii.gz", EchoTime=0.003)
+    done = subprocess.run(
+        [sys.executable, "-c", FOLDER_OPENED, dataset.root, *labels],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    found, opened = done.stdout.splitlines()
+    assert int(found) == count
+    assert {word for word in opened.split() if word.startswith("sub-")} == {
+        f"sub-{label}" for label in labels
+    }
+
+
+@pytest.fixture
+def inherited(dataset):
+    """Participants of all kinds: more than are indexed one by one."""
+    for number in range(bids.FEW + 2):
+        dataset.add(f"sub-{number:02}_T1w.nii.gz", EchoTime=0.003)
+        dataset.add(f"sub-{number:02}_ses-1_run-1_T1w.nii.gz")
+        dataset.add(f"sub-{number:02}_ses-2_acq-post_T1w.nii", EchoTime=0.003)
+    told = '{"ContrastBolusIngredient": "GADOLINIUM"}'
+    (dataset.root / "acq-post_T1w.json").write_text(told)  # of all
+    (dataset.root / "sub-01/sub-01_T1w.json").write_text(told)  # of all of one
+    (dataset.root / "sub-02/ses-1/sub-02_ses-1_T1w.json").write_text(told)
+    return dataset
+
+
+def test_with_labels_the_same_is_found_as_without(inherited):
+    everything = find(inherited.root)
+    for labels in (("00",), ("02", "01"), tuple(f"{number:02}" for number in range(1, 12))):
+        expected = [scan for scan in everything if scan.participant in labels]
+        assert find(inherited.root, participant_label=labels) == expected
+
+
+def test_sidecars_above_the_images_tell_of_contrast(inherited):
+    told = [scan.relative for scan in find(inherited.root) if scan.contrast]
+    own = ["sub-01/anat/sub-01_T1w.nii.gz", "sub-01/ses-1/anat/sub-01_ses-1_run-1_T1w.nii.gz"]
+    own.append("sub-02/ses-1/anat/sub-02_ses-1_run-1_T1w.nii.gz")
+    assert sorted(path for path in told if "acq-post" not in path) == own
+    assert sum("acq-post" in path for path in told) == bids.FEW + 2
+
+
+def test_a_folder_above_the_dataset_tells_nothing(dataset):
+    dataset.add("sub-01_T1w.nii.gz")
+    above = dataset.root.parent / "T1w.json"
+    above.write_text('{"ContrastBolusIngredient": "GADOLINIUM"}')
+    assert not find(dataset.root)[0].contrast
+
+
+def test_a_session_without_images_is_known(varied):
+    (varied.root / "sub-02/ses-C/func").mkdir(parents=True)
+    with pytest.raises(NothingToDo, match="no T1w image"):
+        find(varied.root, session_label=("C",))
+    assert names(varied.root, session_label=("B", "C")) == MAGNITUDE[7:]
+
+
+@pytest.mark.parametrize("labels", [(), ("01",)])
+def test_links_to_participants_are_followed(dataset, tmp_path, labels):
+    dataset.add("sub-01_T1w.nii.gz")
+    away = tmp_path / "elsewhere"
+    (dataset.root / "sub-01").rename(away)
+    (dataset.root / "sub-01").symlink_to(away)
+    (dataset.root / "sub-02").symlink_to("absent")
+    (dataset.root / "sub-03").symlink_to("sub-03")
+    (dataset.root / "sub-04").touch()
+    assert bids.participants(dataset.root) == ["01"]
+    assert names(dataset.root, participant_label=labels) == ["sub-01_T1w.nii.gz"]
+
+
+def test_a_filter_of_a_derivative_holds_with_labels_too(dataset, tmp_path):
+    dataset.add("sub-01_T1w.nii.gz")
+    dataset.add("sub-01_desc-x_T1w.nii.gz")
+    description = {"Name": "x", "BIDSVersion": "1.10.0", "DatasetType": "derivative"}
+    (dataset.root / "dataset_description.json").write_text(json.dumps(description))
+    path = tmp_path / "filter.json"
+    path.write_text('{"t1w": {"desc": "y"}}')
+    for labels in ((), ("01",)):
+        with pytest.raises(NothingToDo, match="desc"):
+            find(dataset.root, participant_label=labels, bids_filter_file=path)
+
+
+def test_a_folder_that_is_not_there_has_no_participants(tmp_path):
+    assert bids.participants(tmp_path / "absent") == []

@@ -160,20 +160,18 @@ def test_models_that_do_not_fit(mixed, options, reason):
 
 
 @pytest.mark.parametrize(
-    ("options", "expected"),
+    ("options", "asked"),
     [
-        ({}, {"brain": 0.5, "meningioma": 0.4}),
-        ({"threshold": (("", 0.4),)}, {"brain": 0.4, "meningioma": 0.4}),
-        ({"threshold": (("meningioma", 0.3),)}, {"brain": 0.5, "meningioma": 0.3}),
+        ({}, {}),
+        ({"threshold": (("", 0.35),)}, {"brain": 0.35}),
+        ({"threshold": (("meningioma", 0.35),)}, {"meningioma": 0.35}),
         # The brain is found, too, for lesions to be near it.
-        (
-            {"threshold": (("", 0.3),), "analyses": ("meningioma",)},
-            {"brain": 0.5, "meningioma": 0.3},
-        ),
+        ({"threshold": (("", 0.35),), "analyses": ("meningioma",)}, {"meningioma": 0.35}),
     ],
 )
-def test_whose_threshold_it_is(mixed, options, expected):
-    assert planning.prepare(settings(mixed, **options)).thresholds == expected
+def test_whose_threshold_it_is(mixed, options, asked):
+    own = {analysis: registry.models()[name].threshold for analysis, name in EMBEDDED.items()}
+    assert planning.prepare(settings(mixed, **options)).thresholds == own | asked
 
 
 def test_parameters_hold_what_decides_a_result(mixed):

@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How long commands take that do no work: help, and finding images in large datasets.
+
+python benchmarks/startup.py WORK [--participants 10000] [--runs 5]
+
+Whole processes, from their start to their exit. The datasets are made in WORK, of empty images and
+of sidecars of one key, and stay there for the next time. This script imports little, for a process
+is never seen to hold less memory than the one that started it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+
+def make_dataset(root: Path, participants: int, sessions: int = 0) -> Path:
+    """Write a dataset with an image of each session of each participant, unless it is there.
+
+    Parameters
+    ----------
+    root : Path
+    participants : int
+        From sub-00001.
+    sessions : int
+        Of each participant; 0: folders without sessions, one image each.
+    """
+    if (root / "dataset_description.json").is_file():
+        return root
+    for number in range(1, participants + 1):
+        name = f"sub-{number:05}"
+        for session in [f"ses-{index + 1}" for index in range(sessions)] or [""]:
+            anat = root / name / session / "anat"
+            anat.mkdir(parents=True)
+            prefix = "_".join(filter(None, (name, session)))
+            (anat / f"{prefix}_T1w.nii.gz").touch()
+            (anat / f"{prefix}_T1w.json").write_text('{"EchoTime": 0.003}\n')
+    description = {"Name": "Empty images", "BIDSVersion": "1.10.0"}
+    (root / "dataset_description.json").write_text(json.dumps(description))
+    return root
+
+
+def measure(command: Sequence, lines: int) -> tuple[float, float, float]:
+    """Run a command, and see that it prints as many lines as it should, or more.
+
+    Returns
+    -------
+    tuple of float
+        Seconds from its start to its exit, seconds of processors, and the most memory, in MB.
+    """
+    started = time.perf_counter()
+    with subprocess.Popen([*map(str, command)], stdout=subprocess.PIPE) as running:
+        printed = running.stdout.read().count(b"\n")
+        _, status, usage = os.wait4(running.pid, 0)
+        running.returncode = os.waitstatus_to_exitcode(status)
+    seconds = time.perf_counter() - started
+    if status or printed < lines:
+        raise SystemExit(f"{command}: status {status}, {printed} lines, expected {lines}")
+    return seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024 / 1e6
+
+
+def row(name: str, command: Sequence, runs: int, lines: int) -> list[str]:
+    """Measure a command after a run that does not count; the cells of its row."""
+    measure(command, lines)
+    found = [measure(command, lines) for _ in range(runs)]
+    seconds, cpu, memory = map(statistics.median, zip(*found, strict=True))
+    return [name, f"{seconds:.2f}", f"{cpu:.2f}", f"{memory:.0f}"]
+
+
+def main(words: Iterable[str] | None = None) -> None:
+    """Print a table of medians."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("work", type=Path, help="folder for the datasets")
+    parser.add_argument("--participants", type=int, default=10_000)
+    parser.add_argument("--runs", type=int, default=5, help="of each command, after one more")
+    asked = parser.parse_args(words)
+    many = asked.participants
+    programs = Path(sys.executable).parent
+    app = programs / "bids-brainmask"
+    commands = [
+        ("`bids-brainmask --help`", [app, "--help"], 50),
+        ("`bids-brainmask --version`", [app, "--version"], 1),
+        ("`brainmask --help`", [programs / "brainmask", "--help"], 10),
+    ]
+    for sessions in (0, 2):
+        root = make_dataset(asked.work / f"{many}-{sessions}", many, sessions)
+        dry = [app, root, asked.work / "out", "participant", "--dry-run"]
+        kind = f"{many:,} participants" + f", {sessions} sessions each" * bool(sessions)
+        one = [*dry, "--participant-label", "00001"]
+        commands.append((f"one of {kind}", one, 1 + (sessions or 1)))
+        commands.append((f"all of {kind}", dry, 1 + many * (sessions or 1)))
+    print("| command | s | CPU s | peak memory, MB |\n| --- | --- | --- | --- |")
+    for name, command, lines in commands:
+        print("|", " | ".join(row(name, command, asked.runs, lines)), "|", flush=True)
+
+
+if __name__ == "__main__":
+    main()
