@@ -8,27 +8,25 @@ source's transforms and codes untouched, whichever was used.
 
 from __future__ import annotations
 
-import gzip
 import logging
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import nibabel as nb
 import numpy as np
-from nibabel.filebasedimages import ImageFileError
-from nibabel.spatialimages import HeaderDataError
+from isal import igzip
 
+from bids_brainmask import nifti
 from bids_brainmask.errors import ImageError
 
 log = logging.getLogger(__name__)
 
-PADDING = 2**16
-"""Bytes that may follow the last voxel, less one."""
+LARGEST_VALUE = 1e12
+"""Intensities of this size and over are damage, and their squares might overflow."""
 
-SMALLEST_EXTENT = 40.0
-"""A field of view under this many mm along any axis holds no head."""
+SMALLEST_RANGE = 1e-20
+"""Intensities that differ by less are one: no unit makes them so small."""
 
 SAME_GRID = 1e-3
 """Affines that differ by more than this anywhere, mm, are of different grids."""
@@ -72,33 +70,38 @@ def read(path: Path) -> Source:
     Returns
     -------
     Source
-        Scaled intensities as float32; NaN and infinite ones are 0. A fourth axis of one frame
-        is dropped.
+        Scaled intensities as float32; NaN, infinite ones and those from `LARGEST_VALUE` are 0.
+        A fourth axis of one frame is dropped.
 
     Raises
     ------
     ImageError
-        The file is absent, empty, truncated, not NIfTI, not 3D, of complex or RGB voxels, too
-        small for a head, without finite voxels, or constant.
+        The file is absent, no file, empty, truncated, not NIfTI, not 3D, of complex or RGB
+        voxels, too small or too large for a head, without a place in the world, without finite
+        voxels, or constant.
     """
-    file = _whole(path)
-    data = np.asanyarray(file.dataobj, dtype=np.float32)
-    data = data.reshape(data.shape[:3])
-    finite = np.isfinite(data)
+    file = nifti.read(path)
+    data = _values(file, np.float32)
+    finite = (data > -LARGEST_VALUE) & (data < LARGEST_VALUE)
     if not finite.all():
         if not finite.any():
-            raise ImageError(f"{path}: no voxel has a finite value, so there is nothing to see.")
+            raise ImageError(
+                f"{path}: no voxel has a finite value, so there is nothing to see. Fetch or "
+                "convert it again."
+            )
         log.warning("%s: %d voxels are not finite; taken as 0", path, (~finite).sum())
         data = np.where(finite, data, np.float32(0))
-    if data.max() == data.min():
-        raise ImageError(f"{path}: every voxel is {data.flat[0]:g}, so there is nothing to see.")
+    if data.max() - data.min() < SMALLEST_RANGE:
+        raise ImageError(
+            f"{path}: every voxel is {data.flat[0]:g}, so there is nothing to see. Fetch or "
+            "convert it again."
+        )
     return Source(Volume(data, file.affine), file)
 
 
 def read_mask(path: Path) -> np.ndarray:
     """Read a mask, (I, J, K) bool: True where the image is above one half."""
-    file = _whole(path)
-    return np.asanyarray(file.dataobj).reshape(file.shape[:3]) > 0.5
+    return _values(nifti.read(path)) > 0.5
 
 
 def read_labels(path: Path) -> Volume:
@@ -109,10 +112,11 @@ def read_labels(path: Path) -> Volume:
     ImageError
         As `read`; or the image holds other numbers than whole ones.
     """
-    file = _whole(path)
-    values = np.asanyarray(file.dataobj).reshape(file.shape[:3])
+    file = nifti.read(path)
+    values = _values(file)
     values = np.where(np.isfinite(values), values, 0)
-    labels = np.round(values).astype(np.int32)
+    with np.errstate(invalid="ignore"):  # of what int32 does not hold, and is refused below
+        labels = np.round(values).astype(np.int32)
     if not np.allclose(values, labels, atol=1e-3):
         raise ImageError(f"{path}: expected whole numbers as labels, found fractions.")
     return Volume(labels, file.affine)
@@ -175,76 +179,10 @@ def check_same_grid(paths: Sequence[Path], volumes: Sequence[Volume]) -> None:
         log.warning("%s: axes not at right angles; volumes and distances are rough", paths[1])
 
 
-def _whole(path: Path) -> nb.Nifti1Image:
-    """Read a file to its last byte, once: a gzipped one is checked by its own checksum."""
-    file = _open(path)
-    _check_header(path, file)
-    last = file.dataobj.offset + file.get_data_dtype().itemsize * int(np.prod(file.shape))
-    opener = gzip.open if path.suffix == ".gz" else Path.open
-    try:
-        with opener(path, "rb") as stream:
-            content = stream.read(last)
-            rest = stream.read(PADDING)  # the end is where gzip compares the checksum
-    except (OSError, EOFError, zlib.error) as error:
-        raise ImageError(
-            f"{path}: the voxels cannot be read ({_line(error)}). Fetch the file again."
-        ) from error
-    if len(content) < last:
-        raise ImageError(
-            f"{path}: the voxels cannot be read: {len(content)} bytes, and the header promises "
-            f"{last} for shape {file.shape}. The file is truncated: fetch it again."
-        )
-    if len(rest) == PADDING:
-        raise ImageError(
-            f"{path}: more voxels than the header promises for shape {file.shape}. The header or "
-            "the file is damaged: fetch it again."
-        )
-    return type(file).from_bytes(content)
-
-
-def _line(error: Exception) -> str:
-    """Fold what an error says into one line."""
-    return " ".join(str(error).split()) or type(error).__name__
-
-
-def _open(path: Path) -> nb.Nifti1Image:
-    if path.is_symlink() and not path.exists():
-        raise ImageError(
-            f"{path}: a link to {path.readlink()}, which is not there. If the dataset is under "
-            "DataLad or git-annex, `datalad get` the file first."
-        )
-    if not path.is_file():
-        raise ImageError(f"{path}: no such file.")
-    if not path.stat().st_size:
-        raise ImageError(f"{path}: the file is empty.")
-    try:
-        file = nb.load(path)
-    except (OSError, EOFError, ValueError, zlib.error, ImageFileError, HeaderDataError) as error:
-        raise ImageError(f"{path}: not a readable NIfTI image ({_line(error)}).") from error
-    if not isinstance(file, nb.Nifti1Image):  # Nifti2Image is one too
-        raise ImageError(f"{path}: expected NIfTI, found {type(file).__name__}. Convert it first.")
-    return file
-
-
-def _check_header(path: Path, file: nb.Nifti1Image) -> None:
-    shape, affine, kind = file.shape, file.affine, file.get_data_dtype()
-    if len(shape) not in (3, 4) or (len(shape) == 4 and shape[3] != 1) or 0 in shape:
-        raise ImageError(
-            f"{path}: expected a 3D image, found shape {shape}. "
-            "Average or split its frames before running."
-        )
-    if kind.fields is not None or kind.kind not in "iuf":
-        raise ImageError(f"{path}: expected real intensities, found data type {kind}.")
-    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-6:
-        raise ImageError(f"{path}: the affine is singular or not finite: {affine.tolist()}.")
-    extent = np.sqrt((affine[:3, :3] ** 2).sum(0)) * shape[:3]
-    if min(shape[:3]) < 2 or extent.min() < SMALLEST_EXTENT:
-        raise ImageError(
-            f"{path}: the field of view is {extent.round(1).tolist()} mm over {shape[:3]} "
-            f"voxels; a head wants {SMALLEST_EXTENT:g} mm along each axis."
-        )
-    if not file.header["qform_code"] and not file.header["sform_code"]:
-        log.warning("%s: qform and sform codes are 0, so orientation is a guess", path)
+def _values(file: nb.Nifti1Image, kind=None) -> np.ndarray:
+    """Scaled intensities, (I, J, K); what the type does not hold is infinite."""
+    with np.errstate(all="ignore"):
+        return np.asanyarray(file.dataobj, dtype=kind).reshape(file.shape[:3])
 
 
 def _header_like(source: Source, kind) -> nb.Nifti1Header:
@@ -268,7 +206,18 @@ def mask_like(source: Source, mask: np.ndarray) -> nb.Nifti1Image:
     source : Source
     mask : (I, J, K) bool array
     """
-    return type(source.file)(mask.astype(np.uint8), None, _header_like(source, np.uint8))
+    stored = _as_stored(mask).view(np.uint8)
+    return type(source.file)(stored, None, _header_like(source, np.uint8))
+
+
+def _as_stored(mask: np.ndarray) -> np.ndarray:
+    """Lay a mask out in memory as in a file, first axis nearest: the part that is not empty."""
+    sides = [np.flatnonzero(mask.any(tuple({0, 1, 2} - {axis}))) for axis in range(3)]
+    stored = np.zeros(mask.shape, bool, order="F")
+    if sides[0].size:
+        box = tuple(slice(at[0], at[-1] + 1) for at in sides)
+        stored[box] = mask[box]
+    return stored
 
 
 def probability_like(source: Source, probability: np.ndarray) -> nb.Nifti1Image:
@@ -293,6 +242,7 @@ def brain_like(source: Source, mask: np.ndarray) -> nb.Nifti1Image:
     header = source.file.header.copy()
     header.set_data_shape(mask.shape)
     header["cal_min"] = header["cal_max"] = 0
+    mask = _as_stored(mask)
     brain = type(source.file)(np.where(mask, stored, stored.dtype.type(blank)), None, header)
     brain.header.set_slope_inter(slope, intercept)  # set by hand: the array is stored as it is
     return brain
@@ -310,4 +260,4 @@ def of_volume(volume: Volume) -> nb.Nifti1Image:
 def to_bytes(file: nb.Nifti1Image, *, compress: bool) -> bytes:
     """Bytes of the file, gzipped or not; the same image gives the same bytes."""
     plain = file.to_bytes()
-    return gzip.compress(plain, compresslevel=4, mtime=0) if compress else plain
+    return igzip.compress(plain, compresslevel=2, mtime=0) if compress else plain

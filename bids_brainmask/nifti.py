@@ -1,0 +1,203 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A NIfTI file from the disk to the memory: whole and sound, or refused with the reason.
+
+Whatever a header says is doubted before anything is done by it.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import math
+import stat
+import warnings
+from pathlib import Path
+from typing import BinaryIO
+
+import nibabel as nb
+import numpy as np
+from isal import igzip, isal_zlib
+from nibabel.spatialimages import HeaderDataError
+
+from bids_brainmask.errors import ImageError
+
+log = logging.getLogger(__name__)
+
+HEADER = 540
+"""Bytes of the longest header, NIfTI-2's."""
+
+LATEST_START = 2**26
+"""Byte by which the voxels begin: no header's extensions are that long."""
+
+LARGEST = 2**32
+"""Bytes that the voxels may take, as stored or as float32: 1024^3 of these, 256 mm of 0.25 mm."""
+
+CHUNK = 2**24
+"""Bytes that are read at a time."""
+
+PADDING = 2**16
+"""Bytes that may follow the last voxel, less one."""
+
+EXTENTS = (40.0, 3000.0)
+"""A field of view of less mm along any axis holds no head, and of more is no scanner's."""
+
+SMALLEST_VOXEL = 1e-6
+"""An affine whose voxels have fewer mm^3 is singular."""
+
+
+def read(path: Path) -> nb.Nifti1Image:
+    """Read a file to its last byte, once: a gzipped one is checked by its own checksum.
+
+    What the header promises is read and no more, and it is taken as it comes: neither a bomb nor
+    a header that lies takes memory.
+    """
+    with _open(path) as stream:
+        start = _take(path, stream, HEADER, "not a readable NIfTI image")
+        kind, last = _promise(path, start)
+        content = io.BytesIO()
+        content.write(start)
+        while content.tell() < last:
+            size = min(last - content.tell(), CHUNK)
+            if not content.write(_take(path, stream, size, "the voxels cannot be read")):
+                raise ImageError(
+                    f"{path}: the voxels cannot be read: {content.tell()} bytes, and the header "
+                    f"promises {last}. The file is truncated: fetch it again."
+                )
+        # Beyond the last voxel is where gzip compares the checksum.
+        rest = _take(path, stream, PADDING, "the voxels cannot be read")
+    if len(rest) == PADDING:
+        raise ImageError(
+            f"{path}: more voxels than the header promises, which ends at byte {last}. The header "
+            "or the file is damaged: fetch it again."
+        )
+    try:
+        with warnings.catch_warnings():  # of odd extensions of the header, which are not looked at
+            warnings.simplefilter("ignore")
+            file = kind.from_stream(content)
+    except (HeaderDataError, ValueError, OverflowError) as error:
+        raise ImageError(f"{path}: not a readable NIfTI image ({_line(error)}).") from error
+    _check_place(path, file)
+    return file
+
+
+def _take(path: Path, stream: BinaryIO, size: int, trouble: str) -> bytes:
+    """Read up to `size` bytes."""
+    try:
+        return stream.read(size)
+    except (OSError, EOFError, isal_zlib.error) as error:
+        raise ImageError(f"{path}: {trouble} ({_line(error)}). Fetch the file again.") from error
+
+
+def _line(error: Exception) -> str:
+    """Fold what an error says into one line."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _open(path: Path) -> BinaryIO:
+    """Open a file that is there, and is one: a pipe would be waited for without end."""
+    name = path.name.lower()
+    if not name.endswith((".nii", ".nii.gz")):
+        raise ImageError(
+            f"{path}: not a readable NIfTI image, whose name ends in .nii or .nii.gz. Convert it."
+        )
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            found = "a folder" if stat.S_ISDIR(status.st_mode) else "a pipe, socket or device"
+            raise ImageError(f"{path}: expected a file, found {found}. Put the image there.")
+        if not status.st_size:
+            raise ImageError(f"{path}: the file is empty. Fetch it again.")
+        return igzip.open(path) if name.endswith(".gz") else path.open("rb")
+    except FileNotFoundError as error:
+        if not path.is_symlink():
+            raise ImageError(f"{path}: no such file. Is the path right?") from error
+        raise ImageError(
+            f"{path}: a link to {path.readlink()}, which is not there. If the dataset is under "
+            "DataLad or git-annex, `datalad get` the file first."
+        ) from error
+    except OSError as error:
+        raise ImageError(
+            f"{path}: the file cannot be opened ({error.strerror}). Mend it, or who may read it."
+        ) from error
+
+
+def _promise(path: Path, start: bytes) -> tuple[type[nb.Nifti1Image], int]:
+    """Tell what kind of file begins so, and where its last voxel ends by its header, in bytes."""
+    kinds = (nb.Nifti2Image, nb.Nifti1Image)
+    kind = next((kind for kind in kinds if kind.header_class.may_contain_header(start)), None)
+    if not kind:
+        raise ImageError(
+            f"{path}: not a readable NIfTI image (it begins with {start[:8]!r}). Fetch it again."
+        )
+    try:
+        header = kind.header_class(start[: kind.header_class.sizeof_hdr], check=False)
+        shape, stored = header.get_data_shape(), header.get_data_dtype()
+        offset = header.get_data_offset()
+    except KeyError as code:
+        raise ImageError(f"{path}: unknown data type {code}. Is the header damaged?") from code
+    except (HeaderDataError, OverflowError, ValueError) as error:
+        raise ImageError(f"{path}: not a readable NIfTI image ({_line(error)}).") from error
+    _check_voxels(path, shape, stored)
+    if not header.single_vox_offset <= offset <= LATEST_START:
+        raise ImageError(
+            f"{path}: the voxels begin at byte {offset} by the header; expected "
+            f"{header.single_vox_offset} to {LATEST_START}. The header is damaged: fetch it again."
+        )
+    _check_fields(path, header)
+    return kind, offset + math.prod(shape) * stored.itemsize
+
+
+def _check_voxels(path: Path, shape: tuple[int, ...], stored: np.dtype) -> None:
+    """Raise unless the voxels are those of an image in 3D, and no more than a head's."""
+    if len(shape) not in (3, 4) or (len(shape) == 4 and shape[3] != 1) or min(shape) < 1:
+        raise ImageError(
+            f"{path}: expected a 3D image, found shape {shape}. "
+            "Average or split its frames before running."
+        )
+    if stored.fields is not None or stored.kind not in "iuf":
+        raise ImageError(
+            f"{path}: expected real intensities, found data type {stored}. "
+            "Write the magnitude, or the channel that shows the head."
+        )
+    voxels = math.prod(shape)
+    if voxels * max(stored.itemsize, 4) > LARGEST:
+        raise ImageError(
+            f"{path}: {voxels * stored.itemsize / 1e9:.1f} GB for shape {shape} of {stored}; a "
+            f"head wants {LARGEST / 1e9:.1f} GB at most. Is the header damaged? Else resample it."
+        )
+
+
+def _check_fields(path: Path, header: nb.Nifti1Header) -> None:
+    """Tell of what nibabel would mend in silence, or by a guess."""
+    sizes, bits = header["pixdim"][1:4], 8 * header.get_data_dtype().itemsize
+    if not header["sform_code"] and not (np.isfinite(sizes) & (sizes != 0)).all():
+        raise ImageError(
+            f"{path}: voxel sizes of {sizes.tolist()} mm, and no sform that counts instead. "
+            "Mend the header, or convert the image again."
+        )
+    if not header["sform_code"] and sizes.min() < 0:
+        log.warning("%s: voxel sizes of %s mm; taken without signs", path, sizes.tolist())
+    if header["bitpix"] != bits:
+        found = (header["bitpix"], header.get_data_dtype(), bits)
+        log.warning("%s: bitpix is %d, data type %s wants %d; the type counts", path, *found)
+
+
+def _check_place(path: Path, file: nb.Nifti1Image) -> None:
+    """Raise unless the voxels have a place in the world, and room for a head."""
+    shape, affine = file.shape[:3], file.affine
+    with np.errstate(all="ignore"):
+        extent = np.sqrt((affine[:3, :3] ** 2).sum(0)) * shape
+        size = abs(np.linalg.det(affine[:3, :3]))
+    if not np.isfinite(affine).all() or not SMALLEST_VOXEL < size < np.inf:
+        raise ImageError(
+            f"{path}: the affine is singular or not finite: {affine.tolist()}. "
+            "Mend the header, or convert the image again."
+        )
+    if min(shape) < 2 or extent.min() < EXTENTS[0] or extent.max() > EXTENTS[1]:
+        raise ImageError(
+            f"{path}: the field of view is {extent.round(1).tolist()} mm over {shape} "
+            f"voxels; a head wants {EXTENTS[0]:g} mm along each axis, and {EXTENTS[1]:g} mm hold "
+            "it. Crop or mend the image."
+        )
+    if not file.header["qform_code"] and not file.header["sform_code"]:
+        log.warning("%s: qform and sform codes are 0, so orientation is a guess", path)

@@ -1,0 +1,28 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Damage by the thousand: only results and the package's own errors come out.
+
+What is tried is in benchmarks/fuzz.py, which goes on for as long as it is asked to.
+"""
+
+import bench
+import pytest
+
+fuzz = bench.load("fuzz")
+
+EXAMPLES = {"headers": 2000, "images": 100, "scans": 20, "sidecars": 200, "filters": 200}
+WANTED = {
+    "headers": {"read", "refused"},
+    "images": {"mask", "refused"},
+    "scans": {"done", "refused"},
+    "sidecars": {"contrast", "no contrast"},
+    "filters": {"found", "UsageError", "NothingToDo"},
+}
+"""What must have come out at least once, or nothing was tried."""
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_only_results_and_our_own_errors_come_out(name, tmp_path, caplog):
+    caplog.set_level("CRITICAL")  # thousands of warnings are told to nobody
+    found = fuzz.check(name, tmp_path, EXAMPLES[name], derandomize=True)
+    assert found.total() >= EXAMPLES[name]
+    assert found.keys() >= WANTED[name]
