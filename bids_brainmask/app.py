@@ -237,6 +237,7 @@ def segment_scan(job: Job, run: Run, networks: Mapping[Analysis, engine.Network]
     """Find the brain and the meningiomas of one scan, from its file to its derivatives."""
     started = time.perf_counter()
     source = image.read(job.scan.path)
+    scan = sidecar.of_scan(job)  # of the file that was read: it may be another by the end
     looks = {"overlap": run.settings.overlap, "flips": run.settings.tta}
     needed = run.needed(job)
     how = {name: (run.models[name], networks[name], run.thresholds[name]) for name in needed}
@@ -247,13 +248,12 @@ def segment_scan(job: Job, run: Run, networks: Mapping[Analysis, engine.Network]
         tumours = find_meningiomas(source, *how["meningioma"], brain, **looks)
     files = {kind: contents.render(kind, source, brain, tumours) for kind in job.files}
     seconds = time.perf_counter() - started
-    scan, all_of_it = sidecar.of_scan(job, seconds), (networks, brain, tumours)
-    records = {kind: scan | sidecar.of_file(kind, job, run, *all_of_it) for kind in files}
+    scan["Seconds"] = round(seconds, 2)
+    records = {k: scan | sidecar.of_file(k, job, run, networks, brain, tumours) for k in files}
     if tumours:
         records["lesions"] = lesions.COLUMNS
     derivatives.write_results(job, files, records, contents.draw(job, source, brain, tumours))
-    found = {"brain": brain, "meningioma": tumours}
-    parts = [found[analysis] for analysis in job.analyses]
+    parts = [{"brain": brain, "meningioma": tumours}[name] for name in job.analyses]
     said = [", ".join(part.summary for part in parts) + f" in {seconds:.1f} s"]
     said += [*(part.remarks for part in parts), job.refusal]
     return Outcome(job, "done", "; ".join(filter(None, said)))

@@ -20,12 +20,11 @@ if TYPE_CHECKING:
 RESEARCH_ONLY = "For research only; not a medical device."
 
 
-def of_scan(job: Job, seconds: float) -> dict:
+def of_scan(job: Job) -> dict:
     """Say what is the same for all results of a scan."""
     return {
         "SourceFile": bids.fingerprint(job.scan.path),
         "ContrastEnhanced": job.scan.contrast,
-        "Seconds": round(seconds, 2),
         "IntendedUse": RESEARCH_ONLY,
     }
 

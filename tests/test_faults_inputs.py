@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 from conftest import Dataset, head_phantom
 
-from bids_brainmask import app, bids, cli, image, planning
+from bids_brainmask import app, bids, cli, engine, image, planning
 from bids_brainmask.errors import ImageError, NothingToDo, UsageError
 from bids_brainmask.settings import Settings
 
@@ -384,3 +384,19 @@ def test_a_folder_named_like_an_image_is_none(dataset, tmp_path):
     path.mkdir()
     with pytest.raises(NothingToDo, match="no T1w image of 1 participants"):
         bids.find_scans(settings(dataset, tmp_path / "out"))
+
+
+def test_an_image_that_is_replaced_while_it_is_worked_on_is_done_again(dataset, monkeypatch):
+    """What is written says which file it was made from, not which lies there in the end."""
+    path = dataset.add("sub-01_T1w.nii.gz", head_phantom())
+    other = head_phantom(shape=(60, 70, 66)).to_bytes()
+
+    def run(block):
+        path.write_bytes(gzip.compress(other, mtime=0))
+        return (block > 0.48).astype(np.float32)
+
+    monkeypatch.setattr(engine, "load", lambda *_: engine.Network(run, "comparison 1", 16))
+    out = dataset.root.parent / "out"
+    settings = Settings(bids_dir=dataset.root, output_dir=out, analysis_level="participant")
+    seen = [[one.status for one in app.process(planning.prepare(settings))] for _ in range(3)]
+    assert seen == [["done"], ["done"], ["skipped"]]
