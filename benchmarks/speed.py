@@ -2,7 +2,7 @@
 """How fast it is: whole processes, in pairs with other tools.
 
 python benchmarks/speed.py HEAD.nii.gz WORK [--peers VENV/bin/python] [--seed-model unet.h5]
-    [--repeat 5] [--parts cold warm peers seed stages scaling memory] [--markdown docs/speed.md]
+    [--repeat 5] [--parts cold warm peers ...] [--markdown docs/speed.md]
 
 Every figure is a median after a warm-up, and what is compared is run by turns, so that a machine
 that is slow for a while is slow for both. WORK is a folder for what is written; results of its own
@@ -23,6 +23,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import document
@@ -35,10 +36,10 @@ from bids_brainmask import engine, registry
 THREADS = 2
 """Processors that each tool is given."""
 
-PARTS = ("cold", "warm", "peers", "seed", "stages", "scaling", "memory")
+PARTS = ("cold", "warm", "peers", "seed", "stages", "scaling", "memory", "startup")
 
-PEERS = ("deepbet", "BET")
-"""Those of benchmarks/peers that take less than a minute a head; ROBEX takes two."""
+PEERS = (("deepbet", False), ("deepbet", True), ("BET", False))
+"""Of benchmarks/peers the fast ones, and whether all is loaded before: slow ones gain nothing."""
 
 
 @dataclass(frozen=True)
@@ -178,22 +179,18 @@ def timed(command: Sequence) -> Usage:
 def measure_peers(head: Path, work: Path, repeat: int, python: Path) -> list[list[str]]:
     """Other tools, each by turns with ours: whole processes, and heads with all loaded."""
     rows = []
-    for tool in PEERS:
-        for again, what in ((False, "whole process"), (True, "all loaded")):
-            mask = work / f"{tool}.nii.gz"
-            tasks = {
-                "ours": lambda ours=loaded if again else extract: ours(head, work / "ours.nii.gz"),
-                tool: lambda tool=tool, again=again, mask=mask: peer(
-                    python, tool, head, mask, again=again
-                ),
-            }
-            found = by_turns(tasks, repeat)
-            ours, theirs = found["ours"], found[tool]
-            seconds = (theirs.wall, theirs.cpu, ours.wall, ours.cpu, theirs.wall / ours.wall)
-            memory = (theirs.memory, ours.memory)
-            rows.append(
-                [f"{tool}, {what}", *(f"{n:.1f}" for n in seconds), *(f"{n:.2f}" for n in memory)]
-            )
+    for tool, again in PEERS:
+        mask, our_mask = work / f"{tool}.nii.gz", work / "ours.nii.gz"
+        tasks = {
+            "ours": partial(loaded if again else extract, head, our_mask),
+            tool: partial(peer, python, tool, head, mask, again=again),
+        }
+        found = by_turns(tasks, repeat)
+        ours, theirs = found["ours"], found[tool]
+        seconds = (theirs.wall, theirs.cpu, ours.wall, ours.cpu, theirs.wall / ours.wall)
+        memory = (theirs.memory, ours.memory)
+        name = f"{tool}, {'all loaded' if again else 'whole process'}"
+        rows.append([name, *(f"{n:.1f}" for n in seconds), *(f"{n:.2f}" for n in memory)])
     return rows
 
 
@@ -224,6 +221,15 @@ def measure_scaling(head: Path, work: Path, repeat: int, count: int = 8) -> list
         [name, f"{u.wall:.1f}", f"{60 * count / u.wall:.1f}", f"{u.cpu / count:.1f}"]
         for name, u in found.items()
     ]
+
+
+def measure_startup(work: Path, repeat: int) -> list[list[str]]:
+    """Commands that do no work, by benchmarks/startup.py, which must be small itself."""
+    script = Path(__file__).with_name("startup.py")
+    command = [sys.executable, script, work / "startup", "--runs", str(repeat)]
+    done = subprocess.run([*map(str, command)], check=True, capture_output=True, text=True)
+    lines = done.stdout.splitlines()[2:]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
 
 
 def measure_memory(work: Path, scans: int = 200) -> list[list[str]]:
@@ -446,6 +452,8 @@ NOTES = {
     "before. A cold process takes the first line on top.",
     "scaling": "`--executor auto` takes several processes where there are at least four scans for "
     "each: while one of them reads and writes, the other has the network.",
+    "startup": "Datasets of empty images with a sidecar each, `--dry-run`, by "
+    "`benchmarks/startup.py`.",
     "memory": "Small images, the embedded network, all outputs. "
     "`tests/test_memory.py` fails where it grows.",
 }
@@ -461,6 +469,10 @@ TITLES = {
     "seed": ("The published architecture, eight blocks of 128^3", ["", "s", "CPU s"]),
     "stages": ("Where the time goes", ["step", "s", "CPU s", "what was done to it"]),
     "scaling": ("Two processors, divided", ["eight heads", "s", "scans a minute", "CPU s a scan"]),
+    "startup": (
+        "Help, and finding images",
+        ["command", "s", "CPU s", "peak memory, MB"],
+    ),
     "memory": ("Memory over 200 scans in one process", ["after scan", "MB"]),
 }
 """Title and columns of each part."""
@@ -510,6 +522,7 @@ def main() -> None:
         "stages": lambda: measure_stages(args.head, args.repeat),
         "scaling": lambda: measure_scaling(args.head, args.work, args.repeat),
         "memory": lambda: measure_memory(args.work),
+        "startup": lambda: measure_startup(args.work, args.repeat),
     }
     needs = {"peers": args.peers, "seed": args.seed_model}
     for part in args.parts:

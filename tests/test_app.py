@@ -27,7 +27,7 @@ from bids_brainmask import (
     planning,
     registry,
 )
-from bids_brainmask.errors import ImageError, ModelError, OutputError, UsageError
+from bids_brainmask.errors import ImageError, ModelError, UsageError
 from bids_brainmask.settings import Settings
 
 VALIDATOR = Path(sys.executable).with_name("bids-validator-deno")
@@ -335,7 +335,7 @@ def test_a_work_folder_that_cannot_be_made_is_refused(dataset, tmp_path):
 def test_an_output_folder_that_is_a_file_is_an_error(dataset, tmp_path):
     dataset.add("sub-01_T1w.nii.gz")
     (tmp_path / "out").write_text("")
-    with pytest.raises(OutputError, match="cannot be written"):
+    with pytest.raises(UsageError, match="results cannot be written there"):
         process(run(dataset.root, tmp_path / "out"))
 
 

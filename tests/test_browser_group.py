@@ -599,7 +599,8 @@ def test_five_thousand_images(chromium, tmp_path):
         return chromium.wait(painted)
 
     assert any(milliseconds() < 3000 for _ in range(3))  # others may use the machine, too
-    chromium.wait("return document.querySelectorAll('.strip .main-svg').length > 20")
+    drawn = "return document.querySelectorAll('.strip .main-svg').length > 20"
+    chromium.wait(drawn, seconds=60)
     show_table(chromium)
     count_is(chromium, "5000 of 5000 images")
     assert chromium.run("return document.querySelectorAll('*').length") < 20000

@@ -278,7 +278,9 @@ def test_processes_end_with_a_driver_that_is_killed_and_the_next_one_goes_on(tmp
 
 def test_control_c_is_no_crash(tmp_path):
     data = heads(tmp_path / "bids", 3)
-    run = Process(data.root, tmp_path / "out", "--executor", "local", "--n-cpus", "2")
+    heeded = ("env", "--default-signal=INT")  # which a shell's background jobs do not heed
+    options = ("--executor", "local", "--n-cpus", "2")
+    run = Process(data.root, tmp_path / "out", *options, prefix=heeded)
     run.until(run.begun)
     os.killpg(run.popen.pid, signal.SIGINT)  # as a terminal does
     assert run.wait(60) == 130
