@@ -22,6 +22,7 @@ import numpy as np
 
 import bids_brainmask
 from bids_brainmask import (
+    bids,
     clean,
     confidence,
     contents,
@@ -237,10 +238,9 @@ def segment_scan(job: Job, run: Run, networks: Mapping[Analysis, engine.Network]
     """Find the brain and the meningiomas of one scan, from its file to its derivatives."""
     started = time.perf_counter()
     source = image.read(job.scan.path)
-    scan = sidecar.of_scan(job)  # of the file that was read: it may be another by the end
+    file = bids.fingerprint(job.scan.path)  # that was read: it may be another by the end
     looks = {"overlap": run.settings.overlap, "flips": run.settings.tta}
-    needed = run.needed(job)
-    how = {name: (run.models[name], networks[name], run.thresholds[name]) for name in needed}
+    how = {a: (run.models[a], networks[a], run.thresholds[a]) for a in run.needed(job)}
     brain = tumours = None
     if "brain" in how:
         brain = extract(source, *how["brain"], **looks)
@@ -248,7 +248,7 @@ def segment_scan(job: Job, run: Run, networks: Mapping[Analysis, engine.Network]
         tumours = find_meningiomas(source, *how["meningioma"], brain, **looks)
     files = {kind: contents.render(kind, source, brain, tumours) for kind in job.files}
     seconds = time.perf_counter() - started
-    scan["Seconds"] = round(seconds, 2)
+    scan = sidecar.of_scan(job, file, seconds)
     records = {k: scan | sidecar.of_file(k, job, run, networks, brain, tumours) for k in files}
     if tumours:
         records["lesions"] = lesions.COLUMNS

@@ -9,7 +9,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 import bids_brainmask
-from bids_brainmask import bids, derivatives
+from bids_brainmask import derivatives
 from bids_brainmask.derivatives import Job, Kind
 
 if TYPE_CHECKING:
@@ -20,11 +20,12 @@ if TYPE_CHECKING:
 RESEARCH_ONLY = "For research only; not a medical device."
 
 
-def of_scan(job: Job) -> dict:
+def of_scan(job: Job, file: dict, seconds: float) -> dict:
     """Say what is the same for all results of a scan."""
     return {
-        "SourceFile": bids.fingerprint(job.scan.path),
+        "SourceFile": file,
         "ContrastEnhanced": job.scan.contrast,
+        "Seconds": round(seconds, 2),
         "IntendedUse": RESEARCH_ONLY,
     }
 
