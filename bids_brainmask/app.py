@@ -162,8 +162,8 @@ def settle(run: Run) -> Iterator[tuple[Job, Outcome | None]]:
             yield job, failure(job, error, run)
             continue
         owners[first] = job.scan.relative
-        disk.clear(*job.folders, run.log(job).parent)
         if run.settings.overwrite or not derivatives.finished(job, run.parameters(job)):
+            disk.clear(run.log(job).parent)  # where a record of it may have been begun
             yield job, None
             continue
         detail = "finished before, from the same image and parameters"

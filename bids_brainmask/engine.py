@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from bids_brainmask import registry, weights
-from bids_brainmask.errors import ModelError
+from bids_brainmask.errors import ModelError, in_a_line
 from bids_brainmask.network import COMPACT, SEED, Architecture
 from bids_brainmask.registry import Model
 
@@ -74,7 +74,7 @@ def choose(engine: str) -> str:
     try:
         import_openvino().Core().get_property("CPU", "FULL_DEVICE_NAME")
     except (ImportError, RuntimeError) as error:
-        why = _in_a_line(error)
+        why = textwrap.shorten(in_a_line(error), 300)
         log.warning("OpenVINO cannot be used (%s): running in TensorFlow, which is slower", why)
         return "tensorflow"
     return "openvino"
@@ -107,18 +107,13 @@ def gpu_works() -> bool:
                 tf.nn.conv3d(tf.zeros([1, 4, 4, 4, 1]), tf.zeros([3, 3, 3, 1, 1]), [1] * 5, "SAME")
             return True
     except (tf.errors.OpError, RuntimeError) as error:
-        why = _in_a_line(error)
+        why = textwrap.shorten(in_a_line(error), 300)
     log.warning("a GPU is present but TensorFlow cannot use it (%s): running on the CPU", why)
     try:
         tf.config.set_visible_devices([], "GPU")
     except RuntimeError:  # it has started with it, so each call is kept from it: `keras_network`
         log.debug("TensorFlow has started: it goes on seeing the GPU")
     return False
-
-
-def _in_a_line(error: Exception) -> str:
-    """Give what an error says, in one line."""
-    return textwrap.shorten(str(error), 300) or type(error).__name__
 
 
 def load(model: Model, engine: str, threads: int) -> Network:

@@ -41,3 +41,8 @@ class WorkerError(BrainMaskError):
 
 class ModelError(BrainMaskError):
     """A model is unknown, absent, not the registered file, or unreadable."""
+
+
+def in_a_line(error: Exception) -> str:
+    """Fold what an error says into one line; its kind, if it says nothing."""
+    return " ".join(str(error).split()) or type(error).__name__

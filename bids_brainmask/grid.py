@@ -142,12 +142,9 @@ def resample(volume: Volume, grid: Grid, outside: float = 0.0) -> np.ndarray:
     stray = np.abs(matrix).sum() - np.abs(straight).sum()
     # NIfTI's voxels lie with the first axis nearest: walked the other way, each is a cache miss.
     if len(set(source)) < 3 or stray > 1e-4:
-        return ndimage.affine_transform(
-            np.ascontiguousarray(volume.data),
-            *(matrix, offset, grid.shape, np.float32, 1),
-            cval=outside,
-            prefilter=False,
-        )
+        data = np.ascontiguousarray(volume.data)
+        options = {"output": np.float32, "order": 1, "prefilter": False, "cval": outside}
+        return ndimage.affine_transform(data, matrix, offset, grid.shape, **options)
     data = np.ascontiguousarray(volume.data.transpose(source))
     places = [
         start + step * np.arange(size)

@@ -185,6 +185,15 @@ def _values(file: nb.Nifti1Image, kind=None) -> np.ndarray:
         return np.asanyarray(file.dataobj, dtype=kind).reshape(file.shape[:3])
 
 
+def bounds(mask: np.ndarray) -> tuple[slice, slice, slice] | None:
+    """Smallest box around a mask, (I, J, K) bool of any order in memory; None if it is empty.
+
+    `scipy.ndimage.find_objects` takes ten times as long where the first axis is the nearest.
+    """
+    sides = [np.flatnonzero(mask.any(tuple({0, 1, 2} - {axis}))) for axis in range(3)]
+    return tuple(slice(int(at[0]), int(at[-1]) + 1) for at in sides) if sides[0].size else None
+
+
 def _header_like(source: Source, kind) -> nb.Nifti1Header:
     """Header of the source with its grid, transforms, codes and units, and nothing else of it."""
     header = source.file.header.copy()
@@ -212,11 +221,9 @@ def mask_like(source: Source, mask: np.ndarray) -> nb.Nifti1Image:
 
 def _as_stored(mask: np.ndarray) -> np.ndarray:
     """Lay a mask out in memory as in a file, first axis nearest: the part that is not empty."""
-    sides = [np.flatnonzero(mask.any(tuple({0, 1, 2} - {axis}))) for axis in range(3)]
     stored = np.zeros(mask.shape, bool, order="F")
-    if sides[0].size:
-        box = tuple(slice(at[0], at[-1] + 1) for at in sides)
-        stored[box] = mask[box]
+    if there := bounds(mask):
+        stored[there] = mask[there]
     return stored
 
 

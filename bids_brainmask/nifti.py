@@ -19,7 +19,7 @@ import numpy as np
 from isal import igzip, isal_zlib
 from nibabel.spatialimages import HeaderDataError
 
-from bids_brainmask.errors import ImageError
+from bids_brainmask.errors import ImageError, in_a_line
 
 log = logging.getLogger(__name__)
 
@@ -75,7 +75,7 @@ def read(path: Path) -> nb.Nifti1Image:
             warnings.simplefilter("ignore")
             file = kind.from_stream(content)
     except (HeaderDataError, ValueError, OverflowError) as error:
-        raise ImageError(f"{path}: not a readable NIfTI image ({_line(error)}).") from error
+        raise ImageError(f"{path}: not a readable NIfTI image ({in_a_line(error)}).") from error
     _check_place(path, file)
     return file
 
@@ -85,12 +85,9 @@ def _take(path: Path, stream: BinaryIO, size: int, trouble: str) -> bytes:
     try:
         return stream.read(size)
     except (OSError, EOFError, isal_zlib.error) as error:
-        raise ImageError(f"{path}: {trouble} ({_line(error)}). Fetch the file again.") from error
-
-
-def _line(error: Exception) -> str:
-    """Fold what an error says into one line."""
-    return " ".join(str(error).split()) or type(error).__name__
+        raise ImageError(
+            f"{path}: {trouble} ({in_a_line(error)}). Fetch the file again."
+        ) from error
 
 
 def _open(path: Path) -> BinaryIO:
@@ -136,7 +133,7 @@ def _promise(path: Path, start: bytes) -> tuple[type[nb.Nifti1Image], int]:
     except KeyError as code:
         raise ImageError(f"{path}: unknown data type {code}. Is the header damaged?") from code
     except (HeaderDataError, OverflowError, ValueError) as error:
-        raise ImageError(f"{path}: not a readable NIfTI image ({_line(error)}).") from error
+        raise ImageError(f"{path}: not a readable NIfTI image ({in_a_line(error)}).") from error
     _check_voxels(path, shape, stored)
     if not header.single_vox_offset <= offset <= LATEST_START:
         raise ImageError(

@@ -15,7 +15,7 @@ import numpy as np
 from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation
 from scipy import ndimage
 
-from bids_brainmask.image import Volume
+from bids_brainmask.image import Volume, bounds
 
 MARGIN = 15.0
 """mm of the head that are shown around a mask."""
@@ -213,10 +213,8 @@ def check_shapes(volume: Volume, *arrays: np.ndarray) -> None:
 
 def around(volume: Volume, mask: np.ndarray) -> Box:
     """Smallest box around a mask; around the head, if it is empty; all, if there is none."""
-    # ndimage.find_objects takes 0.1 s for what these three take 0.01 s.
-    there = [np.flatnonzero(mask.any(tuple({0, 1, 2} - {axis}))) for axis in range(3)]
-    if there[0].size:
-        return tuple(slice(int(at[0]), int(at[-1]) + 1) for at in there)
+    if there := bounds(mask):
+        return there
     shape = volume.data.shape
     steps = np.clip(np.round(4 / volume.spacing), 1, shape).astype(int).tolist()
     coarse = volume.data[tuple(slice(None, None, step) for step in steps)]

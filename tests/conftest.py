@@ -36,6 +36,18 @@ def _no_models_of_the_user(tmp_path_factory, monkeypatch):
     monkeypatch.setenv("BIDS_BRAINMASK_MODELS", str(tmp_path_factory.getbasetemp() / "models"))
 
 
+@pytest.fixture
+def engines_anew():
+    """What can be used is found out once a process; a test with this is as a process."""
+    from bids_brainmask import engine
+
+    engine.choose.cache_clear()
+    engine.gpu_works.cache_clear()
+    yield
+    engine.choose.cache_clear()
+    engine.gpu_works.cache_clear()
+
+
 def head_phantom(shape=(60, 70, 64), spacing=(3.0, 3.0, 3.0)) -> nb.Nifti1Image:
     """Make a bright ball (intensity 100, radius 60 mm) in a dimmer one (40, 80 mm), in air."""
     affine = np.diag([*spacing, 1.0])

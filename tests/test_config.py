@@ -4,6 +4,7 @@
 import pytest
 import yaml
 
+from bids_brainmask import registry
 from bids_brainmask.errors import UsageError
 from bids_brainmask.network import COMPACT, SEED
 from bids_brainmask.train import config
@@ -55,6 +56,9 @@ def test_the_meningioma_recipe_learns_what_it_grows():
     found = config.read("meningioma")
     assert (found.task, found.target, found.start) == ("meningioma", "lesion", "embedded")
     assert config.network_of(found) == COMPACT
+    ours = registry.resolve("embedded-meningioma")
+    for name in ("threshold", "near_brain", "peak"):
+        assert getattr(found, name) == getattr(ours, name)
     assert found.data.validation == 0
     grows = {name: "meningiomas" in variant.steps for name, variant in found.variants.items()}
     assert 0 < sum(grows.values()) < len(grows)

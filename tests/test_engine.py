@@ -16,14 +16,7 @@ TINY = Architecture(encoder=((2, 3), (4,)), up=(3,), decoder=((2,),))
 TINY_STEM = Architecture(encoder=((2, 3), (4,)), up=(3,), decoder=((2,),), stem=2)
 
 
-@pytest.fixture(autouse=True)
-def _chosen_anew():
-    """What can be used is found out once a process; each of these tests is as a process."""
-    engine.choose.cache_clear()
-    engine.gpu_works.cache_clear()
-    yield
-    engine.choose.cache_clear()
-    engine.gpu_works.cache_clear()
+pytestmark = pytest.mark.usefixtures("engines_anew")
 
 
 def random_weights(architecture, seed=3):

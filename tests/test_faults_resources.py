@@ -22,14 +22,7 @@ WORDS = ("--threshold", "0.01", "--no-reports", "--executor", "serial", "--n-cpu
 MASK = "sub-01/anat/sub-01_desc-brain_mask.nii.gz"
 
 
-@pytest.fixture(autouse=True)
-def _found_anew():
-    """What can be used is found out once a process; each of these tests is as a process."""
-    engine.choose.cache_clear()
-    engine.gpu_works.cache_clear()
-    yield
-    engine.choose.cache_clear()
-    engine.gpu_works.cache_clear()
+pytestmark = pytest.mark.usefixtures("engines_anew")
 
 
 @pytest.fixture(scope="module")
