@@ -2,7 +2,8 @@
 """Runs of the app that take a fraction of a second, and what looks at their files.
 
 They are forked from one process that has imported everything. Their heads are tiny, and their
-network is one comparison; all else is as ever: the command line, pybids, files, signals.
+network is one comparison, and their clock stands still; all else is as ever: the command line,
+pybids, files, signals.
 """
 
 import gzip
@@ -20,6 +21,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from multiprocessing import forkserver
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from bench import BENCHMARKS, load
@@ -96,8 +98,10 @@ def _work(place: Path, words: list[str], ends, said: Path) -> None:
     scale.dask_setup(None)
     changes = Changes(words[1], *ends)
     sys.addaudithook(changes)
-    from bids_brainmask import cli
+    from bids_brainmask import app, cli
 
+    # Each scan takes no time: the page of all draws a column of times only where they differ.
+    app.time = SimpleNamespace(perf_counter=lambda: 0.0)
     status = cli.main(words)
     sys.stdout.write(f"changes of the disk: {changes.count}\n")
     sys.exit(status)
