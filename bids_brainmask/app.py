@@ -227,7 +227,7 @@ def load_network(run: Run, analysis: Analysis) -> engine.Network:
     """Make a network ready to run, on the engine and the threads that the settings ask for."""
     threads = run.settings.n_cpus or resources.cpus()
     model = run.models[analysis]
-    network = engine.load(model, run.settings.engine, threads)
+    network = engine.load(model, run.settings.engine, threads, run.settings.precision)
     log.info("%s %s on %s, %d threads", model.name, model.version, network.engine, threads)
     if model.notice:
         log.warning("%s: %s", model.name, model.notice)

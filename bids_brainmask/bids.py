@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bids_brainmask import jsonfile
-from bids_brainmask.errors import NothingToDo, UsageError
+from bids_brainmask.errors import NothingToDo, UsageError, some_of
 from bids_brainmask.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -167,7 +167,7 @@ def choose_participants(settings: Settings) -> list[str]:
     if unknown:
         raise UsageError(
             f"--participant-label: {', '.join(unknown)} not in {settings.bids_dir}; "
-            f"it has {', '.join(there)}"
+            f"it has {some_of(there)}"
         )
     return sorted(set(settings.participant_label)) or there
 
@@ -231,7 +231,7 @@ def _check_sessions(settings: Settings, layouts: list, labels: list[str]) -> Non
     if unknown := sorted(set(settings.session_label) - sessions):
         raise UsageError(
             f"--session-label: {', '.join(unknown)} not in {root}; "
-            f"it has {', '.join(sorted(sessions)) or 'no sessions'}"
+            f"it has {some_of(sorted(sessions)) or 'no sessions'}"
         )
 
 

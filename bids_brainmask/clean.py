@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
+from bids_brainmask.image import bounds
+
 UNIFORM = 0.99
 """Share of the volume's outermost voxels that have one value where a background was blanked."""
 
@@ -39,9 +41,8 @@ def brain(mask: np.ndarray) -> Cleaned:
     Cleaned
         Empty for an empty mask. A hollow that reaches the edge of the volume is no hole.
     """
-    if not mask.any():
+    if not (box := bounds(mask)):
         return Cleaned(mask.copy(), 0, 0)
-    box = ndimage.find_objects(mask.view(np.int8))[0]
     pieces, count = ndimage.label(mask[box])
     sizes = np.bincount(pieces.ravel())
     sizes[0] = 0

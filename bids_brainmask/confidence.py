@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import ndimage
+
+from bids_brainmask.image import boundary, bounds
 
 DOUBTFUL = 0.90
 """A mask whose predicted Dice is under this is flagged."""
@@ -81,10 +82,9 @@ def of(mask: np.ndarray, probability: np.ndarray, spacing: np.ndarray, removed: 
     removed : int
         Voxels over the threshold that are not in the mask.
     """
-    box = ndimage.find_objects((mask | (probability > 0.01)).view(np.int8))[0]
+    box = bounds(mask | (probability > 0.01))
     mask, probability = mask[box], probability[box]
-    inner = ndimage.binary_erosion(mask)  # the edge of the volume counts as a boundary, too
-    edge = probability[mask & ~inner]
+    edge = probability[boundary(mask)]
     volume = float(mask.sum())
     expected = (
         2

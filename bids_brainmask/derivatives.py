@@ -17,7 +17,7 @@ from typing import Literal
 from urllib.parse import quote
 
 import bids_brainmask
-from bids_brainmask import bids, disk, results
+from bids_brainmask import bids, disk, jsonfile, results
 from bids_brainmask.bids import Scan
 from bids_brainmask.errors import OutputError, UsageError
 from bids_brainmask.results import Figure
@@ -222,7 +222,7 @@ def finished(job: Job, parameters: Mapping[Kind, Mapping]) -> bool:
         return False
     for kind, path in job.sidecars.items():
         try:
-            record = json.loads(path.read_text(encoding="utf-8"))
+            record = jsonfile.read(path)
             if not job.files[kind].is_file():
                 return False
             if job.files[kind].suffix != ".gz":

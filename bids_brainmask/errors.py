@@ -14,6 +14,8 @@
 Messages say where, what was found, what was wanted, and what to do.
 """
 
+from collections.abc import Sequence
+
 
 class BrainMaskError(Exception):
     """Base of every error that this package raises on purpose."""
@@ -46,3 +48,9 @@ class ModelError(BrainMaskError):
 def in_a_line(error: Exception) -> str:
     """Fold what an error says into one line; its kind, if it says nothing."""
     return " ".join(str(error).split()) or type(error).__name__
+
+
+def some_of(labels: Sequence[str]) -> str:
+    """List labels, or the first twenty of more: a dataset may have a hundred thousand."""
+    rest = len(labels) - 20
+    return ", ".join(labels[:20]) + (f" and {rest} more" if rest > 0 else "")

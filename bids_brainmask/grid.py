@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation
-from scipy import linalg, ndimage
+from scipy import ndimage
 
 from bids_brainmask.image import Volume
 
@@ -58,7 +58,8 @@ def head(volume: Volume, divisor: int) -> Grid:
         Every axis of the grid divides by it.
     """
     volume = canonical(volume)
-    axes = linalg.polar(volume.affine[:3, :3] / volume.spacing)[0]
+    left, _, right = np.linalg.svd(volume.affine[:3, :3] / volume.spacing)
+    axes = left @ right  # of its polar decomposition
     corners = np.array(np.meshgrid(*foreground(volume), indexing="ij")).reshape(3, -1)
     along = axes.T @ (volume.affine[:3, :3] @ corners + volume.affine[:3, 3:])
     low, high = along.min(1) - MARGIN, along.max(1) + MARGIN
@@ -114,8 +115,12 @@ def blocks(volume: Volume) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """
     steps = np.clip(np.round(4 / volume.spacing), 1, volume.data.shape).astype(int)
     counts = np.array(volume.data.shape) // steps
-    whole = volume.data[tuple(slice(0, n) for n in counts * steps)]
-    means = whole.reshape(np.c_[counts, steps].ravel()).mean((1, 3, 5))
+    means = volume.data
+    for axis in np.argsort(np.abs(means.strides))[::-1]:  # the farthest first, by whole lines
+        lines = np.moveaxis(means, axis, 0)[: counts[axis] * steps[axis]]
+        sums = sum((lines[k :: steps[axis]] for k in range(1, steps[axis])), lines[:: steps[axis]])
+        means = np.moveaxis(sums, 0, axis)
+    means = means / np.float32(steps.prod())
     dark, light = np.percentile(means, [5, 99])
     return means, means >= dark + 0.1 * (light - dark), steps
 
@@ -184,10 +189,18 @@ def interpolate(data: np.ndarray, places: list[np.ndarray], outside: float) -> n
     rows, columns = part[1][:, None], part[2]
     for plane, low, high, share in zip(found[inside[0]], lower[0], upper[0], part[0], strict=True):
         along = data[low] * (1 - share) + data[high] * share
-        along = along[lower[1]] * (1 - rows) + along[upper[1]] * rows
-        along = along.take(lower[2], 1) * (1 - columns) + along.take(upper[2], 1) * columns
+        along = _between(along[lower[1]], along[upper[1]], rows)
+        along = _between(along.take(lower[2], 1), along.take(upper[2], 1), columns)
         plane[inside[1], inside[2]] = along
     return found
+
+
+def _between(lower: np.ndarray, upper: np.ndarray, part: np.ndarray) -> np.ndarray:
+    """Go some part of the way from the one to the other, in the memory of the other."""
+    upper -= lower
+    upper *= part
+    upper += lower
+    return upper
 
 
 def restore(data: np.ndarray, grid: Grid, volume: Volume) -> np.ndarray:

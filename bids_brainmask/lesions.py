@@ -9,8 +9,6 @@ from typing import Literal
 
 import numpy as np
 from scipy import ndimage
-from scipy.spatial import ConvexHull
-from scipy.spatial.distance import cdist
 
 SMALLEST_ML = 0.05
 """A connected piece of less than this, mL, is taken for noise and dropped."""
@@ -186,7 +184,7 @@ def _diameters(piece: np.ndarray, affine: np.ndarray) -> tuple[float, float]:
     plane = np.linalg.qr(np.delete(affine[:3, :3], across, axis=1)).R
     outlines = [_outline(part) @ plane.T for part in np.moveaxis(piece, across, 0) if part.any()]
     corners = [_corners(outline) for outline in outlines]
-    distances = [cdist(points, points) for points in corners]
+    distances = [np.linalg.norm(points[:, None] - points, axis=2) for points in corners]
     longest = max(between.max() for between in distances)
     chords = []
     for outline, points, between in zip(outlines, corners, distances, strict=True):
@@ -224,6 +222,8 @@ def _outline(part: np.ndarray) -> np.ndarray:
 
 def _corners(outline: np.ndarray) -> np.ndarray:
     """Corners of the outline's convex hull, (M, 2), of which any two farthest points are two."""
+    from scipy.spatial import ConvexHull  # it is slow to import, and brains alone do without
+
     points = outline.reshape(-1, 2)
     return points[ConvexHull(points).vertices]
 

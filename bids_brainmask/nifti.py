@@ -128,7 +128,8 @@ def _promise(path: Path, start: bytes) -> tuple[type[nb.Nifti1Image], int]:
         )
     try:
         header = kind.header_class(start[: kind.header_class.sizeof_hdr], check=False)
-        shape, stored = header.get_data_shape(), header.get_data_dtype()
+        with np.errstate(over="ignore"):  # of a number of axes that int16 only just holds
+            shape, stored = header.get_data_shape(), header.get_data_dtype()
         offset = header.get_data_offset()
     except KeyError as code:
         raise ImageError(f"{path}: unknown data type {code}. Is the header damaged?") from code

@@ -53,6 +53,8 @@ class Run:
             found["Overlap"] = True
         if self.settings.tta:
             found["TestTimeFlips"] = True
+        if self.settings.precision != Settings.precision:
+            found["Precision"] = self.settings.precision
         if analysis == "meningioma":
             from bids_brainmask import lesions  # with SciPy, which planning can do without
 

@@ -8,13 +8,14 @@ participants may be running: sidecars are written last, and what is not whole is
 from __future__ import annotations
 
 import csv
-import json
 import logging
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
+
+from bids_brainmask import jsonfile
 
 log = logging.getLogger(__name__)
 
@@ -126,7 +127,7 @@ def read(root: Path, participants: Iterable[str] = ()) -> list[Result]:
 def _record(path: Path) -> dict | None:
     """Content of a sidecar; None, with a warning, for what is not a record of this program."""
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = jsonfile.read(path)
         if not isinstance(record["Parameters"], dict):
             raise TypeError(f"Parameters is {record['Parameters']!r}")
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -165,7 +166,7 @@ def failures(root: Path, participants: Iterable[str] = ()) -> list[dict]:
     for folder in [f"sub-{label}" for label in participants] or ["sub-*"]:
         for path in sorted(root.glob(f"logs/{folder}/*_crash-*.json")):
             try:
-                record = json.loads(path.read_text(encoding="utf-8"))
+                record = jsonfile.read(path)
                 source = str(record["Source"])
                 record = record | {"Log": path.relative_to(root).as_posix()}
                 str(record["Time"]), str(record["Message"])

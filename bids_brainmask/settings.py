@@ -10,6 +10,7 @@ from typing import Literal
 
 Output = Literal["mask", "brain", "probseg"]
 Engine = Literal["auto", "openvino", "tensorflow"]
+Precision = Literal["float32", "bfloat16"]
 Analysis = Literal["brain", "meningioma"]
 
 HERE = ("auto", "serial", "local")
@@ -89,6 +90,10 @@ class Settings:
 
     engine: Engine = "auto"
     """What runs the network; ``auto`` is TensorFlow on a GPU, else OpenVINO."""
+
+    precision: Precision = "float32"
+    """What the network's products are computed in; ``bfloat16`` needs OpenVINO, and a processor
+    that has it."""
 
     threshold: tuple[tuple[str, float], ...] = ()
     """Analysis, and probability from which a voxel is in its mask, in (0, 1); an empty analysis

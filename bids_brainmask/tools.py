@@ -159,7 +159,8 @@ def run_extract(args) -> int:
     started = time.perf_counter()
     model = brain_model(args.model, allow_unverified=args.allow_unverified)
     source = image.read(args.image)
-    network = engine.load(model, args.engine, args.n_cpus or resources.cpus())
+    threads = args.n_cpus or resources.cpus()
+    network = engine.load(model, args.engine, threads, args.precision)
     threshold = model.threshold if args.threshold is None else args.threshold
     brain = app.extract(source, model, network, threshold)
     outputs = {"mask": args.mask, "brain": args.brain, "probseg": args.probability}

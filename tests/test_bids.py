@@ -226,6 +226,13 @@ def test_unknown_participants_are_refused_with_those_that_exist(varied):
         find(varied.root, participant_label=("x", "03", "01"))
 
 
+def test_of_thousands_of_participants_the_error_lists_twenty(tmp_path):
+    for number in range(1000):
+        (tmp_path / f"sub-{number:04}").mkdir()
+    with pytest.raises(UsageError, match=r"x not in .*it has 0000, .*, 0019 and 980 more$"):
+        find(tmp_path, participant_label=("x",), skip_bids_validation=True)
+
+
 def test_unknown_sessions_are_refused_with_those_that_exist(varied):
     with pytest.raises(UsageError, match=r"--session-label: C not in .*it has A, B"):
         find(varied.root, session_label=("A", "C"))

@@ -62,6 +62,7 @@ def test_defaults_are_those_of_the_settings():
         ("--overlap", "overlap", True),
         ("--tta", "tta", True),
         ("--engine tensorflow", "engine", "tensorflow"),
+        ("--precision bfloat16", "precision", "bfloat16"),
         ("--threshold 0.4", "threshold", (("", 0.4),)),
         ("--threshold brain=.4 meningioma=.3", "threshold", (("brain", 0.4), ("meningioma", 0.3))),
         ("--outputs probseg mask", "outputs", ("probseg", "mask")),

@@ -49,6 +49,42 @@ def test_the_shipped_network_agrees_on_both_engines():
     np.testing.assert_allclose(*found, atol=1e-4)
 
 
+@pytest.fixture
+def bfloat16():
+    """A processor that computes in it."""
+    core = engine.import_openvino().Core()
+    if "BF16" not in core.get_property("CPU", engine.CAPABILITIES):
+        pytest.skip("this processor does not compute in bfloat16")
+
+
+@pytest.mark.usefixtures("bfloat16")
+@pytest.mark.parametrize("name", ["embedded", "embedded-meningioma"])
+def test_bfloat16_is_another_precision_of_the_same_answer(name):
+    """Eight bits of precision: the same to some hundredths, and not by chance float32."""
+    model = registry.models()[name]
+    block = np.random.default_rng(1).uniform(0, 1, (64, 64, 64)).astype(np.float32)
+    full, half = (
+        engine.load(model, "openvino", 2, precision).run(block)
+        for precision in ("float32", "bfloat16")
+    )
+    assert half.dtype == np.float32
+    np.testing.assert_allclose(half, full, atol=0.06)
+    assert not np.array_equal(half, full)
+
+
+def test_a_processor_without_bfloat16_is_told_of(monkeypatch):
+    monkeypatch.setattr(engine, "CAPABILITIES", "FULL_DEVICE_NAME")  # which names none
+    with pytest.raises(ModelError, match=r"does not compute in it. Leave --precision out"):
+        engine.load(registry.models()["embedded"], "openvino", 1, "bfloat16")
+
+
+def test_tensorflow_is_not_asked_for_bfloat16(tmp_path):
+    keras_model = user_model(tmp_path / "own.keras", sigmoid=True)
+    for model, asked in ((registry.models()["embedded"], "tensorflow"), (keras_model, "auto")):
+        with pytest.raises(ModelError, match="and only OpenVINO computes in it"):
+            engine.load(model, asked, 1, "bfloat16")
+
+
 @pytest.mark.slow
 def test_openvino_agrees_with_keras_2_on_a_published_style_file(shared):
     folder = shared / "reference_models"

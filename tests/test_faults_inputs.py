@@ -118,6 +118,7 @@ BAD = {
     "flat": (lying(dim_0=2), r"expected a 3D image, found shape \(30, 35\)"),
     "frames": (lying(dim_0=4, dim_3=8, dim_4=4), r"found shape \(30, 35, 8, 4\)"),
     "noAxis": (lying(dim_0=0), "not a readable NIfTI image|expected a 3D image"),
+    "manyAxes": (lying(dim_0=32767), r"expected a 3D image, found shape \(\)"),
     "zeroVoxel": (lying(**UNPLACED, pixdim_2=0), r"voxel sizes of \[6.0, 0.0, 6.0\] mm"),
     "nanVoxel": (lying(**UNPLACED, pixdim_3=np.nan), r"voxel sizes of \[6.0, 6.0, nan\] mm"),
     "micrometres": (lying(**UNPLACED, pixdim_1=6000), r"field of view is \[180000.0, .*3000 mm"),

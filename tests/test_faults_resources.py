@@ -161,8 +161,8 @@ def test_a_missing_openvino_is_one_line_and_the_mask_is_the_same(head, usual, tm
     run = Process(head, tmp_path / "out", *WORDS, PYTHONPATH=path)
     assert run.wait() == 0, run.said
     line = (
-        "OpenVINO cannot be used (libopenvino.so: wrong ELF class): running in TensorFlow, which "
-        "is slower"
+        "OpenVINO cannot be used (libopenvino.so: wrong ELF class): running in TensorFlow, slower "
+        "to start"
     )
     assert run.said.count("OpenVINO") == run.said.count(line) == 1, run.said
     assert dice((tmp_path / "out" / MASK).read_bytes(), usual) > 0.9999

@@ -56,7 +56,7 @@ def arithmetic(monkeypatch):
     """
     levels = {"brain": 0.48, "meningioma": 1.45}
 
-    def load(model, chosen, threads):
+    def load(model, *_):
         level = levels[model.task]
         return engine.Network(lambda x: (x > level).astype(np.float32), "arithmetic 1", 16)
 
@@ -162,7 +162,7 @@ def test_what_nowhere_is_likely_is_no_meningioma(dataset, arithmetic, monkeypatc
     """Two thresholds: one tells that there is a lesion, a lower one where it ends."""
     sure = next(iter(BALLS))
 
-    def load(model, chosen, threads):
+    def load(model, *_):
         def graded(x):
             found = np.where(x > 1.45, np.float32(0.6), np.float32(0))
             found[:, : x.shape[1] // 2] *= 0.8 / 0.6  # behind, where the second ball is
@@ -247,7 +247,7 @@ def test_a_stripped_image_is_told_of(dataset, monkeypatch):
     dataset.add(NAME, nb.Nifti1Image(data, np.diag([2.0, 2, 2, 1])))
     levels = {"brain": 0.3, "meningioma": 1.4}
 
-    def load(model, chosen, threads):
+    def load(model, *_):
         level = levels[model.task]
         return engine.Network(lambda x: (x > level).astype(np.float32), "arithmetic 1", 16)
 
@@ -265,7 +265,7 @@ def test_flips_and_overlap_reach_the_network(dataset, monkeypatch, shared):
     dataset.add(NAME, with_tumours(BALLS, 3.0))
     seen = []
 
-    def load(model, chosen, threads):
+    def load(model, *_):
         def network(block):
             seen.append(block.shape)
             return np.zeros_like(block)

@@ -182,6 +182,9 @@ def test_parameters_hold_what_decides_a_result(mixed):
     assert found["brainandtumor"] == {"brain": found["mask"], "meningioma": found["tumor"]}
     assert found["mask"]["TestTimeFlips"] is True
     assert "Overlap" not in found["mask"]  # the whole head at once: there is nothing to overlap
+    assert "Precision" not in found["mask"]
+    halved = planning.prepare(settings(mixed, precision="bfloat16"))
+    assert halved.parameters(halved.jobs[0])["mask"]["Precision"] == "bfloat16"
     plain = planning.prepare(settings(mixed))
     assert set(plain.parameters(plain.jobs[0])["mask"]) == {
         "Model",

@@ -618,6 +618,7 @@ def test_images_that_were_made_in_other_ways_are_told_apart(folder):
     folder.add("sub-01_ses-1")
     folder.add("sub-01_ses-2", BRAIN | {"AlreadyStripped": False})
     other = BRAIN["Parameters"] | {"Threshold": 0.7, "Overlap": True, "TestTimeFlips": True}
+    other["Precision"] = "bfloat16"
     folder.add("sub-01_ses-3", BRAIN | {"Parameters": other, "AlreadyStripped": False})
     text = folder.page().by_id("methods-text")
     assert text.startswith("3 T1-weighted images of sub-01 were processed")
@@ -627,7 +628,7 @@ def test_images_that_were_made_in_other_ways_are_told_apart(folder):
     assert "1 of the images had been stripped before" in first
     assert "segmented in 1 image by" in second
     assert "at least 0.7 were kept" in second
-    assert "overlapping blocks, as it is and flipped, and" in second
+    assert "overlapping blocks, as it is and flipped, in bfloat16, and" in second
 
 
 def test_lesions_and_notices_are_in_the_text(folder):

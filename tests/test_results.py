@@ -82,12 +82,22 @@ def test_participants_asked_for(tmp_path):
     assert len(results.failures(tmp_path, ["03"])) == 1
 
 
-@pytest.mark.parametrize("content", ["[]", '{"Parameters"', "{}", '{"Parameters": 3}', ""])
+@pytest.mark.parametrize(
+    "content", ["[]", '{"Parameters"', "{}", '{"Parameters": 3}', "", "[" * 10**5 + "]" * 10**5]
+)
 def test_a_torn_sidecar_is_passed_over_with_a_warning(tmp_path, caplog, content):
     put(tmp_path, "sub-01")
     put(tmp_path, "sub-02").write_text(content)
     assert [one.prefix for one in results.read(tmp_path)] == ["sub-01"]
     assert "passed over, not a whole record" in caplog.text
+
+
+def test_a_sidecar_that_is_a_pipe_is_not_waited_for(tmp_path, caplog):
+    sidecar = put(tmp_path, "sub-01")
+    sidecar.unlink()
+    os.mkfifo(sidecar)
+    assert results.read(tmp_path) == []
+    assert "is no file" in caplog.text
 
 
 def test_other_files_are_not_results(tmp_path):

@@ -48,6 +48,22 @@ def test_extract_on_tensorflow_agrees_with_openvino(head, tmp_path):
     np.testing.assert_allclose(*found, atol=1e-4)
 
 
+def test_the_precision_reaches_the_network(head, tmp_path, capsys):
+    """In either way: by another answer, or by the refusal of a processor without it."""
+    found = {}
+    for precision in ("float32", "bfloat16"):
+        path = tmp_path / f"{precision}.nii"
+        words = ["extract", str(head), "-p", str(path), "--engine", "openvino"]
+        status = tools.main([*words, "--precision", precision])
+        if status:
+            assert precision == "bfloat16"
+            assert "does not compute in it" in capsys.readouterr().err
+            return
+        found[precision] = nb.load(path).get_fdata()
+    np.testing.assert_allclose(found["bfloat16"], found["float32"], atol=0.1)
+    assert not np.array_equal(found["bfloat16"], found["float32"])
+
+
 def test_a_threshold_of_ones_own(head, tmp_path):
     volumes = []
     for threshold in ("0.1", "0.9"):

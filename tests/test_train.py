@@ -318,6 +318,19 @@ def test_fine_tuning_starts_from_the_weights_it_is_given(root, tmp_path):
     np.testing.assert_allclose(tuned.run(block), embedded.run(block), atol=1e-4)
 
 
+def test_fine_tuning_starts_from_a_model_without_a_hash_only_if_allowed(root, tmp_path, capsys):
+    start, out = tmp_path / "start", tmp_path / "tuned"
+    assert finetune(root, start, "--from", "embedded", "--validation", "0") == 0
+    table = (start / "model.toml").read_text()
+    (start / "model.toml").write_text(re.sub("(?m)^(sha256|size) = .*$", "", table))
+    words = ["--from", str(start), "--validation", "0"]
+    assert finetune(root, out, *words) == 2
+    assert "found no sha256" in capsys.readouterr().err
+    assert finetune(root, out, *words, "--allow-unverified") == 0
+    assert json.loads((out / "config.json").read_text())["allow_unverified"] is True
+    assert registry.resolve(out).architecture == "keras"
+
+
 @pytest.mark.slow
 def test_the_published_networks_can_be_taught_a_value_of_a_segmentation(root, shared, tmp_path):
     out = tmp_path / "tuned"

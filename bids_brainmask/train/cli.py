@@ -61,6 +61,7 @@ def add_finetune(commands) -> None:
         metavar="MODEL",
         help="embedded, brainy, ams, a folder of a training, or a file (.npz, .h5, .keras)",
     )
+    options.add_unverified(tune)
     tune.add_argument(
         "--out",
         type=Path,
@@ -197,7 +198,7 @@ def finetuning(args):
     from bids_brainmask import registry
     from bids_brainmask.train import config
 
-    model = registry.resolve(args.start)
+    model = registry.resolve(args.start, allow_unverified=args.allow_unverified)
     known = model.architecture in config.ARCHITECTURES
     divisor = config.ARCHITECTURES[model.architecture].divisor if known else model.divisor
     if args.window % divisor:
@@ -208,6 +209,7 @@ def finetuning(args):
         "name": args.name or args.out.resolve().name,
         "task": args.task,
         "start": str(Path(args.start).resolve()) if model.path else model.name,
+        "allow_unverified": args.allow_unverified,
         "architecture": model.architecture,
         "divisor": divisor,
         "grid": model.grid,

@@ -185,6 +185,9 @@ class Config(Part):
     start: str = ""
     """Registered model or file whose weights the training starts from; empty: from none."""
 
+    allow_unverified: bool = False
+    """Start from a training's folder whose ``model.toml`` has no hash of the model."""
+
     grid: Literal["head", "fsconform"] = "head"
     """Voxels the network will see in use; ``fsconform`` is also what it is trained on."""
 

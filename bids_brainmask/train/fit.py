@@ -168,7 +168,7 @@ def started(config: Config) -> keras.Model:
     ModelError, UsageError
         No such model, or of another architecture than asked for.
     """
-    known = registry.resolve(config.start)
+    known = registry.resolve(config.start, allow_unverified=config.allow_unverified)
     path = known.path or registry.find(known.name)
     if known.architecture == "keras":
         if config.architecture != "keras":

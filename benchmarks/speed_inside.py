@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What benchmarks/speed.py measures from within a process: it runs this file as its child.
+
+python benchmarks/speed_inside.py {loaded,seed,memory,stages,precision} WORDS...
+
+The last line is JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from bids_brainmask import app, clean, engine, grid, image, predict, registry
+
+THREADS = 2
+"""Processors that each tool is given."""
+
+
+def clock(task: Callable[[], object]) -> tuple[float, float, float]:
+    """Seconds, CPU seconds, and GB of a task."""
+    from bids_brainmask import resources
+
+    wall, cpu = time.perf_counter(), time.process_time()
+    task()
+    return (
+        round(time.perf_counter() - wall, 4),
+        round(time.process_time() - cpu, 4),
+        resources.peak_memory_gb(),
+    )
+
+
+def loaded(head: Path, mask: Path, precision: str) -> tuple[float, float, float]:
+    """From the image's file to the written mask, the second time."""
+    from bids_brainmask import contents
+
+    model = registry.resolve("embedded")
+    network = engine.load(model, "openvino", THREADS, str(precision))
+
+    def task() -> None:
+        source = image.read(head)
+        brain = app.extract(source, model, network, model.threshold)
+        mask.write_bytes(contents.render("mask", source, brain, None))
+
+    task()
+    return clock(task)
+
+
+def seed(path: Path, name: str, precision: str) -> tuple[float, float, float]:
+    """Eight blocks of noise, none of which is blank; one block before, to warm up."""
+    model = registry.resolve(str(path))
+    network = engine.load(model, name, THREADS, precision)
+    data = np.random.default_rng(0).normal(size=(256, 256, 256)).astype(np.float32)
+    predict.run(data[:128, :128, :128], network.run, 128)
+    return clock(lambda: predict.run(data, network.run, 128))
+
+
+def memory(data: Path, out: Path) -> list[int]:
+    """Bytes that the process holds after each scan.
+
+    The embedded network runs on each; the mask is a comparison's, for the heads are two balls.
+    """
+    import psutil
+
+    from bids_brainmask import options, planning
+
+    load = engine.load
+
+    def both(*args) -> engine.Network:
+        network = load(*args)
+
+        def run(block: np.ndarray) -> np.ndarray:
+            network.run(block)
+            return (block > 0.5).astype(np.float32)
+
+        return engine.Network(run, network.engine, network.divisor)
+
+    engine.load = both
+    words = [str(data), str(out), "participant", "--model", "embedded", "--no-reports"]
+    settings = options.settings_of(options.parser().parse_args([*words, "--n-cpus", "2"]))
+    own = psutil.Process()
+    outcomes = app.process(planning.prepare(settings))
+    return [own.memory_info().rss for outcome in outcomes if outcome.status == "done"]
+
+
+def stages(head: Path, precision: str) -> dict[str, tuple[float, float]]:
+    """Seconds and CPU seconds of each step, the second time that it is done."""
+    from bids_brainmask import confidence, figures, quality
+
+    model = registry.resolve("embedded")
+    network = engine.load(model, "openvino", THREADS, precision)
+    found: dict[str, tuple[float, float]] = {}
+
+    def step(name: str, task: Callable):
+        task()
+        wall, cpu = time.perf_counter(), time.process_time()
+        result = task()
+        found[name] = (time.perf_counter() - wall, time.process_time() - cpu)
+        return result
+
+    def conform():
+        target, air = grid.head(volume, network.divisor), grid.air(volume)
+        data = grid.resample(volume, target, outside=air)
+        return target, np.maximum(data, np.float32(air))
+
+    def judge():
+        trust = confidence.of(cleaned.mask, probability, volume.spacing, cleaned.removed)
+        clean.stripped_before(volume.data, cleaned.mask)
+        counts = {"pieces_removed": 0, "removed": 0, "holes_filled": 0, "filled": 0}
+        quality.measure(volume, cleaned.mask, probability, predicted_dice=1.0, **counts)
+        return trust
+
+    def draw() -> None:
+        figures.mosaic(volume, cleaned.mask, title="")
+        figures.uncertainty(volume, cleaned.mask, probability, title="")
+        figures.thumbnail(volume, cleaned.mask)
+
+    def write(make: Callable, mask: np.ndarray) -> bytes:
+        return image.to_bytes(make(source, mask), compress=True)
+
+    source = step("read", lambda: image.read(head))
+    volume = source.volume
+    target, conformed = step("conform", conform)
+    scaled = step("scale", lambda: predict.scale_robustly(conformed))
+    answer = step("network", lambda: predict.run(scaled, network.run, 0))
+    probability = step("restore", lambda: grid.restore(answer, target, volume))
+    cleaned = step("clean", lambda: clean.brain(probability >= model.threshold))
+    step("confidence and quality", judge)
+    step("write the mask", lambda: write(image.mask_like, cleaned.mask))
+    step("write the brain", lambda: write(image.brain_like, cleaned.mask))
+    step("figures", draw)
+    return found
+
+
+def precision(root: Path) -> dict[str, list[float]]:
+    """Compare the masks in both precisions with each other and with the reference, head by head.
+
+    Returns
+    -------
+    dict of str to list of float
+        ``between``, and ``float32`` and ``bfloat16`` with deepbet's mask: Dice; ``share``: voxels
+        that are in one mask alone, over the one in float32.
+    """
+    import heads
+
+    from bids_brainmask import metrics
+
+    model = registry.resolve("embedded")
+    networks = {
+        name: engine.load(model, "openvino", THREADS, name) for name in ("float32", "bfloat16")
+    }
+    found: dict[str, list[float]] = {name: [] for name in ("between", "share", *networks)}
+    for head in heads.find(root, "dev"):
+        source, reference = image.read(head.image), heads.masks(head)["deepbet"]
+        masks = {
+            name: app.extract(source, model, network, model.threshold).mask
+            for name, network in networks.items()
+        }
+        one, other = masks.values()
+        found["between"].append(metrics.dice(one, other))
+        found["share"].append(float(np.count_nonzero(one != other) / np.count_nonzero(one)))
+        for name, mask in masks.items():
+            found[name].append(metrics.dice(mask, reference))
+        print(head.name, {k: round(v[-1], 5) for k, v in found.items()}, file=sys.stderr)
+    assert statistics.median(found["between"]) < 1, "one precision was measured twice"
+    return found
+
+
+if __name__ == "__main__":
+    kinds = {f.__name__: f for f in (loaded, seed, memory, stages, precision)}
+    print(json.dumps(kinds[sys.argv[1]](*(Path(w) if "/" in w else w for w in sys.argv[2:]))))
