@@ -366,9 +366,9 @@ def probability(
     else:
         target, air = grid.head(volume, network.divisor), grid.air(volume)
         conformed = np.maximum(grid.resample(volume, target, outside=air), np.float32(air))
-    found = predict.probability(
-        conformed, network.run, intensities=model.intensities, block=model.block, **looks
-    )
+    looks |= {"intensities": model.intensities, "block": model.block}
+    looks["flips"] = looks.get("flips", False) or model.flips
+    found = predict.probability(conformed, network.run, **looks)
     return grid.restore(found, target, volume)
 
 

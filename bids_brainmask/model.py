@@ -72,6 +72,9 @@ class Model:
     peak: float = 0.0
     """Lesions none of whose voxels is as probable as this, in [0, 1), are dropped; 0: none is."""
 
+    flips: bool = False
+    """What is found is always averaged with what is found in the mirror image."""
+
     divisor: int = 1
     """Every axis of what a ``keras`` model is given divides by this; the others know theirs."""
 

@@ -51,7 +51,7 @@ class Run:
         }
         if self.settings.overlap and model.block:
             found["Overlap"] = True
-        if self.settings.tta:
+        if self.settings.tta or model.flips:
             found["TestTimeFlips"] = True
         if self.settings.precision != Settings.precision:
             found["Precision"] = self.settings.precision

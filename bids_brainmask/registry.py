@@ -48,9 +48,14 @@ LOCAL = {
 """What is assumed of a user's file, by its suffix: architecture, grid, intensities, block,
 threshold, memory."""
 
-LESIONS = ("robust", 0.4, 5.0, 0.9)
-"""What differs for a user's ``.npz`` for meningioma, as of the embedded network: intensities,
-threshold, distance to the brain."""
+LESIONS = {
+    "intensities": "robust",
+    "threshold": 0.4,
+    "near_brain": 5.0,
+    "peak": 0.85,
+    "flips": True,
+}
+"""What differs for a user's ``.npz`` for meningioma, as of the embedded network."""
 
 
 def models() -> dict[str, Model]:
@@ -210,11 +215,7 @@ def _local(path: Path, known: dict[str, Model], task: Task) -> Model:
             log.info("%s is the registered model %s", path, model.name)
             return replace(model, path=path)
     architecture, grid, intensities, block, threshold, memory_gb = LOCAL[path.suffix.lower()]
-    near_brain = peak = 0.0
-    if intensities == "brain" and task != "brain":
-        # What is found says nothing of the brain.
-        intensities, threshold, near_brain, peak = LESIONS
-    return Model(
+    model = Model(
         name=path.stem,
         version="local",
         task=task,
@@ -227,12 +228,12 @@ def _local(path: Path, known: dict[str, Model], task: Task) -> Model:
         intensities=intensities,
         block=block,
         threshold=threshold,
-        near_brain=near_brain,
-        peak=peak,
         memory_gb=memory_gb,
         citation="",
         path=path,
     )
+    of_lesions = intensities == "brain" and task != "brain"  # which say nothing of the brain
+    return replace(model, **LESIONS) if of_lesions else model
 
 
 def verify(path: Path, model: Model) -> None:

@@ -182,6 +182,27 @@ def test_what_nowhere_is_likely_is_no_meningioma(dataset, arithmetic, monkeypatc
     assert 0.8 < parameters["LesionPeak"] <= 0.95
 
 
+def test_the_embedded_network_is_always_asked_about_the_mirror_image_too(dataset, monkeypatch):
+    seen = []
+
+    def load(model, *_):
+        def tumours(x):
+            seen.append(x.copy())
+            return (x > 1.45).astype(np.float32)
+
+        brain = engine.Network(lambda x: (x > 0.48).astype(np.float32), "arithmetic 1", 16)
+        return brain if model.task == "brain" else engine.Network(tumours, "arithmetic 1", 16)
+
+    monkeypatch.setattr(engine, "load", load)
+    dataset.add(NAME, with_tumours(BALLS))
+    (outcome,) = process(run(dataset.root))
+    plain, mirrored = seen
+    np.testing.assert_array_equal(mirrored, plain[::-1])
+    records = {k: json.loads(outcome.job.sidecars[k].read_text()) for k in ("tumor", "mask")}
+    assert records["tumor"]["Parameters"]["TestTimeFlips"] is True
+    assert "TestTimeFlips" not in records["mask"]["Parameters"]
+
+
 NECK = (0.0, 20.0, -82.0)
 """Middle of a bright ball below the phantom's brain."""
 

@@ -121,12 +121,14 @@ def test_a_training_learns_what_it_grows_itself(root, tmp_path):
         target="lesion",
         near_brain=4.0,
         peak=0.8,
+        flips=True,
         stages=[STAGE | {"near": 1, "reach": 5, "variants": {"grown": 1}}],
         variants={"grown": {"steps": {"meningiomas": 1}}},
     )
     assert tools.main(["train", str(path), "--out", str(out)]) == 0
     model = registry.resolve(out)
     assert (model.task, model.near_brain, model.peak) == ("meningioma", 4, 0.8)
+    assert model.flips
     asked = json.loads((out / "config.json").read_text())
     assert (asked["target"], asked["stages"][0]["near"]) == ("lesion", 1)
     assert len(rows(out)) == 1

@@ -218,6 +218,7 @@ def finetuning(args):
         "threshold": model.threshold,
         "near_brain": model.near_brain if args.task == "meningioma" else 0.0,
         "peak": model.peak if args.task == "meningioma" else 0.0,
+        "flips": model.flips,
         "loss": args.loss,
         "patience": args.patience if args.validation else 0,
         "seed": args.seed,

@@ -200,6 +200,9 @@ class Config(Part):
     peak: Annotated[float, Meta(ge=0, lt=1)] = 0.0
     """In use, lesions none of whose voxels is as probable as this are dropped; 0: none is."""
 
+    flips: bool = False
+    """In use, average with what is found in the mirror image."""
+
     loss: Loss = "dice+crossentropy"
     crossentropy: Annotated[float, Meta(gt=0)] = 2.0
     """Weight of the cross-entropy in a sum."""

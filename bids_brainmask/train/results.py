@@ -103,6 +103,7 @@ def registry_entry(path: Path, config: Config) -> registry.Model:
         threshold=config.threshold,
         near_brain=config.near_brain,
         peak=config.peak,
+        flips=config.flips,
         memory_gb=8.0 if config.grid == "fsconform" else 4.0,
         citation=config.card.citation,
     )
