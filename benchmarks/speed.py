@@ -37,8 +37,6 @@ from bids_brainmask import engine, registry
 
 PARTS = ("cold", "warm", "peers", "seed", "precision", "stages", "scaling", "memory", "startup")
 
-HALF = ("--precision", "bfloat16")
-
 PEERS = (("deepbet", False), ("deepbet", True), ("BET", False))
 """Of benchmarks/peers the fast ones, and whether all is loaded before: slow ones gain nothing."""
 
@@ -111,11 +109,13 @@ def app(data: Path, out: Path, *words: str, threads: int = THREADS, model="embed
     return run([*command, "--model", model, "--n-cpus", str(threads), *words])
 
 
-def extract(head: Path, mask: Path, *words: str) -> Usage:
+def extract(head: Path, mask: Path, precision: str = "float32") -> Usage:
     """One file with `brainmask extract`, from the command to the written mask."""
     brainmask = "import sys; from bids_brainmask.tools import main; sys.exit(main())"
     command = [sys.executable, "-c", brainmask, "extract", head, "-m", mask]
-    return run([*command, "--model", "embedded", "--n-cpus", str(THREADS), *words])
+    return run(
+        [*command, "--model", "embedded", "--n-cpus", str(THREADS), "--precision", precision]
+    )
 
 
 def measure_cold(head: Path, work: Path, repeat: int) -> list[list[str]]:
@@ -123,7 +123,9 @@ def measure_cold(head: Path, work: Path, repeat: int) -> list[list[str]]:
     one = study(work / "one", head, 1)
     tasks = {
         "`brainmask extract HEAD -m MASK`": lambda: extract(head, work / "mask.nii.gz"),
-        "the same, `--precision bfloat16`": lambda: extract(head, work / "mask.nii.gz", *HALF),
+        "the same, `--precision bfloat16`": lambda: extract(
+            head, work / "mask.nii.gz", "bfloat16"
+        ),
         "`bids-brainmask`, mask alone": lambda: app(
             one, work / "out", "--no-reports", "--outputs", "mask"
         ),
@@ -139,7 +141,13 @@ def measure_warm(head: Path, work: Path, repeat: int, more: int = 5) -> list[lis
     rows = []
     for name, words in {
         "mask alone": ("--no-reports", "--outputs", "mask"),
-        "mask alone, `--precision bfloat16`": ("--no-reports", "--outputs", "mask", *HALF),
+        "mask alone, `--precision bfloat16`": (
+            "--no-reports",
+            "--outputs",
+            "mask",
+            "--precision",
+            "bfloat16",
+        ),
         "mask and brain": ("--no-reports",),
         "with the report": (),
     }.items():
@@ -166,7 +174,7 @@ def inside(kind: str, *words: object):
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def loaded(head: Path, mask: Path, _: str = "", precision: str = "float32") -> Usage:
+def loaded(head: Path, mask: Path, precision: str) -> Usage:
     """One head with libraries and weights loaded, the second time: as peers/run.py --again."""
     return Usage(*inside("loaded", head, mask, precision))
 
@@ -187,11 +195,8 @@ def measure_peers(head: Path, work: Path, repeat: int, python: Path) -> list[lis
     for tool, again in PEERS:
         mask, our_mask = work / f"{tool}.nii.gz", work / "ours.nii.gz"
         own = loaded if again else extract
-        tasks = {
-            "float32": partial(own, head, our_mask),
-            "bfloat16": partial(own, head, our_mask, *HALF),
-            tool: partial(peer, python, tool, head, mask, again=again),
-        }
+        tasks = {p: partial(own, head, our_mask, p) for p in ("float32", "bfloat16")}
+        tasks[tool] = partial(peer, python, tool, head, mask, again=again)
         found = by_turns(tasks, repeat)
         theirs = found.pop(tool)
         for precision, ours in found.items():
@@ -277,11 +282,7 @@ def measure_stages(head: Path, repeat: int) -> list[list[str]]:
     """Where the time of one head goes, in a process that has done one."""
     nothing = "import bids_brainmask.app, openvino"
     imports = [run([sys.executable, "-c", nothing]) for _ in range(repeat + 1)][1:]
-    runs = []
-    for _ in range(repeat):
-        one = inside("stages", head, "float32")
-        one["network in bfloat16"] = inside("stages", head, "bfloat16")["network"]
-        runs.append(one)
+    runs = [inside("stages", head) for _ in range(repeat)]
     rows = []
     for name, what in STEPS.items():
         if name in runs[0]:

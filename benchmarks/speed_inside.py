@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bids_brainmask import app, clean, engine, grid, image, predict, registry
+from bids_brainmask import app, clean, engine, grid, image, predict, registry, resources
 
 THREADS = 2
 """Processors that each tool is given."""
@@ -25,8 +25,6 @@ THREADS = 2
 
 def clock(task: Callable[[], object]) -> tuple[float, float, float]:
     """Seconds, CPU seconds, and GB of a task."""
-    from bids_brainmask import resources
-
     wall, cpu = time.perf_counter(), time.process_time()
     task()
     return (
@@ -41,7 +39,7 @@ def loaded(head: Path, mask: Path, precision: str) -> tuple[float, float, float]
     from bids_brainmask import contents
 
     model = registry.resolve("embedded")
-    network = engine.load(model, "openvino", THREADS, str(precision))
+    network = engine.load(model, "openvino", THREADS, precision)
 
     def task() -> None:
         source = image.read(head)
@@ -89,12 +87,14 @@ def memory(data: Path, out: Path) -> list[int]:
     return [own.memory_info().rss for outcome in outcomes if outcome.status == "done"]
 
 
-def stages(head: Path, precision: str) -> dict[str, tuple[float, float]]:
+def stages(head: Path) -> dict[str, tuple[float, float]]:
     """Seconds and CPU seconds of each step, the second time that it is done."""
     from bids_brainmask import confidence, figures, quality
 
     model = registry.resolve("embedded")
-    network = engine.load(model, "openvino", THREADS, precision)
+    network, half = (
+        engine.load(model, "openvino", THREADS, name) for name in ("float32", "bfloat16")
+    )
     found: dict[str, tuple[float, float]] = {}
 
     def step(name: str, task: Callable):
@@ -128,6 +128,7 @@ def stages(head: Path, precision: str) -> dict[str, tuple[float, float]]:
     volume = source.volume
     target, conformed = step("conform", conform)
     scaled = step("scale", lambda: predict.scale_robustly(conformed))
+    step("network in bfloat16", lambda: predict.run(scaled, half.run, 0))
     answer = step("network", lambda: predict.run(scaled, network.run, 0))
     probability = step("restore", lambda: grid.restore(answer, target, volume))
     cleaned = step("clean", lambda: clean.brain(probability >= model.threshold))

@@ -217,7 +217,7 @@ def boundary(mask: np.ndarray) -> np.ndarray:
         source, target = np.moveaxis(mask, axis, 0), np.moveaxis(inner, axis, 0)
         target[1:] &= source[:-1]
         target[:-1] &= source[1:]
-        target[[0, -1]] = False
+        target[:1] = target[-1:] = False  # slices, for an array may have no voxels
     return mask & ~inner
 
 

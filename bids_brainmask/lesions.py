@@ -10,6 +10,8 @@ from typing import Literal
 import numpy as np
 from scipy import ndimage
 
+from bids_brainmask.image import bounds
+
 SMALLEST_ML = 0.05
 """A connected piece of less than this, mL, is taken for noise and dropped."""
 
@@ -107,9 +109,8 @@ def _check_shapes(mask: np.ndarray, probability: np.ndarray, brain: np.ndarray |
 def _labels(mask: np.ndarray, affine: np.ndarray, smallest_ml: float) -> np.ndarray:
     """Give the pieces that are large enough numbers, (I, J, K) int32; the largest is 1."""
     labels = np.zeros(mask.shape, np.int32)
-    if not mask.any():
+    if not (box := bounds(mask)):
         return labels
-    box = ndimage.find_objects(mask.view(np.int8))[0]
     pieces, _ = ndimage.label(mask[box], np.ones((3, 3, 3)))
     where = np.nonzero(pieces)
     sizes = np.bincount(pieces[where])

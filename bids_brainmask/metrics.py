@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
+from bids_brainmask.image import boundary, bounds
+
 
 @dataclass(frozen=True)
 class Agreement:
@@ -229,7 +231,7 @@ def surface_distances(
         Masks of different shapes.
     """
     box = _box(a, b)  # holds all of both surfaces, so no distance changes
-    surfaces = [mask[box] & ~ndimage.binary_erosion(mask[box]) for mask in (a, b)]
+    surfaces = [boundary(mask[box]) for mask in (a, b)]
     return _distances(*surfaces, spacing), _distances(*surfaces[::-1], spacing)
 
 
@@ -297,8 +299,7 @@ def _distances(start: np.ndarray, end: np.ndarray, spacing: np.ndarray) -> np.nd
 def _box(a: np.ndarray, b: np.ndarray) -> tuple[slice, ...]:
     """Slices of the smallest box that holds both masks; empty ones if both are empty."""
     _check_shapes(a, b)
-    box = ndimage.find_objects((a | b).view(np.int8), max_label=1)[0]
-    return box or (slice(0),) * a.ndim
+    return bounds(a | b) or (slice(0),) * 3
 
 
 def _check_shapes(a: np.ndarray, b: np.ndarray) -> None:

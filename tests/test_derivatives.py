@@ -139,6 +139,11 @@ def change_source(job):
     os.utime(job.scan.path, (1, 1))
 
 
+def pipe_for_a_sidecar(job):
+    job.sidecars["mask"].unlink()
+    os.mkfifo(job.sidecars["mask"])
+
+
 UNFINISHED = {
     "a longer source": lambda job: job.scan.path.write_bytes(b"more voxels"),
     "another source": change_source,
@@ -146,6 +151,8 @@ UNFINISHED = {
     "no sidecar": lambda job: job.sidecars["brain"].unlink(),
     "a torn sidecar": lambda job: job.sidecars["mask"].write_text('{"Type"'),
     "another program's sidecar": lambda job: job.sidecars["mask"].write_text("{}"),
+    "a sidecar nested without end": lambda job: job.sidecars["mask"].write_text("[" * 10**5),
+    "a sidecar that is a pipe": pipe_for_a_sidecar,
     "a list": lambda job: job.sidecars["mask"].write_text("[]"),
     "no table": lambda job: job.files["lesions"].unlink(),
     "no columns": lambda job: job.sidecars["lesions"].unlink(),

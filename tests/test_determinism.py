@@ -28,16 +28,8 @@ def data(tmp_path_factory):
 
 
 def words(data, out, threads, engine, precision="float32"):
-    options = [
-        "--engine",
-        engine,
-        "--precision",
-        precision,
-        "--n-cpus",
-        str(threads),
-        "--executor",
-        "serial",
-    ]
+    options = ["--engine", engine, "--precision", precision]
+    options += ["--n-cpus", str(threads), "--executor", "serial"]
     options += ["--outputs", "mask", "brain", "probseg", "--viewer", "--threshold", "0.01"]
     return [str(data), str(out), "participant", *options]
 
@@ -79,7 +71,7 @@ def test_runs_give_the_same_bytes_whatever_the_threads(data, engine, precision, 
             text=True,
             check=False,
         )
-        if precision in done.stderr and "does not compute in it" in done.stderr:
+        if precision == "bfloat16" and "does not compute in it" in done.stderr:
             pytest.skip("this processor does not compute in bfloat16")
         assert done.returncode == 0, done.stdout + done.stderr
         results.append(found(out))

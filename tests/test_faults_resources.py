@@ -154,6 +154,15 @@ def test_a_gpu_that_fails_to_start_is_one_line(head, usual, monkeypatch, caplog,
 # OpenVINO
 
 
+@pytest.mark.parametrize("executor", ["serial", "local"])
+def test_a_precision_that_is_not_to_be_had_ends_the_command(head, tmp_path, executor):
+    words = [*WORDS, "--engine", "tensorflow", "--precision", "bfloat16", "--executor", executor]
+    run = Process(head, tmp_path / "out", *words)
+    assert run.wait() == 2, run.said
+    assert run.said.count("only OpenVINO computes in it. Give --engine openvino") == 1
+    assert not list((tmp_path / "out").glob("sub-*"))
+
+
 def test_a_missing_openvino_is_one_line_and_the_mask_is_the_same(head, usual, tmp_path):
     """Importing it fails as where its libraries are for another system."""
     (tmp_path / "openvino.py").write_text('raise ImportError("libopenvino.so: wrong ELF class")')

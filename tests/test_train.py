@@ -22,6 +22,7 @@ from bids_brainmask import cli, engine, registry, tools
 from bids_brainmask.errors import ModelError, UsageError
 from bids_brainmask.metrics import dice
 from bids_brainmask.network import COMPACT, Architecture, fold_normalisation, unet3d
+from bids_brainmask.train import cli as training
 from bids_brainmask.train import dataset, fit
 from bids_brainmask.train.config import read
 from bids_brainmask.train.normalise import with_normalisation
@@ -331,6 +332,16 @@ def test_fine_tuning_starts_from_a_model_without_a_hash_only_if_allowed(root, tm
     assert finetune(root, out, *words, "--allow-unverified") == 0
     assert json.loads((out / "config.json").read_text())["allow_unverified"] is True
     assert registry.resolve(out).architecture == "keras"
+
+
+@pytest.mark.parametrize("task", ["meningioma", "brain"])
+def test_a_fine_tuned_model_is_asked_as_the_one_that_it_comes_from(tmp_path, task):
+    """What it drops of lesions says nothing of a brain."""
+    words = ["finetune", "bids", "labels", "--from", "embedded-meningioma", "--task", task]
+    found = training.finetuning(tools.parser().parse_args([*words, "--out", str(tmp_path)]))
+    ours, lesions = registry.resolve("embedded-meningioma"), task == "meningioma"
+    assert (found.grid, found.intensities, found.flips) == (ours.grid, ours.intensities, True)
+    assert (found.near_brain, found.peak) == ((ours.near_brain, ours.peak) if lesions else (0, 0))
 
 
 @pytest.mark.slow
