@@ -7,15 +7,14 @@ Nothing heavy is imported before the arguments are known to be good.
 from __future__ import annotations
 
 import logging
-import signal
 import sys
-import threading
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Iterable, Sequence
+from contextlib import closing
 
 from bids_brainmask import options
 from bids_brainmask.errors import BrainMaskError, ModelError, NothingToDo, UsageError
 from bids_brainmask.settings import LEVELS, Settings
+from bids_brainmask.stopping import stoppable
 
 log = logging.getLogger(__name__)
 
@@ -46,23 +45,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(f"{top.prog}: interrupted; the same command goes on", file=sys.stderr)
         return 130
-
-
-@contextmanager
-def stoppable() -> Iterator[None]:
-    """Have SIGTERM unwind this process: no file is left half done, and no worker or job behind."""
-    if threading.current_thread() is not threading.main_thread():
-        yield  # which alone can be told of signals
-        return
-
-    def stop(number, _frame):
-        raise SystemExit(128 + number)
-
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def exit_status(error: BrainMaskError) -> int:

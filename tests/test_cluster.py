@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections import defaultdict, deque
 from itertools import pairwise
@@ -22,7 +21,7 @@ from conftest import missing
 from distributed import Client
 from processes import Process, heads
 
-from bids_brainmask import app, cli, cluster, engine, planning, worker, workforce
+from bids_brainmask import app, cluster, engine, planning, worker, workforce
 from bids_brainmask.errors import UsageError, WorkerError
 from bids_brainmask.settings import Settings
 
@@ -363,22 +362,6 @@ def test_where_no_temporary_file_can_be_put_processes_are_given_a_place(
         assert os.environ["TMPDIR"] == tempfile.tempdir == str(folder)
     assert os.environ["TMPDIR"] == before
     assert tempfile.tempdir is None
-
-
-def test_only_the_main_thread_hears_signals(plan):
-    """Elsewhere, as in a program that uses the package, nothing is changed."""
-    before = signal.getsignal(signal.SIGTERM)
-
-    def enter():
-        with cli.stoppable():
-            assert signal.getsignal(signal.SIGTERM) is before
-
-    thread = threading.Thread(target=enter)
-    thread.start()
-    thread.join()
-    with cli.stoppable():
-        assert signal.getsignal(signal.SIGTERM) is not before
-    assert signal.getsignal(signal.SIGTERM) is before
 
 
 @pytest.mark.parametrize(
