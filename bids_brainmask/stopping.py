@@ -18,7 +18,7 @@ class Stop(SystemExit):
 
 
 SIGNALS = {Stop: signal.SIGTERM, KeyboardInterrupt: signal.SIGINT}
-"""What raised each."""
+"""The signal that raises each."""
 
 
 @contextmanager
