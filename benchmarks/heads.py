@@ -11,7 +11,7 @@ import numpy as np
 
 from bids_brainmask import image
 
-REFERENCES = ("deepbet", "dlmuse")
+REFERENCES = ("deepbet", "dlmuse", "hdbet")
 """Derivatives that hold a mask of each head, or of some."""
 
 
@@ -31,16 +31,27 @@ def find(root: Path, split: str) -> list[Head]:
         return [head(root, row["participant_id"]) for row in rows if row["split"] == split]
 
 
-def head(root: Path, name: str) -> Head:
-    """Find the files of one head."""
+def head(root: Path, name: str, entities: str = "") -> Head:
+    """Find the files of one head.
+
+    Parameters
+    ----------
+    root : Path
+        BIDS dataset.
+    name : str
+        Of the participant, with ``sub-``.
+    entities : str
+        What follows it in the names of the files, such as ``_ce-gadolinium``.
+    """
     places = {
         reference: root.joinpath(
-            "derivatives", reference, name, "anat", f"{name}_desc-brain_mask.nii.gz"
+            "derivatives", reference, name, "anat", f"{name}{entities}_desc-brain_mask.nii.gz"
         )
         for reference in REFERENCES
     }
     there = {reference: path for reference, path in places.items() if path.exists()}
-    return Head(name, root / name / "anat" / f"{name}_T1w.nii.gz", there)
+    path = root / name / "anat" / f"{name}{entities}_T1w.nii.gz"
+    return Head(f"{name}{entities}", path, there)
 
 
 def masks(head: Head) -> dict[str, np.ndarray]:
