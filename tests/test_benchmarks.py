@@ -411,7 +411,7 @@ def test_a_mask_that_was_never_made_is_no_failure_of_the_tool(
 
 def test_peers_are_those_that_the_script_knows():
     text = (BENCHMARKS / "peers" / "run.py").read_text()
-    named = re.findall(r'^    "(\w+)": \("(\w+)",', text, re.MULTILINE)
+    named = re.findall(r'^    "([\w-]+)": \("([\w-]+)",', text, re.MULTILINE)
     assert tuple(tool for tool, _ in named) == accuracy.PEERS
     wanted = (BENCHMARKS / "peers" / "requirements.txt").read_text()
     assert all(f"\n{package}==" in wanted for _, package in named)

