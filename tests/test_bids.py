@@ -180,7 +180,7 @@ def test_options_and_filter_file_hold_together(varied, tmp_path):
     "content",
     [
         {"t2star": {}, "t1w": {}},
-        {"t1w": {"sesion": "A"}},
+        {"t1w": {"sesion": "A"}},  # codespell:ignore
         {"t1w": {"suffix": "T2w"}},
     ],
 )

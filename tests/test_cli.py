@@ -305,7 +305,12 @@ def test_the_process_opens_no_socket(dataset, tmp_path):
 
 def test_settings_of_unknown_names_fail():
     with pytest.raises(TypeError, match="unexpected keyword"):
-        Settings(bids_dir=Path(), output_dir=Path(), analysis_level="group", treshold=0.5)
+        Settings(
+            bids_dir=Path(),
+            output_dir=Path(),
+            analysis_level="group",
+            treshold=0.5,  # codespell:ignore
+        )
     with pytest.raises(AttributeError):
         Settings.from_args(object())
 

@@ -144,5 +144,7 @@ def test_the_first_screen_holds_the_two_commands():
 
 def test_one_version_everywhere():
     assert f"version: {__version__}\n" in text("CITATION.cff")
-    assert f"## {__version__}" in text("CHANGES.md")
+    assert f"## {__version__}, 20" in text("CHANGES.md")  # with its date
     assert tomllib.loads(text("pyproject.toml"))["project"]["dynamic"] == ["version"]
+    images = re.findall(r"(?:brainmask[:_]|IMAGE:)(\d+\.\d+\.\d+)", text("docs/hpc.md"))
+    assert set(images) == {__version__}
