@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Entry point of the BIDS App; the same as ``bids-brainmask``."""
 
-from bids_brainmask.cli import main
+from bids_brainmask.cli.bids_app import main
 
 if __name__ == "__main__":  # not where a worker process imports it
     raise SystemExit(main())

@@ -23,8 +23,10 @@ import document
 import heads
 import numpy as np
 
-from bids_brainmask import app, engine, image, metrics, registry
+from bids_brainmask.analyses import brain as brains
 from bids_brainmask.errors import ImageError
+from bids_brainmask.models import backends, registry
+from bids_brainmask.voxels import agreement, image
 
 PEERS = ("deepbet", "HD-BET", "ROBEX", "BET")
 """Names of the tools that ``peers/run.py`` knows."""
@@ -109,7 +111,7 @@ def score(head: heads.Head, mask: np.ndarray | None, seconds: float) -> Score:
     references = heads.masks(head)
     if mask is None:
         mask = np.zeros_like(next(iter(references.values())))
-    found = {name: metrics.agreement(mask, ref, spacing) for name, ref in references.items()}
+    found = {name: agreement.agreement(mask, ref, spacing) for name, ref in references.items()}
     return Score(
         seconds,
         {name: float(one.dice) for name, one in found.items()},
@@ -117,12 +119,12 @@ def score(head: heads.Head, mask: np.ndarray | None, seconds: float) -> Score:
     )
 
 
-def model_extraction(model: registry.Model, network: engine.Network) -> Callable:
+def model_extraction(model: registry.Model, network: backends.Network) -> Callable:
     """Make a function that extracts the brain of a head with one of this package's models."""
 
     def extract(head: heads.Head) -> tuple[np.ndarray, float]:
         started = time.process_time()
-        brain = app.extract(image.read(head.image), model, network, model.threshold)
+        brain = brains.extract(image.read(head.image), model, network, model.threshold)
         return brain.mask, time.process_time() - started
 
     return extract
@@ -267,7 +269,7 @@ def main() -> None:
     if args.masks and not args.peers and (lacking := missing(args.masks, args.tools, found)):
         parser.error(f"{len(lacking)} masks are not there, as {lacking[0]}: --peers makes them")
     models = [registry.resolve(name) for name in args.model]
-    loaded = [(model, engine.load(model, "auto", args.threads)) for model in models]
+    loaded = [(model, backends.load(model, "auto", args.threads)) for model in models]
     tools = [
         measure(model.name, "", found, model_extraction(model, network))
         for model, network in loaded

@@ -20,8 +20,11 @@ from matplotlib.figure import Figure
 from robustness import REFERENCE, steps
 from scipy import stats
 
-from bids_brainmask import app, confidence, engine, image, metrics, registry
+from bids_brainmask.analyses import confidence
+from bids_brainmask.analyses.brain import extract
 from bids_brainmask.errors import ImageError
+from bids_brainmask.models import backends, registry
+from bids_brainmask.voxels import agreement, image
 
 COMMAND = "python benchmarks/calibrate.py HEADS --folder docs"
 
@@ -51,11 +54,11 @@ def measure(found, model, network) -> list[dict]:
             file = nb.Nifti1Image(now.image.data, now.image.affine)
             try:
                 source = image.Source(now.image, file)
-                mask = app.extract(source, model, network, model.threshold)
+                mask = extract(source, model, network, model.threshold)
             except ImageError:
                 continue  # fails in the app, and is no mask to be trusted or not
             row = {"head": head.name, "degradation": name, "confidence": mask.confidence}
-            rows.append(row | {"dice": metrics.dice(mask.mask, now.brain)})
+            rows.append(row | {"dice": agreement.dice(mask.mask, now.brain)})
             print(head.name, name, f"{rows[-1]['dice']:.4f}", flush=True)
     return rows
 
@@ -175,7 +178,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
     model = registry.resolve(args.model)
-    network = engine.load(model, "auto", args.threads)
+    network = backends.load(model, "auto", args.threads)
     found = [h for h in heads.find(args.heads, args.split) if not args.only or h.name in args.only]
     rows = measure(found, model, network)
     predict_unseen(rows)

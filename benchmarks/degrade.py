@@ -14,8 +14,8 @@ import numpy as np
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
-from bids_brainmask import clean, grid
-from bids_brainmask.image import Volume
+from bids_brainmask.voxels import cleanup, grid
+from bids_brainmask.voxels.image import Volume
 
 TURNING_AXIS = np.array([1.0, 1.0, 1.0]) / np.sqrt(3)
 """Of `turn`, in R, A, S: the head nods, tilts and shakes at once."""
@@ -222,7 +222,7 @@ def outline(head: Case) -> np.ndarray:
     grown = ndimage.distance_transform_edt(~padded, head.image.spacing) < reach
     closed = ndimage.distance_transform_edt(grown, head.image.spacing) > reach
     inner = tuple(slice(n, -n) for n in rim)
-    return clean.brain(closed[inner] | head.brain).mask
+    return cleanup.brain(closed[inner] | head.brain).mask
 
 
 @dataclass(frozen=True)

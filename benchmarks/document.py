@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import bids_brainmask
-from bids_brainmask.engine import Network
-from bids_brainmask.registry import Model
+from bids_brainmask.models.backends import Network
+from bids_brainmask.models.registry import Model
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

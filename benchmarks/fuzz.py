@@ -30,10 +30,14 @@ import nibabel as nb
 import numpy as np
 from hypothesis import strategies as st
 
-from bids_brainmask import app, bids, engine, image, planning, registry
+from bids_brainmask import app, plan
+from bids_brainmask.analyses.brain import extract
+from bids_brainmask.dataset import query
 from bids_brainmask.errors import ImageError, NothingToDo, UsageError
-from bids_brainmask.image import Source
+from bids_brainmask.models import backends, registry
 from bids_brainmask.settings import Settings
+from bids_brainmask.voxels import image
+from bids_brainmask.voxels.image import Source
 
 SHAPE = (14, 15, 16)
 """Voxels of the sound image, of 12 mm."""
@@ -55,7 +59,7 @@ SOUND = [(kind, sound(kind, order)) for kind in (nb.Nifti1Image, nb.Nifti2Image)
 
 BRIGHT = (
     replace(registry.models()["embedded"], intensities="robust"),
-    engine.Network(lambda x: (x > 0.7).astype(np.float32), "comparison 1", 16),
+    backends.Network(lambda x: (x > 0.7).astype(np.float32), "comparison 1", 16),
 )
 """A model, and a network that takes what is bright for brain."""
 
@@ -191,7 +195,7 @@ def images(folder: Path, file: tuple[str, bytes]) -> str:
     if not source:
         return "refused"
     try:
-        found = app.extract(source, *BRIGHT, 0.5)
+        found = extract(source, *BRIGHT, 0.5)
     except ImageError:
         return "no brain"
     assert found.mask.any()
@@ -204,7 +208,7 @@ def scans(folder: Path, file: tuple[str, bytes]) -> str:
     """Do all that is done to a scan, its figures too."""
     path = folder / file[0]
     path.write_bytes(file[1])
-    run = planning.prepare(dataset(folder, analyses=("brain",)))  # whatever a sidecar says
+    run = plan.prepare(dataset(folder, analyses=("brain",)))  # whatever a sidecar says
     job = replace(run.jobs[0], scan=replace(run.jobs[0].scan, path=path))
     try:
         return app.segment_scan(job, run, {"brain": BRIGHT[1]}).status
@@ -260,7 +264,7 @@ def sidecars(folder: Path, content: bytes) -> str:
     """Find a scan whose sidecar is anything."""
     settings = dataset(folder)
     (settings.bids_dir / "sub-01/anat/sub-01_T1w.json").write_bytes(content)
-    (scan,) = bids.find_scans(settings)
+    (scan,) = query.find_scans(settings)
     return "contrast" if scan.contrast else "no contrast"
 
 
@@ -269,7 +273,7 @@ def filters(folder: Path, content: bytes) -> str:
     path = folder / "filter.json"
     path.write_bytes(content)
     try:
-        bids.find_scans(dataset(folder, bids_filter_file=path))
+        query.find_scans(dataset(folder, bids_filter_file=path))
     except (UsageError, NothingToDo) as error:
         return type(error).__name__
     return "found"

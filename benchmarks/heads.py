@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bids_brainmask import image
+from bids_brainmask.voxels import image
 
 REFERENCES = ("deepbet", "dlmuse", "hdbet")
 """Derivatives that hold a mask of each head, or of some."""

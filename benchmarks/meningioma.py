@@ -20,13 +20,18 @@ import nibabel as nb
 import numpy as np
 from scipy import ndimage
 
-from bids_brainmask import app, engine, grid, image, lesions, metrics, registry
+from bids_brainmask.analyses import lesions
+from bids_brainmask.analyses.brain import extract
+from bids_brainmask.analyses.meningioma import find_meningiomas
 from bids_brainmask.errors import ImageError
-from bids_brainmask.image import Volume
-from bids_brainmask.predict import scale_robustly
-from bids_brainmask.train import augment, dataset
-from bids_brainmask.train.augment import Example
-from bids_brainmask.train.steps import STEPS
+from bids_brainmask.models import backends, registry
+from bids_brainmask.train import dataset
+from bids_brainmask.train.transforms import augment
+from bids_brainmask.train.transforms.augment import Example
+from bids_brainmask.train.transforms.steps import STEPS
+from bids_brainmask.voxels import agreement, grid, image
+from bids_brainmask.voxels.image import Volume
+from bids_brainmask.voxels.inference import scale_robustly
 
 REFERENCE = "deepbet"
 """Whose masks say where the brain is, for tumours to be grown on its outside."""
@@ -134,7 +139,7 @@ class Score:
         return f"{found} of {len(self.tumours)}, {self.false} false"
 
 
-Brains = tuple[registry.Model, engine.Network, float]
+Brains = tuple[registry.Model, backends.Network, float]
 """What finds the brain for models whose lesions are to be near it, and its threshold."""
 
 Scores = dict[str, list[Score]]
@@ -190,15 +195,15 @@ def meningiomas(example: Example, rng: np.random.Generator) -> Example:
     raise ImageError(f"no meningioma grows in {TRIES} draws. Look at the head's brain mask.")
 
 
-def predict(case: Case, model: registry.Model, network: engine.Network, brains: Brains):
+def predict(case: Case, model: registry.Model, network: backends.Network, brains: Brains):
     """Find the lesions of a case as the app does: `Lesions`, and the seconds that it takes.
 
     The seconds are of the lesions alone, without those of finding the brain.
     """
     source = image.Source(case.image, nb.Nifti1Image(case.image.data, case.image.affine))
-    brain = app.extract(source, *brains) if model.near_brain else None
+    brain = extract(source, *brains) if model.near_brain else None
     started = time.perf_counter()
-    found = app.find_meningiomas(source, model, network, model.threshold, brain)
+    found = find_meningiomas(source, model, network, model.threshold, brain)
     return found.lesions, time.perf_counter() - started
 
 
@@ -216,7 +221,7 @@ def score(case: Case, labels: np.ndarray, seconds: float) -> Score:
         head=case.head,
         tumours=tuple(sorted(tumours, reverse=True)),
         false=int(labels.max() - np.unique(labels[case.truth & predicted]).size),
-        dice=float(metrics.dice(predicted, case.truth)),
+        dice=float(agreement.dice(predicted, case.truth)),
         predicted_ml=float(np.count_nonzero(predicted) * voxel_ml),
         seconds=seconds,
     )
@@ -384,9 +389,9 @@ def main() -> None:
     found = found[: max(args.cases, args.clear)]
     asked = list(dict.fromkeys(args.model))
     models = [registry.resolve(name, task="meningioma") for name in asked]
-    loaded = [(model, engine.load(model, "auto", args.threads)) for model in models]
+    loaded = [(model, backends.load(model, "auto", args.threads)) for model in models]
     brain = registry.resolve("embedded")
-    brains = (brain, engine.load(brain, "auto", args.threads), brain.threshold)
+    brains = (brain, backends.load(brain, "auto", args.threads), brain.threshold)
     short = [Path(name).name for name in asked]
     names = short if len(set(short)) == len(short) else asked
     scores, views = measure(found, loaded, names, brains, args)

@@ -18,8 +18,10 @@ import heads
 import nibabel as nb
 import numpy as np
 
-from bids_brainmask import app, engine, image, metrics, registry
+from bids_brainmask.analyses.brain import extract
 from bids_brainmask.errors import ImageError
+from bids_brainmask.models import backends, registry
+from bids_brainmask.voxels import agreement, image
 
 REFERENCE = "deepbet"
 
@@ -58,7 +60,7 @@ def steps(*, grades: bool) -> Iterator[tuple[str, Callable[[degrade.Case], degra
 
 
 def measure(
-    found: Sequence[heads.Head], model: registry.Model, network: engine.Network, *, grades: bool
+    found: Sequence[heads.Head], model: registry.Model, network: backends.Network, *, grades: bool
 ) -> Scores:
     """Degrade every head in every way, and compare the model's mask with the reference."""
     scores: Scores = {name: {} for name, _ in steps(grades=grades)}
@@ -72,14 +74,14 @@ def measure(
     return scores
 
 
-def dice(case: degrade.Case, model: registry.Model, network: engine.Network) -> float:
+def dice(case: degrade.Case, model: registry.Model, network: backends.Network) -> float:
     """Compare the model's mask of a head with its reference; 0 where no brain is found."""
     file = nb.Nifti1Image(case.image.data, case.image.affine)
     try:
-        brain = app.extract(image.Source(case.image, file), model, network, model.threshold)
+        brain = extract(image.Source(case.image, file), model, network, model.threshold)
     except ImageError:
         return 0.0
-    return metrics.dice(brain.mask, case.brain)
+    return agreement.dice(brain.mask, case.brain)
 
 
 def summary(scores: Scores) -> str:
@@ -125,7 +127,7 @@ def main() -> None:
     found = heads.find(args.heads, args.split)
     found = [head for head in found if not args.only or head.name in args.only]
     model = registry.resolve(args.model)
-    network = engine.load(model, "auto", args.threads)
+    network = backends.load(model, "auto", args.threads)
     scores = measure(found, model, network, grades=args.grades)
     command = COMMAND + " --grades" * args.grades
     text = report(scores, document.origin(command, [(model, network)]))

@@ -34,7 +34,9 @@ import nibabel as nb
 import numpy as np
 import psutil
 
-from bids_brainmask import engine, group, results
+from bids_brainmask.dataset import readback
+from bids_brainmask.models import backends
+from bids_brainmask.reports import group
 
 ENDED = re.compile(r"\[\d+/\d+\] \S+: done: ")
 """What the app says of a scan as it ends."""
@@ -68,7 +70,7 @@ def dask_setup(_worker) -> None:
     def run(block: np.ndarray) -> np.ndarray:
         return (block > 0.5).astype(np.float32)
 
-    engine.load = lambda *_: engine.Network(run, "comparison 1", divisor=1)
+    backends.load = lambda *_: backends.Network(run, "comparison 1", divisor=1)
 
 
 def head(number: int) -> bytes:
@@ -320,14 +322,14 @@ def simulate(work: Path, scans: int, reports: int, processes: int, picture: Path
 
 def measure_group(out: Path, work: Path, sizes: Sequence[int]) -> str:
     """Measure the group level on some numbers of images, copies of the sidecars of a study."""
-    records = [path.read_bytes() for path in sorted(out.glob(f"sub-*/anat/sub-*{results.BRAIN}"))]
+    records = [path.read_bytes() for path in sorted(out.glob(f"sub-*/anat/sub-*{readback.BRAIN}"))]
     rows, there = [], 0
     for size in sorted(sizes):
         for number in range(there, size):
             folder = work / "out" / f"sub-{number:06}" / "anat"
             folder.mkdir(parents=True)
             record = records[number % len(records)]
-            (folder / f"sub-{number:06}{results.BRAIN}").write_bytes(record)
+            (folder / f"sub-{number:06}{readback.BRAIN}").write_bytes(record)
         there = size
         found = watch([work, work / "out", "group"], work / f"{size}.txt", simulated=False)
         files = [work / "out" / name for name in (group.PAGE, f"{group.QUALITY}.tsv")]

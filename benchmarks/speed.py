@@ -33,7 +33,7 @@ from scale import make_study
 from speed_inside import THREADS
 from speed_text import COMPARED, NOTES, STEPS, TITLES, WHAT
 
-from bids_brainmask import engine, registry
+from bids_brainmask.models import backends, registry
 
 PARTS = ("cold", "warm", "peers", "seed", "precision", "stages", "scaling", "memory", "startup")
 
@@ -111,7 +111,7 @@ def app(data: Path, out: Path, *words: str, threads: int = THREADS, model="embed
 
 def extract(head: Path, mask: Path, precision: str = "float32") -> Usage:
     """One file with `brainmask extract`, from the command to the written mask."""
-    brainmask = "import sys; from bids_brainmask.tools import main; sys.exit(main())"
+    brainmask = "import sys; from bids_brainmask.cli.brainmask import main; sys.exit(main())"
     command = [sys.executable, "-c", brainmask, "extract", head, "-m", mask]
     return run(
         [*command, "--model", "embedded", "--n-cpus", str(THREADS), "--precision", precision]
@@ -301,7 +301,7 @@ def write_up(head: Path, found: dict) -> str:
     command = (
         "python benchmarks/speed.py HEAD WORK --peers PYTHON --seed-model FILE --heads DATASET"
     )
-    network = engine.load(model := registry.resolve("embedded"), "openvino", THREADS)
+    network = backends.load(model := registry.resolve("embedded"), "openvino", THREADS)
     parts = [WHAT, document.origin(command, [(model, network)])]
     parts.append(f"- Python {platform.python_version()}, {os.cpu_count()} processors")
     parts.append(f"- the head: {size} voxels of {spacing} mm, {head.name}\n")

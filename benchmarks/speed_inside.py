@@ -17,7 +17,10 @@ from pathlib import Path
 
 import numpy as np
 
-from bids_brainmask import app, clean, engine, grid, image, predict, registry, resources
+from bids_brainmask import app, machine
+from bids_brainmask.analyses.brain import extract
+from bids_brainmask.models import backends, registry
+from bids_brainmask.voxels import cleanup, grid, image, inference
 
 THREADS = 2
 """Processors that each tool is given."""
@@ -30,21 +33,21 @@ def clock(task: Callable[[], object]) -> tuple[float, float, float]:
     return (
         round(time.perf_counter() - wall, 4),
         round(time.process_time() - cpu, 4),
-        resources.peak_memory_gb(),
+        machine.peak_memory_gb(),
     )
 
 
 def loaded(head: Path, mask: Path, precision: str) -> tuple[float, float, float]:
     """From the image's file to the written mask, the second time."""
-    from bids_brainmask import contents
+    from bids_brainmask.analyses import rendering
 
     model = registry.resolve("embedded")
-    network = engine.load(model, "openvino", THREADS, precision)
+    network = backends.load(model, "openvino", THREADS, precision)
 
     def task() -> None:
         source = image.read(head)
-        brain = app.extract(source, model, network, model.threshold)
-        mask.write_bytes(contents.render("mask", source, brain, None))
+        brain = extract(source, model, network, model.threshold)
+        mask.write_bytes(rendering.render("mask", source, brain, None))
 
     task()
     return clock(task)
@@ -53,10 +56,10 @@ def loaded(head: Path, mask: Path, precision: str) -> tuple[float, float, float]
 def seed(path: Path, name: str, precision: str) -> tuple[float, float, float]:
     """Eight blocks of noise, none of which is blank; one block before, to warm up."""
     model = registry.resolve(str(path))
-    network = engine.load(model, name, THREADS, precision)
+    network = backends.load(model, name, THREADS, precision)
     data = np.random.default_rng(0).normal(size=(256, 256, 256)).astype(np.float32)
-    predict.run(data[:128, :128, :128], network.run, 128)
-    return clock(lambda: predict.run(data, network.run, 128))
+    inference.run(data[:128, :128, :128], network.run, 128)
+    return clock(lambda: inference.run(data, network.run, 128))
 
 
 def memory(data: Path, out: Path) -> list[int]:
@@ -66,34 +69,36 @@ def memory(data: Path, out: Path) -> list[int]:
     """
     import psutil
 
-    from bids_brainmask import options, planning
+    from bids_brainmask import plan
+    from bids_brainmask.cli import options
 
-    load = engine.load
+    load = backends.load
 
-    def both(*args) -> engine.Network:
+    def both(*args) -> backends.Network:
         network = load(*args)
 
         def run(block: np.ndarray) -> np.ndarray:
             network.run(block)
             return (block > 0.5).astype(np.float32)
 
-        return engine.Network(run, network.engine, network.divisor)
+        return backends.Network(run, network.engine, network.divisor)
 
-    engine.load = both
+    backends.load = both
     words = [str(data), str(out), "participant", "--model", "embedded", "--no-reports"]
     settings = options.settings_of(options.parser().parse_args([*words, "--n-cpus", "2"]))
     own = psutil.Process()
-    outcomes = app.process(planning.prepare(settings))
+    outcomes = app.process(plan.prepare(settings))
     return [own.memory_info().rss for outcome in outcomes if outcome.status == "done"]
 
 
 def stages(head: Path) -> dict[str, tuple[float, float]]:
     """Seconds and CPU seconds of each step, the second time that it is done."""
-    from bids_brainmask import confidence, figures, quality
+    from bids_brainmask.analyses import confidence, quality
+    from bids_brainmask.drawing import figures
 
     model = registry.resolve("embedded")
     network, half = (
-        engine.load(model, "openvino", THREADS, name) for name in ("float32", "bfloat16")
+        backends.load(model, "openvino", THREADS, name) for name in ("float32", "bfloat16")
     )
     found: dict[str, tuple[float, float]] = {}
 
@@ -111,7 +116,7 @@ def stages(head: Path) -> dict[str, tuple[float, float]]:
 
     def judge():
         trust = confidence.of(cleaned.mask, probability, volume.spacing, cleaned.removed)
-        clean.stripped_before(volume.data, cleaned.mask)
+        cleanup.stripped_before(volume.data, cleaned.mask)
         counts = {"pieces_removed": 0, "removed": 0, "holes_filled": 0, "filled": 0}
         quality.measure(volume, cleaned.mask, probability, predicted_dice=1.0, **counts)
         return trust
@@ -127,11 +132,11 @@ def stages(head: Path) -> dict[str, tuple[float, float]]:
     source = step("read", lambda: image.read(head))
     volume = source.volume
     target, conformed = step("conform", conform)
-    scaled = step("scale", lambda: predict.scale_robustly(conformed))
-    step("network in bfloat16", lambda: predict.run(scaled, half.run, 0))
-    answer = step("network", lambda: predict.run(scaled, network.run, 0))
+    scaled = step("scale", lambda: inference.scale_robustly(conformed))
+    step("network in bfloat16", lambda: inference.run(scaled, half.run, 0))
+    answer = step("network", lambda: inference.run(scaled, network.run, 0))
     probability = step("restore", lambda: grid.restore(answer, target, volume))
-    cleaned = step("clean", lambda: clean.brain(probability >= model.threshold))
+    cleaned = step("clean", lambda: cleanup.brain(probability >= model.threshold))
     step("confidence and quality", judge)
     step("write the mask", lambda: write(image.mask_like, cleaned.mask))
     step("write the brain", lambda: write(image.brain_like, cleaned.mask))
@@ -150,24 +155,24 @@ def precision(root: Path) -> dict[str, list[float]]:
     """
     import heads
 
-    from bids_brainmask import metrics
+    from bids_brainmask.voxels import agreement
 
     model = registry.resolve("embedded")
     networks = {
-        name: engine.load(model, "openvino", THREADS, name) for name in ("float32", "bfloat16")
+        name: backends.load(model, "openvino", THREADS, name) for name in ("float32", "bfloat16")
     }
     found: dict[str, list[float]] = {name: [] for name in ("between", "share", *networks)}
     for head in heads.find(root, "dev"):
         source, reference = image.read(head.image), heads.masks(head)["deepbet"]
         masks = {
-            name: app.extract(source, model, network, model.threshold).mask
+            name: extract(source, model, network, model.threshold).mask
             for name, network in networks.items()
         }
         one, other = masks.values()
-        found["between"].append(metrics.dice(one, other))
+        found["between"].append(agreement.dice(one, other))
         found["share"].append(float(np.count_nonzero(one != other) / np.count_nonzero(one)))
         for name, mask in masks.items():
-            found[name].append(metrics.dice(mask, reference))
+            found[name].append(agreement.dice(mask, reference))
         print(head.name, {k: round(v[-1], 5) for k, v in found.items()}, file=sys.stderr)
     assert statistics.median(found["between"]) < 1, "one precision was measured twice"
     return found

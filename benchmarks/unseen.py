@@ -18,7 +18,9 @@ import document
 import heads
 import numpy as np
 
-from bids_brainmask import app, clean, engine, image, metrics, registry
+from bids_brainmask.analyses.brain import extract
+from bids_brainmask.models import backends, registry
+from bids_brainmask.voxels import agreement, cleanup, image
 
 SOURCES = {
     "sub-adi": "Siemens Trio 3T, full neck",
@@ -72,9 +74,9 @@ def dice(head: heads.Head, reference: str, model: registry.Model, network) -> fl
 
     The app keeps all of a brain that was stripped before; here the network has the word.
     """
-    brain = app.extract(image.read(head.image), model, network, model.threshold)
+    brain = extract(image.read(head.image), model, network, model.threshold)
     truth = image.read(head.references[reference]).volume.data != 0
-    found = metrics.dice(clean.brain(brain.probability >= model.threshold).mask, truth)
+    found = agreement.dice(cleanup.brain(brain.probability >= model.threshold).mask, truth)
     print(model.path or model.name, head.name, reference, f"{found:.4f}", flush=True)
     return found
 
@@ -125,7 +127,7 @@ def main() -> None:
         if not head.references["deepbet"].exists():
             accuracy.run_peer("deepbet", args.peers, head.image, head.references["deepbet"])
     models = [registry.resolve(name) for name in args.model]
-    loaded = [(model, engine.load(model, "auto", args.threads)) for model in models]
+    loaded = [(model, backends.load(model, "auto", args.threads)) for model in models]
     text = (
         "# Unseen sources\n\nBrain masks of heads from scanners, ages and fields of view that a "
         "network was not trained on, compared with reference masks by Dice.\n\n"

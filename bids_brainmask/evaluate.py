@@ -12,8 +12,9 @@ from pathlib import Path
 import numpy as np
 
 import bids_brainmask
-from bids_brainmask import disk, image, metrics
+from bids_brainmask.dataset import storage
 from bids_brainmask.errors import ImageError, NothingToDo, UsageError
+from bids_brainmask.voxels import agreement, image
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +56,7 @@ MEASURES = {
         "Mean of the distances of the surface voxels of P and R to the other's surface",
     ),
 }
-"""Of each field of `metrics.Agreement`; P is the prediction, R the reference."""
+"""Of each field of `agreement.Agreement`; P is the prediction, R the reference."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,7 @@ class Evaluation:
     """What came of every pair."""
 
     pairing: Pairing
-    measured: Mapping[Pair, metrics.Agreement]
+    measured: Mapping[Pair, agreement.Agreement]
     failed: Mapping[Pair, str]
     """Why a pair could not be measured."""
 
@@ -263,7 +264,7 @@ def evaluate(pairing: Pairing, labels: Sequence[int] = ()) -> Evaluation:
     return Evaluation(pairing, measured, failed)
 
 
-def measure(pair: Pair, labels: Sequence[int] = ()) -> metrics.Agreement:
+def measure(pair: Pair, labels: Sequence[int] = ()) -> agreement.Agreement:
     """Measure one pair; `labels` as for `evaluate`.
 
     Raises
@@ -274,7 +275,7 @@ def measure(pair: Pair, labels: Sequence[int] = ()) -> metrics.Agreement:
     paths = pair.prediction.path, pair.reference.path
     prediction, reference = (image.read_structure(path, labels) for path in paths)
     image.check_same_grid(paths, (prediction, reference))
-    return metrics.agreement(prediction.data, reference.data, reference.spacing)
+    return agreement.agreement(prediction.data, reference.data, reference.spacing)
 
 
 def summary(evaluation: Evaluation) -> dict[str, dict[str, float | int]]:
@@ -392,7 +393,7 @@ def write(
             values = [f"{v:.6g}" if isinstance(v, float) else v or "n/a" for v in row.values()]
             lines.append(values)
         text = "".join("\t".join(line) + "\n" for line in lines)
-        disk.write_bytes(tsv, text.encode())
-        disk.write_json(tsv.with_suffix(".json"), dictionary())
+        storage.write_bytes(tsv, text.encode())
+        storage.write_json(tsv.with_suffix(".json"), dictionary())
     if json:
-        disk.write_json(json, asked | report(evaluation))
+        storage.write_json(json, asked | report(evaluation))

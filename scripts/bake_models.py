@@ -10,8 +10,8 @@ import sys
 import urllib.request
 from pathlib import Path
 
-from bids_brainmask import fetch, registry
 from bids_brainmask.errors import BrainMaskError, ModelError
+from bids_brainmask.models import download, registry
 
 SECONDS = 10
 """How long a publisher may take to answer."""
@@ -46,7 +46,7 @@ def main(file: str, words: str) -> None:
         published = [model for model in registry.models().values() if model.url]
         names = [model.name for model in published if answers(model)]
     for name in names:
-        fetch.get(name)
+        download.get(name)
     lines = [f"{model.name} {model.version}\n" for model in held()]
     Path(file).write_text("".join(lines), encoding="utf-8")
 

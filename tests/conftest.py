@@ -39,13 +39,13 @@ def _no_models_of_the_user(tmp_path_factory, monkeypatch):
 @pytest.fixture
 def engines_anew():
     """What can be used is found out once a process; a test with this is as a process."""
-    from bids_brainmask import engine
+    from bids_brainmask.models import backends
 
-    engine.choose.cache_clear()
-    engine.gpu_works.cache_clear()
+    backends.choose.cache_clear()
+    backends.gpu_works.cache_clear()
     yield
-    engine.choose.cache_clear()
-    engine.gpu_works.cache_clear()
+    backends.choose.cache_clear()
+    backends.gpu_works.cache_clear()
 
 
 def head_phantom(shape=(60, 70, 64), spacing=(3.0, 3.0, 3.0)) -> nb.Nifti1Image:

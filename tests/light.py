@@ -27,13 +27,13 @@ import pytest
 from bench import BENCHMARKS, load
 from PIL import Image
 
-from bids_brainmask.disk import BEGUN
+from bids_brainmask.dataset.storage import BEGUN
 
 _, scale = map(load, ("document", "scale"))
 CONTEXT = multiprocessing.get_context("forkserver")
 
 for name in (
-    *(f"bids_brainmask.{name}" for name in ("cli", "cluster", "group")),
+    *(f"bids_brainmask.{name}" for name in ("cli.bids_app", "execution.driver", "reports.group")),
     *("bids.layout", "jinja2", "matplotlib.backends.backend_agg", "tqdm.contrib.logging"),
 ):
     importlib.import_module(name)  # what a run needs, also where that is imported later
@@ -98,11 +98,12 @@ def _work(place: Path, words: list[str], ends, said: Path) -> None:
     scale.dask_setup(None)
     changes = Changes(words[1], *ends)
     sys.addaudithook(changes)
-    from bids_brainmask import app, cli
+    from bids_brainmask import app
+    from bids_brainmask.cli import bids_app
 
     # Each scan takes no time: the page of all draws a column of times only where they differ.
     app.time = SimpleNamespace(perf_counter=lambda: 0.0)
-    status = cli.main(words)
+    status = bids_app.main(words)
     sys.stdout.write(f"changes of the disk: {changes.count}\n")
     sys.exit(status)
 

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from bids_brainmask.train import anatomy
-from bids_brainmask.train.augment import Example
 from bids_brainmask.train.dataset import depth_of
+from bids_brainmask.train.transforms import anatomy
+from bids_brainmask.train.transforms.augment import Example
 
 AXES = np.array([66.0, 84.0, 58.0])
 """Half the brain's width, length and height, mm: about those of a head."""

@@ -16,19 +16,16 @@ import numpy as np
 import pytest
 from conftest import Dataset, head_phantom
 
-from bids_brainmask import (
-    app,
-    bids,
-    cli,
-    derivatives,
-    engine,
-    image,
-    metrics,
-    planning,
-    registry,
-)
+from bids_brainmask import app
+from bids_brainmask import plan as planning
+from bids_brainmask.analyses.brain import extract
+from bids_brainmask.cli import bids_app
+from bids_brainmask.dataset import query
 from bids_brainmask.errors import ImageError, ModelError, UsageError
+from bids_brainmask.models import backends, registry
+from bids_brainmask.plan import prepare
 from bids_brainmask.settings import Settings
+from bids_brainmask.voxels import agreement, image
 
 VALIDATOR = Path(sys.executable).with_name("bids-validator-deno")
 
@@ -38,7 +35,7 @@ def run(root, out, **options):
 
 
 def process(settings):
-    return list(app.process(planning.prepare(settings)))
+    return list(app.process(prepare(settings)))
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +74,7 @@ def test_masks_agree_with_the_reference(finished, shared):
         head = "ixi014" if outcome.job.scan.participant == "02" else "pumi"
         reference = shared / f"data/heads/derivatives/deepbet/sub-{head}/anat"
         truth = image.read_mask(reference / f"sub-{head}_desc-brain_mask.nii.gz")
-        assert metrics.dice(image.read_mask(outcome.job.files["mask"]), truth) > 0.96
+        assert agreement.dice(image.read_mask(outcome.job.files["mask"]), truth) > 0.96
 
 
 def test_files_are_what_they_say(finished):
@@ -132,13 +129,13 @@ def test_a_mask_of_low_predicted_dice_is_flagged(heads, tmp_path, calibration, s
     """A calibration that predicts 0.78 whatever the mask; and a model without one."""
     data = Dataset(tmp_path / "bids")
     data.add("sub-01_T1w.nii.gz", heads["pumi"].read_bytes())
-    plan = planning.prepare(run(data.root, tmp_path / "out"))
+    plan = prepare(run(data.root, tmp_path / "out"))
     model = replace(plan.models["brain"], confidence=calibration)
     plan = replace(plan, models={"brain": model})
     outcomes = list(app.process(plan))
     record = json.loads(outcomes[0].job.sidecars["mask"].read_text())
     assert outcomes[0].status == "done"
-    cli.print_outcomes(outcomes)
+    bids_app.print_outcomes(outcomes)
     words = "doubtful, predicted Dice 0.78: look at the mask"
     assert (words in capsys.readouterr().out) is said
     assert (record.get("Warning") == words) is said
@@ -248,7 +245,7 @@ REASONS = {
 
 def test_a_bad_image_fails_alone_with_its_reason(failing, tmp_path, capsys):
     out = tmp_path / "out"
-    assert cli.main([str(failing.root), str(out), "participant"]) == 1
+    assert bids_app.main([str(failing.root), str(out), "participant"]) == 1
     lines = capsys.readouterr().out.strip().splitlines()
     assert lines[-1] == "2 done, 0 skipped, 6 failed"
     table = {line.split("/")[0]: line for line in lines if line.startswith("sub-")}
@@ -287,7 +284,6 @@ def test_an_unexpected_error_is_recorded_and_does_not_stop_the_run(
 ):
     for label in ("01", "02"):
         dataset.add(f"sub-{label}_T1w.nii.gz", heads["pumi"].read_bytes())
-    extract = app.extract
 
     def bug(source, *args, **looks):
         monkeypatch.setattr(app, "extract", extract)
@@ -343,12 +339,12 @@ def test_too_little_memory_is_refused_with_the_number_needed(dataset, tmp_path):
     dataset.add("sub-01_T1w.nii.gz")
     needed = registry.models()["embedded"].memory_gb
     with pytest.raises(UsageError, match=rf"0.1 GB are given, and embedded takes {needed:g} GB"):
-        planning.prepare(run(dataset.root, tmp_path / "out", mem_gb=0.1))
+        prepare(run(dataset.root, tmp_path / "out", mem_gb=0.1))
 
 
 def test_auto_is_embedded_where_brainy_is_not_at_hand(dataset, tmp_path):
     dataset.add("sub-01_T1w.nii.gz")
-    plan = planning.prepare(run(dataset.root, tmp_path / "out"))
+    plan = prepare(run(dataset.root, tmp_path / "out"))
     assert {name: model.name for name, model in plan.models.items()} == {"brain": "embedded"}
 
 
@@ -358,9 +354,9 @@ def test_the_network_gets_the_threads_and_the_engine_asked_for(
 ):
     dataset.add("sub-01_T1w.nii.gz")
     seen = []
-    monkeypatch.setattr(app.resources, "cpus", lambda: 7)
-    network = engine.Network(np.zeros_like, "arithmetic 1", 16)
-    monkeypatch.setattr(engine, "load", lambda *args: seen.append(args[1:]) or network)
+    monkeypatch.setattr(app.machine, "cpus", lambda: 7)
+    network = backends.Network(np.zeros_like, "arithmetic 1", 16)
+    monkeypatch.setattr(backends, "load", lambda *args: seen.append(args[1:]) or network)
     process(run(dataset.root, tmp_path / "out", n_cpus=asked, engine="tensorflow"))
     assert seen == [("tensorflow", used, "float32")]
 
@@ -377,12 +373,12 @@ def test_extract_finds_the_ball_with_an_arithmetic_network(tmp_path):
     nb.save(head_phantom(), tmp_path / "t1.nii")
     source = image.read(tmp_path / "t1.nii")
     model = replace(registry.models()["embedded"], intensities="robust")
-    network = engine.Network(lambda x: (x > 0.7).astype(np.float32), "arithmetic 1", 16)
-    brain = app.extract(source, model, network, 0.5)
+    network = backends.Network(lambda x: (x > 0.7).astype(np.float32), "arithmetic 1", 16)
+    brain = extract(source, model, network, 0.5)
     assert brain.volume_ml == pytest.approx(4 / 3 * np.pi * 6**3, rel=0.02)
-    assert metrics.dice(brain.mask, source.volume.data > 70) > 0.99
+    assert agreement.dice(brain.mask, source.volume.data > 70) > 0.99
     with pytest.raises(ImageError, match="no brain was found"):
-        app.extract(source, model, replace(network, run=np.zeros_like), 0.5)
+        extract(source, model, replace(network, run=np.zeros_like), 0.5)
 
 
 def test_the_seeds_protocol_on_a_real_head(shared, heads, tmp_path):
@@ -395,12 +391,12 @@ def test_the_seeds_protocol_on_a_real_head(shared, heads, tmp_path):
         return (block > 1.0).astype(np.float32)
 
     source = image.read(heads["pumi"])
-    brain = app.extract(source, model, engine.Network(network, "arithmetic 1", 8), 0.3)
+    brain = extract(source, model, backends.Network(network, "arithmetic 1", 8), 0.3)
     assert seen == [(128, 128, 128)] * 8
     truth = image.read_mask(
         shared / "data/heads/derivatives/deepbet/sub-pumi/anat/sub-pumi_desc-brain_mask.nii.gz"
     )
-    assert metrics.dice(brain.mask, truth) > 0.5  # bright tissue, scalp too, in the right place
+    assert agreement.dice(brain.mask, truth) > 0.5  # bright tissue, scalp too, in the right place
 
 
 @pytest.mark.slow
@@ -414,7 +410,7 @@ def test_a_published_style_file_runs_through_the_app(shared, dataset, heads, tmp
     record = json.loads(outcome.job.sidecars["mask"].read_text())
     assert record["Parameters"]["Model"] == "unet_128iso_tf20"
     assert record["Parameters"]["ModelVersion"] == "local"
-    assert record["Parameters"]["ModelSHA256"] == bids.sha256(file)
+    assert record["Parameters"]["ModelSHA256"] == query.sha256(file)
 
 
 def test_a_run_killed_while_it_writes_leaves_whole_results_or_none(dataset, heads, tmp_path):
@@ -432,5 +428,5 @@ def test_a_run_killed_while_it_writes_leaves_whole_results_or_none(dataset, head
         nb.load(sidecar.with_name(sidecar.stem + ".nii.gz")).get_fdata()
     outcomes = process(run(dataset.root, out))
     assert {outcome.status for outcome in outcomes} <= {"done", "skipped"}
-    plan = planning.prepare(run(dataset.root, out))
-    assert all(derivatives.finished(o.job, plan.parameters(o.job)) for o in outcomes)
+    plan = prepare(run(dataset.root, out))
+    assert all(planning.finished(o.job, plan.parameters(o.job)) for o in outcomes)

@@ -8,11 +8,12 @@ from conftest import head_phantom, labelled_dataset
 from scipy import ndimage
 from test_dataset import configuration, heads_of
 
-from bids_brainmask.train import augment, windows
-from bids_brainmask.train.augment import Example
+from bids_brainmask.train.batches import Windows, draw, middle
 from bids_brainmask.train.config import Stage, Variant
-from bids_brainmask.train.geometry import Geometry, look, random_matrix
-from bids_brainmask.train.steps import STEPS, change
+from bids_brainmask.train.transforms import augment
+from bids_brainmask.train.transforms.augment import Example
+from bids_brainmask.train.transforms.geometry import Geometry, look, random_matrix
+from bids_brainmask.train.transforms.steps import STEPS, change
 
 WILD = Geometry(turn=14, scale=0.2, stretch=0.08, shear=0.04, bend=5, flip=0.5, quarter_turns=0.1)
 WINDOW = (96, 88, 92)
@@ -328,7 +329,7 @@ def laid_out(tmp_path_factory):
 
 
 def expected(laid_out, seed):
-    """The head as `windows.draw` changes it, with its lesion as the label."""
+    """The head as `batches.draw` changes it, with its lesion as the label."""
     found = change(laid_out.example(), GROWN.steps, rng(seed))
     return msgspec_replace(found, label=found.lesion)
 
@@ -336,7 +337,7 @@ def expected(laid_out, seed):
 def drawn(laid_out, seed, variant=GROWN, *, target="lesion", **changes):
     stage = msgspec.structs.replace(STAGE, **changes)
     config = configuration({"validation": 0}, target=target, stages=(stage,))
-    return windows.draw(laid_out, np.array([9.0, -8, 7]), stage, variant, config, rng(seed))
+    return draw(laid_out, np.array([9.0, -8, 7]), stage, variant, config, rng(seed))
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -348,7 +349,7 @@ def test_a_window_shows_the_lesion_as_its_label_and_lies_about_it(laid_out, seed
         voxel = np.argwhere(pieces == piece).mean(0)
         middles.append(whole.label_affine[:3, :3] @ voxel + whole.label_affine[:3, 3])
     for _ in range(4):
-        assert np.isclose(windows.middle(whole, rng()), middles, atol=1e-3).all(1).any()
+        assert np.isclose(middle(whole, rng()), middles, atol=1e-3).all(1).any()
     for near, centres in ((1.0, middles), (0.0, [[9.0, -8, 7]])):
         _, label = drawn(laid_out, seed, near=near)
         wanted = [look(whole, np.array(c), STAGE.window, Geometry(), rng())[1] for c in centres]
@@ -375,7 +376,7 @@ def test_batches_are_of_lesions_where_they_are_the_target(laid_out):
         config = configuration(
             {"validation": 0}, target=target, stages=(chosen,), variants={"grown": GROWN}
         )
-        batches = windows.Windows([laid_out], config, chosen, 1)
+        batches = Windows([laid_out], config, chosen, 1)
         mean = np.mean([batches[number][1].mean() for number in range(4)])
         assert bounds[0] <= mean <= bounds[1]
 

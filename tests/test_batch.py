@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from bids_brainmask import batch, planning, registry
 from bids_brainmask.errors import UsageError
+from bids_brainmask.execution import batch_system
+from bids_brainmask.models import registry
+from bids_brainmask.plan import Run
 from bids_brainmask.settings import Settings
 
 DOCS = Path(__file__).parents[1] / "docs/clusters.md"
@@ -138,7 +140,7 @@ def plan(tmp_path, monkeypatch):
             executor=system,
             **options,
         )
-        return planning.Run(settings, {"brain": registry.models()["embedded"]}, {"brain": 0.5}, [])
+        return Run(settings, {"brain": registry.models()["embedded"]}, {"brain": 0.5}, [])
 
     return prepare
 
@@ -153,7 +155,7 @@ def jobs(**keys) -> str:
 @pytest.mark.parametrize(("system", "block"), SCRIPTS)
 def test_the_script_of_a_job(plan, tmp_path, system, block):
     """Of the configurations that the documentation gives."""
-    asked = batch.Jobs(plan(BLOCKS[block], system, work_dir=Path("/fast")))
+    asked = batch_system.Jobs(plan(BLOCKS[block], system, work_dir=Path("/fast")))
     try:
         script = asked.cluster.job_script()
     finally:
@@ -174,7 +176,7 @@ def test_the_script_of_a_job(plan, tmp_path, system, block):
 
 def test_nothing_is_left_when_the_jobs_are_closed(plan, tmp_path):
     """Certificates are there while there may be workers; dask-jobqueue's defaults never are."""
-    asked = batch.Jobs(plan(jobs()))
+    asked = batch_system.Jobs(plan(jobs()))
     (folder,) = (tmp_path / "out/logs/jobs").iterdir()
     assert len(list(folder.iterdir())) == 3
     assert folder.stat().st_mode & 0o077 == 0  # for nobody else
@@ -202,17 +204,17 @@ def test_nothing_is_left_when_the_jobs_are_closed(plan, tmp_path):
 )
 def test_a_configuration_that_cannot_be_used_is_refused(plan, text, reason):
     with pytest.raises(UsageError, match=reason):
-        batch.Jobs(plan(text))
+        batch_system.Jobs(plan(text))
 
 
 def test_a_configuration_that_is_not_there_is_refused(plan, tmp_path):
     with pytest.raises(UsageError, match=r"cannot be read as YAML: .*No such file"):
-        batch.Jobs(plan(cluster_config=tmp_path / "none.yaml"))
+        batch_system.Jobs(plan(cluster_config=tmp_path / "none.yaml"))
 
 
 def test_without_a_file_dasks_own_configuration_counts(plan, tmp_path):
     with pytest.raises(UsageError, match="wants `cores`"):
-        batch.Jobs(plan())
+        batch_system.Jobs(plan())
     (tmp_path / "own.yaml").write_text(jobs(job_script_prologue="[echo here]"))
     code = (
         "import sys; sys.path.insert(0, 'tests'); from test_batch import *; "
@@ -242,30 +244,30 @@ def test_without_a_file_dasks_own_configuration_counts(plan, tmp_path):
 )
 def test_a_job_has_as_many_workers_as_it_has_memory_for(plan, keys, processes):
     run = plan(jobs(**keys))
-    assert batch.processes(batch.read_config(run.settings), run) == processes
+    assert batch_system.processes(batch_system.read_config(run.settings), run) == processes
 
 
 def test_where_jobs_cannot_be_submitted_the_run_is_refused(plan, tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path / "none"))
     with pytest.raises(UsageError, match="there is no command sbatch here"):
-        batch.Jobs(plan(jobs()))
+        batch_system.Jobs(plan(jobs()))
 
 
 def test_where_the_queue_does_not_answer_jobs_are_taken_to_be_there(monkeypatch):
     for command, left in ((["false"], {"1", "2"}), (["absent-command"], {"1", "2"})):
-        monkeypatch.setitem(batch.QUEUED, "slurm", command)
-        assert batch.queued("slurm", ["1", "2"]) == left
-    monkeypatch.setitem(batch.QUEUED, "slurm", ("echo",))
-    assert batch.queued("slurm", ["1"]) == {"1"}
+        monkeypatch.setitem(batch_system.QUEUED, "slurm", command)
+        assert batch_system.queued("slurm", ["1", "2"]) == left
+    monkeypatch.setitem(batch_system.QUEUED, "slurm", ("echo",))
+    assert batch_system.queued("slurm", ["1"]) == {"1"}
 
 
 def test_no_log_has_no_last_lines(tmp_path):
-    assert batch.tail(tmp_path / "none") == []
+    assert batch_system.tail(tmp_path / "none") == []
     (tmp_path / "log").write_text("one\ntwo\nthree\nfour\n")
-    assert batch.tail(tmp_path / "log") == ["two", "three", "four"]
+    assert batch_system.tail(tmp_path / "log") == ["two", "three", "four"]
 
 
 @pytest.mark.parametrize(("verbose", "level"), [(0, 50), (1, 30), (2, 20), (3, 20)])
 def test_little_is_heard_of_dask(plan, verbose, level):
-    assert batch.noise(plan(verbose=verbose).settings) == level
+    assert batch_system.noise(plan(verbose=verbose).settings) == level
     assert logging.getLevelName(level) in ("CRITICAL", "WARNING", "INFO")

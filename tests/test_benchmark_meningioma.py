@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from bench import load
 
-from bids_brainmask import lesions
-from bids_brainmask.image import Volume
+from bids_brainmask.analyses import lesions
+from bids_brainmask.voxels.image import Volume
 
 document, heads, meningioma = map(load, ("document", "heads", "meningioma"))
 

@@ -16,10 +16,11 @@ from nibabel.orientations import axcodes2ornt, ornt_transform
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
-from bids_brainmask import confidence, engine, registry
+from bids_brainmask.analyses import confidence
 from bids_brainmask.errors import ImageError
-from bids_brainmask.image import Volume
+from bids_brainmask.models import backends, registry
 from bids_brainmask.train import config
+from bids_brainmask.voxels.image import Volume
 
 document, heads, degrade, accuracy, robustness, calibrate, unseen = map(
     load,
@@ -297,7 +298,7 @@ def test_a_table_has_a_cell_for_each_column():
 
 
 def network(run):
-    return engine.Network(run, "arithmetic 1", 16)
+    return backends.Network(run, "arithmetic 1", 16)
 
 
 EMBEDDED = replace(registry.models()["embedded"], intensities="robust")

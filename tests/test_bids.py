@@ -11,14 +11,14 @@ from pathlib import Path
 import pytest
 from bids.layout import Query
 
-from bids_brainmask import bids
+from bids_brainmask.dataset import query
 from bids_brainmask.errors import NothingToDo, UsageError
 from bids_brainmask.settings import Settings
 
 
 def find(root, **options):
     options.setdefault("output_dir", Path("out"))
-    return bids.find_scans(Settings(bids_dir=root, analysis_level="participant", **options))
+    return query.find_scans(Settings(bids_dir=root, analysis_level="participant", **options))
 
 
 def names(root, **options):
@@ -206,18 +206,18 @@ def test_a_filter_file_of_another_form_is_refused(tmp_path, content, reason):
     path = tmp_path / "filter.json"
     path.write_text(content)
     with pytest.raises(UsageError, match=reason):
-        bids.read_filter_file(path, ["run"])
+        query.read_filter_file(path, ["run"])
 
 
 def test_an_absent_filter_file_is_refused(tmp_path):
     with pytest.raises(UsageError, match="cannot be read as JSON"):
-        bids.read_filter_file(tmp_path / "absent.json", [])
+        query.read_filter_file(tmp_path / "absent.json", [])
 
 
 def test_null_and_star_become_queries(tmp_path):
     path = tmp_path / "filter.json"
     path.write_text('{"t1w": {"run": null, "session": ["*", "A"]}}')
-    found = bids.read_filter_file(path, ["run", "session"])
+    found = query.read_filter_file(path, ["run", "session"])
     assert found == {"run": Query.NONE, "session": [Query.ANY, "A"]}
 
 
@@ -383,17 +383,17 @@ import sys
 from pathlib import Path
 opened = []
 sys.addaudithook(lambda event, args: opened.append(args) if event == "os.scandir" else None)
-from bids_brainmask import bids
+from bids_brainmask.dataset import query
 from bids_brainmask.settings import Settings
 root, *labels = sys.argv[1:]
 settings = Settings(bids_dir=Path(root), output_dir=Path("out"), analysis_level="participant",
                     participant_label=tuple(labels))
-print(len(bids.find_scans(settings)))
+print(len(query.find_scans(settings)))
 print(*{name.split("/")[0] for path, in opened if (name := str(path).removeprefix(f"{root}/"))})
 """
 
 
-@pytest.mark.parametrize("count", [1, bids.FEW, bids.FEW + 1])
+@pytest.mark.parametrize("count", [1, query.FEW, query.FEW + 1])
 def test_the_folders_of_others_are_not_opened(dataset, count):
     labels = [f"{number:02}" for number in range(1, count + 1)]
     for label in [*labels, "other"]:
@@ -414,7 +414,7 @@ def test_the_folders_of_others_are_not_opened(dataset, count):
 @pytest.fixture
 def inherited(dataset):
     """Participants of all kinds: more than are indexed one by one."""
-    for number in range(bids.FEW + 2):
+    for number in range(query.FEW + 2):
         dataset.add(f"sub-{number:02}_T1w.nii.gz", EchoTime=0.003)
         dataset.add(f"sub-{number:02}_ses-1_run-1_T1w.nii.gz")
         dataset.add(f"sub-{number:02}_ses-2_acq-post_T1w.nii", EchoTime=0.003)
@@ -437,7 +437,7 @@ def test_sidecars_above_the_images_tell_of_contrast(inherited):
     own = ["sub-01/anat/sub-01_T1w.nii.gz", "sub-01/ses-1/anat/sub-01_ses-1_run-1_T1w.nii.gz"]
     own.append("sub-02/ses-1/anat/sub-02_ses-1_run-1_T1w.nii.gz")
     assert sorted(path for path in told if "acq-post" not in path) == own
-    assert sum("acq-post" in path for path in told) == bids.FEW + 2
+    assert sum("acq-post" in path for path in told) == query.FEW + 2
 
 
 def test_a_folder_above_the_dataset_tells_nothing(dataset):
@@ -463,7 +463,7 @@ def test_links_to_participants_are_followed(dataset, tmp_path, labels):
     (dataset.root / "sub-02").symlink_to("absent")
     (dataset.root / "sub-03").symlink_to("sub-03")
     (dataset.root / "sub-04").touch()
-    assert bids.participants(dataset.root) == ["01"]
+    assert query.participants(dataset.root) == ["01"]
     assert names(dataset.root, participant_label=labels) == ["sub-01_T1w.nii.gz"]
 
 
@@ -480,4 +480,4 @@ def test_a_filter_of_a_derivative_holds_with_labels_too(dataset, tmp_path):
 
 
 def test_a_folder_that_is_not_there_has_no_participants(tmp_path):
-    assert bids.participants(tmp_path / "absent") == []
+    assert query.participants(tmp_path / "absent") == []

@@ -13,8 +13,8 @@ from selenium.webdriver.common.alert import Alert
 from selenium.webdriver.common.keys import Keys
 from test_group_page import COLUMNS, row
 
-from bids_brainmask import group_page
-from bids_brainmask.group_page import Row
+from bids_brainmask.reports import group_page
+from bids_brainmask.reports.group_page import Row
 
 __all__ = ["chromium"]
 

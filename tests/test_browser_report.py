@@ -10,7 +10,9 @@ from browser import chromium
 from conftest import Dataset
 from PIL import Image
 
-from bids_brainmask import cli, group, phantom
+from bids_brainmask.cli import bids_app
+from bids_brainmask.demo import phantom
+from bids_brainmask.reports import group
 
 __all__ = ["chromium"]
 
@@ -25,8 +27,8 @@ def out(tmp_path_factory):
     for name, contrast in (("sub-01_ses-1_T1w", False), (f"{PREFIX}_T1w", True)):
         data.add(f"{name}.nii.gz", phantom.head(2, contrast=contrast)[0])
     command = [str(data.root), str(folder / "out")]
-    assert cli.main([*command, "participant", "--viewer", "--skip-bids-validation"]) == 0
-    assert cli.main([*command, "group"]) == 0
+    assert bids_app.main([*command, "participant", "--viewer", "--skip-bids-validation"]) == 0
+    assert bids_app.main([*command, "group"]) == 0
     return folder / "out"
 
 

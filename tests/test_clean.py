@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from bids_brainmask import clean
+from bids_brainmask.voxels import cleanup
 
 
 def cube(*slices, shape=(20, 20, 20)):
@@ -19,7 +19,7 @@ BIG = np.s_[4:14, 4:14, 4:14]
 
 
 def test_the_largest_piece_stays_and_the_others_go():
-    found = clean.brain(cube(BIG, np.s_[16:18, 16:18, 16:18]))
+    found = cleanup.brain(cube(BIG, np.s_[16:18, 16:18, 16:18]))
     np.testing.assert_array_equal(found.mask, cube(BIG))
     assert (found.removed, found.filled) == (8, 0)
     assert (found.pieces, found.holes) == (1, 0)
@@ -28,7 +28,7 @@ def test_the_largest_piece_stays_and_the_others_go():
 def test_holes_are_filled():
     mask = cube(BIG)
     mask[8:10, 8:10, 8:10] = False
-    found = clean.brain(mask)
+    found = cleanup.brain(mask)
     np.testing.assert_array_equal(found.mask, cube(BIG))
     assert (found.removed, found.filled) == (0, 8)
     assert (found.pieces, found.holes) == (0, 1)
@@ -37,17 +37,17 @@ def test_holes_are_filled():
 def test_a_hollow_that_opens_to_the_air_is_no_hole():
     mask = cube(BIG)
     mask[8, 8, 4:9] = False
-    np.testing.assert_array_equal(clean.brain(mask).mask, mask)
+    np.testing.assert_array_equal(cleanup.brain(mask).mask, mask)
 
 
 def test_a_hollow_that_opens_to_the_edge_of_the_volume_is_no_hole():
     mask = cube(np.s_[:, :, :])
     mask[8:10, 8:10, 10:] = False
-    np.testing.assert_array_equal(clean.brain(mask).mask, mask)
+    np.testing.assert_array_equal(cleanup.brain(mask).mask, mask)
 
 
 def test_pieces_that_touch_at_a_corner_are_two():
-    found = clean.brain(cube(np.s_[2:6, 2:6, 2:6], np.s_[6:8, 6:8, 6:8]))
+    found = cleanup.brain(cube(np.s_[2:6, 2:6, 2:6], np.s_[6:8, 6:8, 6:8]))
     assert found.removed == 8
 
 
@@ -56,7 +56,7 @@ def test_pieces_and_holes_are_counted_one_by_one():
     for place in (6, 9, 12):
         mask[place, place, place] = False
     mask[8, 8, 4:7] = False  # open, so that it is none
-    found = clean.brain(mask)
+    found = cleanup.brain(mask)
     assert (found.pieces, found.removed) == (3, 8 + 8 + 1)
     assert (found.holes, found.filled) == (3, 3)
 
@@ -65,16 +65,16 @@ def test_a_piece_within_a_hole_is_dropped_and_filled_with_it():
     mask = cube(BIG)
     mask[7:10, 7:10, 7:10] = False
     mask[8, 8, 8] = True
-    found = clean.brain(mask)
+    found = cleanup.brain(mask)
     np.testing.assert_array_equal(found.mask, cube(BIG))
     assert (found.pieces, found.removed, found.holes, found.filled) == (1, 1, 1, 27)
 
 
 def test_empty_and_full():
-    empty = clean.brain(cube())
+    empty = cleanup.brain(cube())
     assert not empty.mask.any()
     assert (empty.removed, empty.filled, empty.pieces, empty.holes) == (0, 0, 0, 0)
-    full = clean.brain(cube(np.s_[:, :, :]))
+    full = cleanup.brain(cube(np.s_[:, :, :]))
     assert full.mask.all()
     assert (full.removed, full.filled, full.pieces, full.holes) == (0, 0, 0, 0)
 
@@ -91,22 +91,22 @@ def shells(rim, air=0.0):
 @pytest.mark.parametrize("air", [0.0, -7.5])
 def test_a_brain_stripped_before_comes_back_whole(air):
     data, found = shells(rim=1, air=air)
-    np.testing.assert_array_equal(clean.stripped_before(data, found), cube(BIG))
+    np.testing.assert_array_equal(cleanup.stripped_before(data, found), cube(BIG))
 
 
 def test_more_than_a_rim_is_not_a_brain_alone():
-    assert clean.stripped_before(*shells(rim=2)) is None
+    assert cleanup.stripped_before(*shells(rim=2)) is None
 
 
 def test_noise_is_no_blanked_background():
     data, found = shells(rim=1)
     data += np.random.default_rng(0).random(data.shape, np.float32)
-    assert clean.stripped_before(data, found) is None
+    assert cleanup.stripped_before(data, found) is None
 
 
 def test_a_brain_that_fills_the_volume_has_no_background():
     data = np.arange(1, 20**3 + 1, dtype=np.float32).reshape(20, 20, 20)
-    assert clean.stripped_before(data, data > 0) is None
+    assert cleanup.stripped_before(data, data > 0) is None
 
 
 def test_agrees_with_scipy_on_noise():
@@ -116,7 +116,7 @@ def test_agrees_with_scipy_on_noise():
         pieces, count = ndimage.label(mask)
         sizes = ndimage.sum_labels(mask, pieces, range(1, count + 1))
         expected = ndimage.binary_fill_holes(pieces == 1 + np.argmax(sizes))
-        np.testing.assert_array_equal(clean.brain(mask).mask, expected)
+        np.testing.assert_array_equal(cleanup.brain(mask).mask, expected)
 
 
 SPACING = np.array([1.0, 2.0, 4.0])
@@ -136,17 +136,17 @@ SPACING = np.array([1.0, 2.0, 4.0])
 def test_a_piece_is_kept_where_it_comes_as_near_as_asked(piece, nearest):
     mask, brain = cube(piece), cube(BIG)
     for distance in (nearest, nearest + 0.1):
-        np.testing.assert_array_equal(clean.near(mask, brain, SPACING, distance), mask)
+        np.testing.assert_array_equal(cleanup.near(mask, brain, SPACING, distance), mask)
     if nearest:
-        assert not clean.near(mask, brain, SPACING, nearest - 0.1).any()
+        assert not cleanup.near(mask, brain, SPACING, nearest - 0.1).any()
 
 
 def test_pieces_are_kept_whole_or_not_at_all():
     kept = cube(np.s_[12:19, 5, 5], np.s_[19, 6, 6])  # they touch at a corner
     mask = kept | cube(np.s_[0:2, 18:, 18:])
-    np.testing.assert_array_equal(clean.near(mask, cube(BIG), SPACING, 2.0), kept)
-    assert not clean.near(mask, cube(), SPACING, 2.0).any()
-    assert not clean.near(cube(), cube(BIG), SPACING, 2.0).any()
+    np.testing.assert_array_equal(cleanup.near(mask, cube(BIG), SPACING, 2.0), kept)
+    assert not cleanup.near(mask, cube(), SPACING, 2.0).any()
+    assert not cleanup.near(cube(), cube(BIG), SPACING, 2.0).any()
 
 
 def test_near_agrees_with_the_distance_to_all_of_the_brain():
@@ -157,7 +157,7 @@ def test_near_agrees_with_the_distance_to_all_of_the_brain():
     least = ndimage.minimum(far, pieces, range(1, count + 1))
     expected = np.isin(pieces, 1 + np.flatnonzero(least <= 5))
     assert 0 < expected.sum() < mask.sum()
-    np.testing.assert_array_equal(clean.near(mask, brain, SPACING, 5.0), expected)
+    np.testing.assert_array_equal(cleanup.near(mask, brain, SPACING, 5.0), expected)
 
 
 def test_pieces_without_a_peak_are_dropped_whole():
@@ -167,7 +167,7 @@ def test_pieces_without_a_peak_are_dropped_whole():
     probability[8, 8, 8] = 0.9
     probability[13, 13, 13] = 0.89
     mask = likely | doubtful
-    np.testing.assert_array_equal(clean.with_peak(mask, probability, 0.9), likely)
-    np.testing.assert_array_equal(clean.with_peak(mask, probability, 0.89), mask)
-    assert not clean.with_peak(mask, probability, 0.91).any()
-    assert not clean.with_peak(cube(), probability, 0.9).any()
+    np.testing.assert_array_equal(cleanup.with_peak(mask, probability, 0.9), likely)
+    np.testing.assert_array_equal(cleanup.with_peak(mask, probability, 0.89), mask)
+    assert not cleanup.with_peak(mask, probability, 0.91).any()
+    assert not cleanup.with_peak(cube(), probability, 0.9).any()

@@ -16,8 +16,10 @@ import nibabel as nb
 import pytest
 from conftest import head_phantom
 
-from bids_brainmask import __version__, cli, options, registry
+from bids_brainmask import __version__
+from bids_brainmask.cli import bids_app, options
 from bids_brainmask.errors import BrainMaskError, ImageError, ModelError, NothingToDo, UsageError
+from bids_brainmask.models import registry
 from bids_brainmask.settings import Settings
 
 ROOT = Path(__file__).parents[1]
@@ -112,7 +114,7 @@ def test_refusals(words, reason, capsys):
     [(NothingToDo, 3), (UsageError, 2), (ModelError, 2), (ImageError, 1), (BrainMaskError, 1)],
 )
 def test_exit_status_of_errors(error, status):
-    assert cli.exit_status(error("x")) == status
+    assert bids_app.exit_status(error("x")) == status
 
 
 @pytest.mark.parametrize(
@@ -141,7 +143,7 @@ FOR_DISCOVERY = {"bids", "bids_validator", "sqlalchemy", "upath", "fsspec", "asy
 def imported(module, *words):
     """Run a command in a process of its own; what it prints, and the names of what it imports."""
     code = (
-        f"import sys; from bids_brainmask import {module}\n"
+        f"import sys; from bids_brainmask.cli.bids_app import {module}\n"
         f"try: {module}.main(sys.argv[1:])\n"
         "except SystemExit: pass\n"
         "print('IMPORTED', *{name.split('.')[0] for name in sys.modules})"
@@ -155,14 +157,14 @@ def imported(module, *words):
 @pytest.mark.parametrize(
     ("module", "words", "expected"),
     [
-        ("cli", ["--help"], "not a medical device"),
-        ("cli", ["--version"], __version__),
-        ("tools", ["--help"], "not a medical device"),
-        ("tools", ["--version"], __version__),
-        ("tools", ["extract", "--help"], "a T1-weighted head"),
-        ("tools", ["evaluate", "--help"], "compare it with"),
-        ("tools", ["train", "--help"], "usage: brainmask train"),
-        ("tools", ["models", "--help"], "usage: brainmask models"),
+        ("bids_app", ["--help"], "not a medical device"),
+        ("bids_app", ["--version"], __version__),
+        ("brainmask", ["--help"], "not a medical device"),
+        ("brainmask", ["--version"], __version__),
+        ("brainmask", ["extract", "--help"], "a T1-weighted head"),
+        ("brainmask", ["evaluate", "--help"], "compare it with"),
+        ("brainmask", ["train", "--help"], "usage: brainmask train"),
+        ("brainmask", ["models", "--help"], "usage: brainmask models"),
     ],
 )
 def test_help_and_version_import_nothing_heavy(module, words, expected):
@@ -173,7 +175,7 @@ def test_help_and_version_import_nothing_heavy(module, words, expected):
 
 def test_planning_imports_nothing_for_work(dataset, tmp_path):
     dataset.add("sub-01_T1w.nii.gz", ContrastBolusIngredient="GADOLINIUM")
-    said, names = imported("cli", dataset.root, tmp_path / "out", "participant", "--dry-run")
+    said, names = imported("bids_app", dataset.root, tmp_path / "out", "participant", "--dry-run")
     assert "desc-meningioma_mask.nii.gz" in said
     assert "bids" in names
     assert not names & FOR_WORK
@@ -181,7 +183,7 @@ def test_planning_imports_nothing_for_work(dataset, tmp_path):
 
 def test_help_tells_statuses_and_defaults(capsys):
     with pytest.raises(SystemExit):
-        cli.main(["--help"])
+        bids_app.main(["--help"])
     text = " ".join(capsys.readouterr().out.split())
     assert "3 nothing to do was found" in text
     assert "(default: ('mask', 'brain'))" in text
@@ -200,7 +202,7 @@ def test_errors_end_the_run_with_one_line(words, status, reason, dataset, tmp_pa
     name = "sub-01_T2w.nii.gz" if status == 3 else "sub-01_T1w.nii.gz"
     dataset.add(name)
     out = tmp_path / "out"
-    assert cli.main([str(dataset.root), str(out), "participant", *words]) == status
+    assert bids_app.main([str(dataset.root), str(out), "participant", *words]) == status
     lines = capsys.readouterr().err.strip().splitlines()
     assert len(lines) == 1
     assert lines[0].startswith("bids-brainmask: error: ")
@@ -213,7 +215,7 @@ def test_dry_run_prints_the_jobs_and_does_nothing(dataset, tmp_path, capsys):
     dataset.add("sub-02_ses-1_run-01_T1w.nii")
     out = tmp_path / "out"
     command = [str(dataset.root), str(out), "participant", "--dry-run", "--outputs", "mask"]
-    assert cli.main(command) == 0
+    assert bids_app.main(command) == 0
     rows = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
     assert rows[0] == ["input", "analysis", "model", "outputs"]
     assert rows[1] == [
@@ -290,7 +292,7 @@ def test_the_process_opens_no_socket(dataset, tmp_path):
         "    if event in ('socket.connect', 'socket.getaddrinfo', 'socket.sendto'):\n"
         "        print('NETWORK', event, args)\n"
         "sys.addaudithook(hook)\n"
-        "from bids_brainmask.cli import main\n"
+        "from bids_brainmask.cli.bids_app import main\n"
         "main([*sys.argv[1:], '--threshold', '0.01'])"
     )
     done = subprocess.run(

@@ -21,8 +21,11 @@ from conftest import missing
 from distributed import Client
 from processes import Process, heads
 
-from bids_brainmask import app, cluster, engine, planning, worker, workforce
+from bids_brainmask import app
+from bids_brainmask import plan as planning
 from bids_brainmask.errors import UsageError, WorkerError
+from bids_brainmask.execution import dask_tasks, dask_workers, driver
+from bids_brainmask.models import backends
 from bids_brainmask.settings import Settings
 
 OFFLINE = ("unshare", "--map-root-user", "--net")
@@ -65,20 +68,21 @@ def plan(dataset, tmp_path):
     ],
 )
 def test_as_many_processes_as_fit_and_pay(plan, options, scans, expected):
-    assert cluster.processes(plan(**options), scans) == expected
+    assert driver.processes(plan(**options), scans) == expected
 
 
 @pytest.mark.parametrize(("chosen", "expected"), [("auto", 1), ("openvino", 4)])
 def test_a_gpu_is_left_to_one_process(plan, monkeypatch, chosen, expected):
-    monkeypatch.setattr(engine, "gpu_present", lambda: True)
-    assert cluster.processes(plan(n_cpus=4, mem_gb=64, engine=chosen), 100) == expected
-    assert cluster.processes(plan(n_cpus=4, mem_gb=64, engine=chosen, executor="local"), 100) == 4
+    monkeypatch.setattr(backends, "gpu_present", lambda: True)
+    assert driver.processes(plan(n_cpus=4, mem_gb=64, engine=chosen), 100) == expected
+    assert driver.processes(plan(n_cpus=4, mem_gb=64, engine=chosen, executor="local"), 100) == 4
 
 
 def test_without_need_dask_is_not_even_imported(dataset, tmp_path):
     dataset.add("sub-01_T1w.nii.gz")
     code = (
-        "import sys; from bids_brainmask import cli; status = cli.main(sys.argv[1:]); "
+        "import sys; from bids_brainmask.cli import bids_app; "
+        "status = bids_app.main(sys.argv[1:]); "
         "sys.exit(99 if {'dask', 'distributed'} & set(sys.modules) else status)"
     )
     words = [dataset.root, tmp_path / "out", "participant"]
@@ -93,13 +97,13 @@ def test_processors_and_memory_here_do_not_matter_to_a_batch_system(plan):
 
 def test_a_configuration_of_jobs_is_for_batch_systems(plan):
     with pytest.raises(UsageError, match=r"--cluster-config: is for slurm, .*--executor is local"):
-        list(cluster.process(plan(executor="local", cluster_config=Path("c.yaml"))))
+        list(driver.process(plan(executor="local", cluster_config=Path("c.yaml"))))
 
 
 def test_a_missing_package_is_named_with_the_command_that_installs_it(plan, monkeypatch):
     monkeypatch.setitem(sys.modules, "dask_jobqueue", None)
     with pytest.raises(UsageError, match=r"pip install 'bids-brainmask\[cluster\]'"):
-        list(cluster.process(plan(executor="slurm")))
+        list(driver.process(plan(executor="slurm")))
 
 
 # Processes of this machine
@@ -132,7 +136,7 @@ def test_a_scan_whose_process_dies_is_done_by_another(disturbed):
 
 def test_a_scan_that_two_processes_die_over_has_failed_and_the_others_go_on(disturbed):
     run, _ = disturbed
-    assert len(run.begun("04")) == cluster.TRIES == 2
+    assert len(run.begun("04")) == driver.TRIES == 2
     assert run.status | {"01": "done"} == {
         "01": "done",
         "02": "done",
@@ -231,16 +235,16 @@ def test_a_scan_that_a_lost_worker_had_finished_is_not_done_again(disturbed, tmp
     out = shutil.copytree(run.out, tmp_path / "out")
     plan = planning.prepare(settings(data.root, out, participant_label=("05",), executor="local"))
     before = (out / "sub-05/anat/sub-05_desc-brain_mask.nii.gz").stat().st_mtime_ns
-    tasks, found = deque([workforce.Task(plan.jobs[0], ends=1)]), []
+    tasks, found = deque([dask_workers.Task(plan.jobs[0], ends=1)]), []
     others = {*psutil.Process().children(recursive=True)}  # such as another test's browser
-    with workforce.start(plan, 1, 1) as workers:
+    with dask_workers.start(plan, 1, 1) as workers:
         while not found:
             workers.give(tasks)
             found += workers.results()
             for process in {*psutil.Process().children(recursive=True)} - others:
                 for socket in process.net_connections("inet"):
                     assert socket.laddr.ip == "127.0.0.1"  # and nobody else is listened to
-    assert found[0][1] == ("done", worker.AGAIN)
+    assert found[0][1] == ("done", dask_tasks.AGAIN)
     assert (out / "sub-05/anat/sub-05_desc-brain_mask.nii.gz").stat().st_mtime_ns == before
 
 
@@ -336,15 +340,15 @@ def test_files_of_dask_lie_where_files_can_be_put(plan, monkeypatch, tmp_path):
     options.output_dir.mkdir()
     places = [tmp_path / "temporary", tmp_path / "shared", options.output_dir]
     monkeypatch.setattr(tempfile, "tempdir", str(places[0]))
-    monkeypatch.setattr(workforce, "SHARED_MEMORY", places[1])
+    monkeypatch.setattr(dask_workers, "SHARED_MEMORY", places[1])
     places[0].mkdir()
     places[1].mkdir()
     for place in places:
-        with workforce.scratch(options) as folder:
+        with dask_workers.scratch(options) as folder:
             assert folder.parent == place
         place.rmdir()  # and it is empty
     with pytest.raises(WorkerError, match=r"no folder can be made in .*: make room"):
-        workforce.scratch(options).__enter__()
+        dask_workers.scratch(options).__enter__()
 
 
 @pytest.mark.parametrize("before", ["", "/nonexistent"])
@@ -356,9 +360,9 @@ def test_where_no_temporary_file_can_be_put_processes_are_given_a_place(
 
     monkeypatch.setattr(tempfile, "gettempdir", nowhere)
     monkeypatch.setattr(tempfile, "tempdir", None)
-    monkeypatch.setattr(workforce, "SHARED_MEMORY", tmp_path)
+    monkeypatch.setattr(dask_workers, "SHARED_MEMORY", tmp_path)
     monkeypatch.setenv("TMPDIR", before)
-    with workforce.scratch(plan().settings) as folder:
+    with dask_workers.scratch(plan().settings) as folder:
         assert os.environ["TMPDIR"] == tempfile.tempdir == str(folder)
     assert os.environ["TMPDIR"] == before
     assert tempfile.tempdir is None
@@ -369,8 +373,8 @@ def test_where_no_temporary_file_can_be_put_processes_are_given_a_place(
     [("auto", "--n-cpus"), ("slurm", "--cluster-config"), ("tcp://h:1", "start workers that")],
 )
 def test_what_may_help_a_scan_that_workers_end_over(plan, executor, help_):
-    task = workforce.Task("01", ends=2, last="tcp://h:2")
-    words = str(cluster.lost(task, plan(executor=executor).settings))
+    task = dask_workers.Task("01", ends=2, last="tcp://h:2")
+    words = str(driver.lost(task, plan(executor=executor).settings))
     assert "2 workers ended" in words
     assert help_ in words
 
@@ -446,22 +450,22 @@ def test_workers_without_the_package_end_the_run(scheduler, plan):
     address, start, _ = scheduler
     start("import sys; sys.modules['bids_brainmask'] = None")
     with pytest.raises(WorkerError, match=r"cannot do scans: .*bids_brainmask.*It wants"):
-        list(cluster.process(plan(executor=address)))
+        list(driver.process(plan(executor=address)))
 
 
 def test_workers_with_another_version_end_the_run(scheduler, plan):
     address, start, _ = scheduler
     start("import bids_brainmask; bids_brainmask.__version__ = '0.0.1'")
     with pytest.raises(WorkerError, match=r"is 0\.0\.1 on .*: install one version"):
-        list(cluster.process(plan(executor=address)))
+        list(driver.process(plan(executor=address)))
 
 
 def test_a_scheduler_without_workers_ends_the_run(scheduler, plan, monkeypatch):
-    monkeypatch.setattr(workforce, "PATIENCE", 3.0)
+    monkeypatch.setattr(dask_workers, "PATIENCE", 3.0)
     with pytest.raises(WorkerError, match="there has been no worker for 3 s"):
-        list(cluster.process(plan(executor=scheduler[0])))
+        list(driver.process(plan(executor=scheduler[0])))
     with Client(scheduler[0], set_as_default=False) as client:
-        workers = workforce.Workers(client, "", print, patience=0.0)
+        workers = dask_workers.Workers(client, "", print, patience=0.0)
         with pytest.raises(WorkerError, match="there has been no worker for 0 s"):
             workers.look()
 
@@ -471,4 +475,4 @@ def test_an_address_that_nobody_answers_at_ends_the_run(plan):
         dask.config.set({"distributed.comm.timeouts.connect": "1s"}),
         pytest.raises(UsageError, match=r"--executor tcp://127\.0\.0\.1:9: no scheduler answers"),
     ):
-        list(cluster.process(plan(executor="tcp://127.0.0.1:9")))
+        list(driver.process(plan(executor="tcp://127.0.0.1:9")))

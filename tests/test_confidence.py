@@ -4,7 +4,7 @@
 import numpy as np
 import pytest
 
-from bids_brainmask import confidence
+from bids_brainmask.analyses import confidence
 
 SPACING = np.array([1.0, 1.0, 1.0])
 

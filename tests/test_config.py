@@ -4,9 +4,9 @@
 import pytest
 import yaml
 
-from bids_brainmask import registry
 from bids_brainmask.errors import UsageError
-from bids_brainmask.network import COMPACT, SEED
+from bids_brainmask.models import registry
+from bids_brainmask.models.unet import COMPACT, SEED
 from bids_brainmask.train import config
 
 PLAIN = {

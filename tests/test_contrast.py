@@ -6,8 +6,8 @@ import pytest
 from scipy import ndimage
 from test_anatomy import AXES, MIXED, made_head
 
-from bids_brainmask.train import anatomy, contrast
-from bids_brainmask.train.augment import Example
+from bids_brainmask.train.transforms import anatomy, contrast
+from bids_brainmask.train.transforms.augment import Example
 
 STEPS = (contrast.contrast, contrast.metastases, contrast.schwannoma)
 SEEDS = range(12)

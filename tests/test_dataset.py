@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 from conftest import head_phantom, labelled_dataset
 
-from bids_brainmask import bids, grid, image, predict
+from bids_brainmask.dataset import query
 from bids_brainmask.errors import ImageError, UsageError
-from bids_brainmask.train import dataset, windows
+from bids_brainmask.train import batches, dataset
 from bids_brainmask.train.config import Config, Data, Stage, Variant
-from bids_brainmask.train.geometry import Geometry
+from bids_brainmask.train.transforms.geometry import Geometry
+from bids_brainmask.voxels import grid, image, inference
 
 
 @pytest.fixture
@@ -81,7 +82,7 @@ def test_a_choice_that_finds_nothing_is_an_error(root, data, message):
 def test_a_table_without_the_rows_is_an_error(root, rows, message):
     (root / "participants.tsv").write_text("\n".join(rows) + "\n")
     with pytest.raises(UsageError, match=message):
-        bids.select_participants(root, {"split": "train"})
+        query.select_participants(root, {"split": "train"})
 
 
 def test_no_label_dataset_is_an_error(root):
@@ -175,7 +176,7 @@ def test_an_example_is_the_image_and_its_label(root):
     example = head.example()
     picture = head_phantom()
     np.testing.assert_array_equal(example.label, picture.get_fdata() == 100)
-    expected = predict.scale_robustly(picture.get_fdata(dtype=np.float32))
+    expected = inference.scale_robustly(picture.get_fdata(dtype=np.float32))
     np.testing.assert_allclose(example.image, expected, atol=1e-3)
     np.testing.assert_allclose(head.middle, 0, atol=1e-6)
     radius = np.linalg.norm(
@@ -202,7 +203,7 @@ def test_fine_voxels_are_averaged_to_a_millimetre(tmp_path):
     ball = 4 / 3 * np.pi * 60**3
     assert example.label.sum() * 1.8 == pytest.approx(ball, rel=0.01)
     stage = Stage(epochs=1, rate=(1e-3, 0.0))
-    image, label = windows.draw(head, head.middle, stage, Variant(), configuration(), rng())
+    image, label = batches.draw(head, head.middle, stage, Variant(), configuration(), rng())
     assert (image > 0.9)[label > 0.99].mean() > 0.999
 
 
@@ -215,13 +216,13 @@ def test_a_conformed_head_is_seen_as_the_published_networks_see_it(root):
     stage = Stage(epochs=1, rate=(1e-3, 0.0), windows="blocks", batch=8)
     config = configuration(grid="fsconform", intensities="zscore", stages=(stage,))
     head = dataset.lay_out(config, root.parent, root.parent / "heads")[0]
-    blocks = windows.Blocks([head], config, stage, 0)
+    blocks = batches.Blocks([head], config, stage, 0)
     assert len(blocks) == 1
     images, labels = blocks[0]
     volume = image.read(head.image).volume
     target = grid.fsconform(volume)
-    expected = predict.zscore(grid.resample(volume, target))
-    for number, place in enumerate(predict.tiles((256,) * 3, 128)):
+    expected = inference.zscore(grid.resample(volume, target))
+    for number, place in enumerate(inference.tiles((256,) * 3, 128)):
         np.testing.assert_allclose(images[number, ..., 0], expected[place], atol=5e-3)
     assert labels.shape == (8, 128, 128, 128, 1)
     assert labels.sum() == pytest.approx(4 / 3 * np.pi * 60**3, rel=0.01)
@@ -232,7 +233,7 @@ def test_blocks_come_head_after_head_in_a_new_order_each_epoch(root):
     variants = {"rigid": Variant(geometry=Geometry(turn=8, shift=8))}
     config = configuration(grid="fsconform", stages=(stage,), variants=variants)
     heads = dataset.lay_out(config, root.parent, root.parent / "heads")
-    blocks, again = (windows.Blocks(heads, config, stage, 0) for _ in range(2))
+    blocks, again = (batches.Blocks(heads, config, stage, 0) for _ in range(2))
     assert len(blocks) == 8
     np.testing.assert_array_equal(blocks[3][0], again[3][0])
     total = [blocks[number][1].sum(dtype=float) for number in (0, 1, 2)]
@@ -254,7 +255,7 @@ def test_a_batch_depends_on_its_number_alone(root):
     )
     stage = Stage(epochs=1, rate=(1e-3, 0.0), window=(32, 40, 48), steps=3, variants={"wild": 1})
     heads = heads_of(root)
-    first, again = (windows.Windows(heads, config, stage, 1) for _ in range(2))
+    first, again = (batches.Windows(heads, config, stage, 1) for _ in range(2))
     again[0]
     np.testing.assert_array_equal(first[2][0], again[2][0])
     assert first[2][0].shape == first[2][1].shape == (2, 32, 40, 48, 1)
@@ -265,7 +266,7 @@ def test_a_batch_depends_on_its_number_alone(root):
 
 def test_checks_are_every_head_once_the_same_each_epoch(root):
     stage = Stage(epochs=1, rate=(1e-3, 0.0), window=(32, 40, 48), steps=2, reach=0)
-    checks = windows.Windows(heads_of(root), configuration(), stage, 1, still=True)
+    checks = batches.Windows(heads_of(root), configuration(), stage, 1, still=True)
     before = [checks[0], checks[1]]
     checks.on_epoch_end()
     np.testing.assert_array_equal(checks[0][0], before[0][0])
@@ -277,7 +278,7 @@ def test_half_of_the_brains_of_unknown_level_are_shown_at_the_known_one(root):
     heads, stage = heads_of(root), configuration().stages[0]
     for scaling, expected in (("robust", {1.0}), ("brain", {0.69, 1.0})):
         config = configuration(intensities=scaling)
-        drawn = windows.Windows(heads, config, stage, 1)
+        drawn = batches.Windows(heads, config, stage, 1)
         examples = [pair for number in range(12) for pair in zip(*drawn[number], strict=True)]
         found = [float(np.median(image[label > 0.99])) for image, label in examples]
         assert set(np.round(found, 2)) == expected
@@ -285,7 +286,7 @@ def test_half_of_the_brains_of_unknown_level_are_shown_at_the_known_one(root):
 
 def test_an_image_on_another_grid_than_its_label_keeps_its_level():
     thick = np.ones((4, 4, 2), np.float32)
-    assert windows.level(thick, np.ones((4, 4, 8), np.float32)) is thick
+    assert batches.level(thick, np.ones((4, 4, 8), np.float32)) is thick
 
 
 def test_variants_are_taken_by_their_shares():
@@ -293,14 +294,14 @@ def test_variants_are_taken_by_their_shares():
     stage = Stage(epochs=1, rate=(1e-3, 0.0), variants={"a": 0.3, "b": 0.5})
     config = configuration(variants=variants, stages=(stage,))
     generator = rng()
-    gains = [windows.choose(config, stage, generator).gain for _ in range(4000)]
+    gains = [batches.choose(config, stage, generator).gain for _ in range(4000)]
     shares = [gains.count(value) / len(gains) for value in (0.1, 0.2, 0.0)]
     np.testing.assert_allclose(shares, [0.3, 0.5, 0.2], atol=0.03)
 
 
 def test_neck_windows_look_below(root):
     stage = Stage(epochs=1, rate=(1e-3, 0.0), window=(32, 32, 32), steps=1, neck=1.0, reach=0)
-    _, labels = windows.Windows(heads_of(root), configuration(), stage, 1)[0]
+    _, labels = batches.Windows(heads_of(root), configuration(), stage, 1)[0]
     assert labels.mean() < 0.9
 
 

@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from bids_brainmask import bids, derivatives, disk
-from bids_brainmask.bids import Scan
+from bids_brainmask.analyses.outputs import NAMES
+from bids_brainmask.dataset import derivatives, query, storage
+from bids_brainmask.dataset.query import Scan
 from bids_brainmask.errors import OutputError
+from bids_brainmask.plan import finished, name_files, write_results
 from bids_brainmask.settings import Settings
 
 
@@ -30,7 +32,7 @@ def scan(tmp_path, relative="sub-01/ses-A/anat/sub-01_ses-A_acq-x_ce-y_run-01_T1
 
 def test_names_keep_every_entity_of_the_source(tmp_path):
     chosen = settings(tmp_path, outputs=("mask", "brain", "probseg"))
-    job = derivatives.plan(scan(tmp_path), chosen, ("brain", "meningioma"))
+    job = name_files(scan(tmp_path), chosen, ("brain", "meningioma"))
     folder = tmp_path / "out/sub-01/ses-A/anat"
     prefix = "sub-01_ses-A_acq-x_ce-y_run-01"
     assert job.files == {
@@ -58,15 +60,15 @@ def test_names_keep_every_entity_of_the_source(tmp_path):
     ],
 )
 def test_what_is_made_depends_on_analyses_and_outputs(tmp_path, analyses, outputs, kinds):
-    job = derivatives.plan(scan(tmp_path), settings(tmp_path, outputs=outputs), analyses)
+    job = name_files(scan(tmp_path), settings(tmp_path, outputs=outputs), analyses)
     assert set(job.files) == kinds
 
 
 def test_a_file_appears_whole_and_leaves_nothing_beside_it(tmp_path):
     path = tmp_path / "a/b/c.json"
-    disk.write_json(path, {"é": 1})
+    storage.write_json(path, {"é": 1})
     assert path.read_text(encoding="utf-8") == '{\n  "é": 1\n}\n'
-    disk.write_bytes(path, b"new")
+    storage.write_bytes(path, b"new")
     assert path.read_bytes() == b"new"
     assert [p.name for p in path.parent.iterdir()] == ["c.json"]
 
@@ -74,7 +76,7 @@ def test_a_file_appears_whole_and_leaves_nothing_beside_it(tmp_path):
 def test_a_file_in_a_folders_place_is_an_error(tmp_path):
     (tmp_path / "a").write_text("")
     with pytest.raises(OutputError, match=r"c\.json: cannot be written: "):
-        disk.write_json(tmp_path / "a/c.json", {})
+        storage.write_json(tmp_path / "a/c.json", {})
 
 
 def test_a_full_disk_leaves_the_old_file_and_no_part_of_the_new(tmp_path):
@@ -87,7 +89,7 @@ def test_a_full_disk_leaves_the_old_file_and_no_part_of_the_new(tmp_path):
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
         try:
-            disk.write_bytes(path, bytes(5000))
+            storage.write_bytes(path, bytes(5000))
         except OutputError:
             os._exit(3)
         os._exit(0)
@@ -97,20 +99,20 @@ def test_a_full_disk_leaves_the_old_file_and_no_part_of_the_new(tmp_path):
 
 
 PARAMETERS = {"Model": "embedded", "Threshold": 0.5}
-EACH = dict.fromkeys(derivatives.NAMES, PARAMETERS)
+EACH = dict.fromkeys(NAMES, PARAMETERS)
 
 
 @pytest.fixture
 def written(tmp_path):
-    job = derivatives.plan(scan(tmp_path), settings(tmp_path), ("brain", "meningioma"))
+    job = name_files(scan(tmp_path), settings(tmp_path), ("brain", "meningioma"))
     record = {
-        "SourceFile": bids.fingerprint(job.scan.path),
+        "SourceFile": query.fingerprint(job.scan.path),
         "Parameters": PARAMETERS,
     }
     files = {kind: kind.encode() for kind in job.files}
     records = dict.fromkeys(files, record) | {"lesions": {"index": {}}}
     figures = {kind: kind.encode() for kind in job.figures}
-    derivatives.write_results(job, files, records, figures)
+    write_results(job, files, records, figures)
     return job
 
 
@@ -126,12 +128,12 @@ def test_sidecars_say_what_bids_requires(written):
 
 
 def test_what_is_written_is_finished(written):
-    assert derivatives.finished(written, EACH)
+    assert finished(written, EACH)
 
 
 def test_a_touched_source_is_still_the_same_by_its_hash(written):
     os.utime(written.scan.path, (1, 1))
-    assert derivatives.finished(written, EACH)
+    assert finished(written, EACH)
 
 
 def change_source(job):
@@ -164,11 +166,11 @@ UNFINISHED = {
 @pytest.mark.parametrize("change", UNFINISHED)
 def test_what_is_not_finished(written, change):
     UNFINISHED[change](written)
-    assert not derivatives.finished(written, EACH)
+    assert not finished(written, EACH)
 
 
 def test_other_parameters_are_not_finished(written):
-    assert not derivatives.finished(written, EACH | {"tumor": {"Threshold": 0.4}})
+    assert not finished(written, EACH | {"tumor": {"Threshold": 0.4}})
 
 
 def test_sidecars_go_before_their_images_change(written, monkeypatch):
@@ -176,9 +178,9 @@ def test_sidecars_go_before_their_images_change(written, monkeypatch):
         assert not any(sidecar.exists() for sidecar in written.sidecars.values())
         raise OutputError(str(path))
 
-    monkeypatch.setattr(disk, "write_bytes", refuse)
+    monkeypatch.setattr(storage, "write_bytes", refuse)
     with pytest.raises(OutputError, match="desc-brain_mask"):
-        derivatives.write_results(written, dict.fromkeys(written.files, b""), {})
+        write_results(written, dict.fromkeys(written.files, b""), {})
 
 
 def raw(tmp_path, **content):

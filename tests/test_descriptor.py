@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from bids_brainmask import __version__, descriptor, options, tools
+from bids_brainmask import __version__
+from bids_brainmask.cli import brainmask, descriptor, options
 from bids_brainmask.errors import UsageError
 from bids_brainmask.settings import Settings
 
@@ -135,7 +136,7 @@ def test_it_says_which_version_it_is_of_and_what_exit_statuses_mean():
     ],
 )
 def test_an_image_is_told_by_its_address(image, expected, tmp_path, capsys):
-    assert tools.main(["descriptor", "--container", image]) == 0
+    assert brainmask.main(["descriptor", "--container", image]) == 0
     shown = capsys.readouterr().out
     assert json.loads(shown)["container-image"] == expected
     (tmp_path / "d.json").write_text(shown)
@@ -146,5 +147,5 @@ def test_an_image_is_told_by_its_address(image, expected, tmp_path, capsys):
 def test_what_is_no_address_is_refused(image, capsys):
     with pytest.raises(UsageError, match=r"--container .*: expected the address of an image"):
         descriptor.boutiques(image)
-    assert tools.main(["descriptor", "--container", image]) == 2
+    assert brainmask.main(["descriptor", "--container", image]) == 2
     assert "expected the address" in capsys.readouterr().err

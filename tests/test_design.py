@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The rules that keep the line straight."""
+"""The rules that keep the line straight: which module may import which."""
 
 import ast
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -9,20 +10,35 @@ import pytest
 import bids_brainmask
 
 PACKAGE = Path(bids_brainmask.__file__).parent
-MODULES = {path.stem: path for path in PACKAGE.glob("*.py")}
 
-STEPS = {
-    "grid",
-    "predict",
-    "clean",
-    "confidence",
-    "metrics",
-    "image",
-    "lesions",
-    "nifti",
-    "quality",
-    "sheet",
-}
+ORDER = (
+    {"__main__"},
+    {"cli"},
+    {"execution"},
+    {"app"},
+    {"plan", "train", "demo", "evaluate"},
+    {"reports"},
+    {"analyses"},
+    {"drawing"},
+    {"voxels"},
+    {"models", "dataset"},
+    {"settings", "machine", "signals"},
+    {"errors", "data", "__init__"},
+)
+"""The packages and the modules beside them; each may import itself and what is below it."""
+
+STEPS = {"voxels.grid", "voxels.inference", "voxels.cleanup", "voxels.agreement"}
+MEASURES = {"analyses.confidence", "analyses.lesions", "analyses.quality"}
+VALUES = {"errors", "voxels.image", "voxels.nifti"}
+
+
+def modules(package=PACKAGE):
+    """Path of each module, by its name without the package's."""
+    found = {}
+    for path in sorted(package.rglob("*.py")):
+        parts = path.relative_to(package).with_suffix("").parts
+        found[".".join(parts[:-1] if len(parts) > 1 and parts[-1] == "__init__" else parts)] = path
+    return found
 
 
 def imports(path):
@@ -32,50 +48,120 @@ def imports(path):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
+            assert not node.level, f"{path}: imports are written in full"
             found |= {f"{node.module}.{alias.name}" for alias in node.names}
     return found
 
 
-def own(path):
-    """Modules of this package among them."""
-    names = {
-        name.removeprefix("bids_brainmask.").split(".")[0]
-        for name in imports(path)
-        if name.startswith("bids_brainmask.")
-    }
-    return names & set(MODULES)
+def arrows(known):
+    """Modules of the package that each imports."""
+    found = {}
+    for name, path in known.items():
+        names = {x.removeprefix("bids_brainmask.") for x in imports(path) if x != "bids_brainmask"}
+        inside = {x for x in names if x in known} | {x.rpartition(".")[0] for x in names}
+        found[name] = (inside & set(known)) - {name}
+    return found
 
 
-@pytest.mark.parametrize("step", sorted(STEPS))
-def test_a_step_imports_no_other_step(step):
-    assert own(MODULES[step]) <= {"image", "errors"} | ({"nifti"} if step == "image" else set())
+def faults(found):
+    """Arrows against the order, in words, and circles."""
+    places = {name: level for level, names in enumerate(ORDER) for name in names}
+    said = [
+        f"{name} imports {other}"
+        for name, others in found.items()
+        for other in others
+        if places[name.split(".")[0]] > places[other.split(".")[0]]
+        or (places[name.split(".")[0]] == places[other.split(".")[0]] and apart(name, other))
+    ]
+    try:
+        TopologicalSorter(found).prepare()
+    except CycleError as error:
+        said.append(f"circle: {' <- '.join(error.args[1])}")
+    return said
 
 
-def test_figures_are_drawn_of_values_on_sheets():
-    assert own(MODULES["figures"]) <= {"image", "errors", "sheet"}
+def apart(name, other):
+    """Whether two modules are of different packages."""
+    return name.split(".")[0] != other.split(".")[0]
 
 
-@pytest.mark.parametrize("name", sorted(MODULES))
+MODULES = modules()
+ARROWS = arrows(MODULES)
+
+
+def test_every_module_has_its_place():
+    assert {name.split(".")[0] for name in MODULES} == set().union(*ORDER)
+
+
+def test_imports_follow_the_order_of_the_packages():
+    assert not faults(ARROWS)
+
+
+@pytest.mark.parametrize(
+    ("module", "line", "fault"),
+    [
+        ("voxels/grid.py", "from bids_brainmask.analyses import lesions", "voxels.grid imports"),
+        ("app.py", "from bids_brainmask.execution.driver import process", "app imports"),
+        ("models/unet.py", "import bids_brainmask.dataset.query", "models.unet imports"),
+        ("analyses/lesions.py", "from bids_brainmask import app", "analyses.lesions imports app"),
+        ("voxels/nifti.py", "from bids_brainmask.voxels import image", "circle: "),
+        ("errors.py", "def late():\n    from bids_brainmask import settings", "errors imports"),
+    ],
+)
+def test_an_arrow_against_the_order_is_found(tmp_path, module, line, fault):
+    for path in PACKAGE.rglob("*.py"):
+        copy = tmp_path / path.relative_to(PACKAGE)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_text(path.read_text(encoding="utf-8"), encoding="utf-8")
+    with (tmp_path / module).open("a", encoding="utf-8") as file:
+        file.write(f"\n{line}\n")
+    assert any(said.startswith(fault) for said in faults(arrows(modules(tmp_path))))
+
+
+@pytest.mark.parametrize("name", sorted(STEPS))
+def test_a_step_imports_no_other_step(name):
+    assert ARROWS[name] <= VALUES | {"voxels"}
+
+
+@pytest.mark.parametrize("name", sorted(MEASURES))
+def test_a_measure_is_of_values(name):
+    assert ARROWS[name] <= VALUES | {"voxels"}
+
+
+def test_figures_are_drawn_of_values_on_slices():
+    assert ARROWS["drawing.figures"] <= VALUES | {"voxels", "drawing", "drawing.slices"}
+
+
+@pytest.mark.parametrize("name", sorted(n for n in MODULES if not n.startswith("train")))
 def test_only_networks_import_keras_and_tensorflow(name):
     heavy = {x.split(".")[0] for x in imports(MODULES[name])} & {"keras", "tensorflow"}
-    assert not heavy or name in {"network", "weights", "engine"}
+    assert not heavy or name in {"models.unet", "models.weights", "models.backends"}
+
+
+@pytest.mark.parametrize("name", sorted(n for n in MODULES if not n.startswith("execution")))
+def test_only_workers_import_dask(name):
+    assert not {x.split(".")[0] for x in imports(MODULES[name])} & {
+        "dask",
+        "distributed",
+        "tornado",
+    }
+
+
+def test_the_driver_imports_no_dask():
+    assert not {x.split(".")[0] for x in imports(MODULES["execution.driver"])} & {
+        *("dask", "distributed", "tornado")
+    }
+
+
+@pytest.mark.parametrize("name", sorted(n for n in MODULES if not n.startswith("train")))
+def test_only_its_commands_import_training(name):
+    assert name.startswith("cli.") or not any("train" in x.split(".") for x in ARROWS[name])
 
 
 @pytest.mark.parametrize("name", sorted(MODULES))
-def test_only_workers_import_dask(name):
-    heavy = {x.split(".")[0] for x in imports(MODULES[name])} & {"dask", "distributed", "tornado"}
-    assert not heavy or name in {"batch", "worker", "workforce"}
-
-
-@pytest.mark.parametrize("name", sorted(set(MODULES) - {"tools"}))  # which has its commands
-def test_the_app_does_not_import_training(name):
-    assert not any(x.startswith("bids_brainmask.train") for x in imports(MODULES[name]))
-
-
-@pytest.mark.parametrize("name", sorted(set(MODULES) - {"image", "nifti", "phantom", "demo"}))
 def test_only_image_imports_a_reader_of_images(name):
     readers = {x for x in imports(MODULES[name]) if x in ("nibabel", "gzip", "isal")}
-    assert not readers
+    assert not readers or name in {"voxels.image", "voxels.nifti"} or name.startswith("demo.")
 
 
 @pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: path.stem)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from conftest import Dataset, head_phantom
 
-from bids_brainmask import cli
+from bids_brainmask.cli import bids_app
 
 OF_THE_RUN = {"Seconds", "Command"}
 """Keys of a sidecar that say how a run was and not what it found."""
@@ -62,7 +62,7 @@ def test_runs_give_the_same_bytes_whatever_the_threads(data, engine, precision, 
     results = []
     for seed, number in enumerate(threads):
         out = data.parent / f"{engine}-{precision}-{seed}"
-        code = "import sys; from bids_brainmask import cli; sys.exit(cli.main(sys.argv[1:]))"
+        code = "import sys; from bids_brainmask.cli.bids_app import main; sys.exit(main())"
         command = [sys.executable, "-c", code, *words(data, out, number, engine, precision)]
         done = subprocess.run(
             command,
@@ -87,8 +87,8 @@ def test_what_one_process_did_before_does_not_matter(data):
     other.add("sub-01_ce-gad_T1w.nii.gz", head_phantom((50, 64, 70)))
     other.add("sub-02_ce-gad_T1w.nii.gz", (next(data.glob("sub-01/anat/*.gz"))).read_bytes())
     alone, second = data.parent / "alone", data.parent / "second"
-    assert cli.main(words(data, alone, 1, "openvino")) == 0
-    assert cli.main(words(other.root, second, 1, "openvino")) == 0
+    assert bids_app.main(words(data, alone, 1, "openvino")) == 0
+    assert bids_app.main(words(other.root, second, 1, "openvino")) == 0
     for name, content in found(alone).items():
         if name.suffix == ".gz":
             twin = second / str(name).replace("sub-01", "sub-02")

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from bids_brainmask import disk
+from bids_brainmask.dataset import storage
 from bids_brainmask.errors import OutputError, UsageError
 
 NAME = ".bids_brainmask-" + "0123456789abcdef" * 2
@@ -19,7 +19,7 @@ def test_what_a_killed_process_began_is_removed_and_nothing_else(tmp_path):
     for name in (*kept, NAME):
         (tmp_path / name).touch()
     (tmp_path / NAME.replace("0", "a")).mkdir()  # is no file of ours
-    disk.clear(tmp_path, tmp_path / "absent", tmp_path / "sub-01.html")
+    storage.clear(tmp_path, tmp_path / "absent", tmp_path / "sub-01.html")
     assert {path.name for path in tmp_path.iterdir()} == {*kept, NAME.replace("0", "a")}
 
 
@@ -32,14 +32,14 @@ def test_what_a_process_is_writing_stays_as_long_as_it_lives(tmp_path):
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     with subprocess.Popen([sys.executable, "-c", code, path], **pipes) as writer:
         writer.stdout.read(1)
-        disk.clear(tmp_path)
+        storage.clear(tmp_path)
         assert path.exists()
         writer.kill()
-    disk.clear(tmp_path)
+    storage.clear(tmp_path)
     assert not path.exists()
 
 
-@pytest.mark.parametrize("times", [1, disk.TRIES - 1, disk.TRIES])
+@pytest.mark.parametrize("times", [1, storage.TRIES - 1, storage.TRIES])
 def test_a_file_that_another_process_took_for_a_dead_ones_is_written_anew(
     times, tmp_path, monkeypatch
 ):
@@ -54,26 +54,26 @@ def test_a_file_that_another_process_took_for_a_dead_ones_is_written_anew(
 
     monkeypatch.setattr(os, "replace", take_away)
     path = tmp_path / "sub-01/sub-01.json"
-    if times < disk.TRIES:
-        disk.write_json(path, {})
+    if times < storage.TRIES:
+        storage.write_json(path, {})
         assert path.read_text() == "{}\n"
     else:
         with pytest.raises(OutputError, match=r"sub-01\.json: cannot be written: .*No such file"):
-            disk.write_json(path, {})
+            storage.write_json(path, {})
     assert len(set(taken)) == times
     assert [one for one in path.parent.iterdir() if one != path] == []
 
 
 def test_a_name_may_be_as_long_as_the_disk_allows(tmp_path):
     path = tmp_path / ("x" * 250 + ".json")
-    disk.write_json(path, {})
+    storage.write_json(path, {})
     assert [one.name for one in tmp_path.iterdir()] == [path.name]
 
 
 def test_a_file_is_for_whom_the_user_says(tmp_path):
     before = os.umask(0o027)
     try:
-        disk.write_bytes(tmp_path / "a", b"")
+        storage.write_bytes(tmp_path / "a", b"")
     finally:
         os.umask(before)
     assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == 0o640
@@ -81,16 +81,16 @@ def test_a_file_is_for_whom_the_user_says(tmp_path):
 
 def test_a_file_that_stands_as_it_should_is_left_alone_and_another_is_not(tmp_path):
     path = tmp_path / "a"
-    disk.write_changed(path, b"1")
+    storage.write_changed(path, b"1")
     before = path.stat()
-    disk.write_changed(path, b"1")
+    storage.write_changed(path, b"1")
     assert path.stat() == before
-    disk.write_changed(path, b"2")
+    storage.write_changed(path, b"2")
     assert path.read_bytes() == b"2"
 
 
 def test_a_folder_is_made_and_left_empty(tmp_path):
-    disk.prepare(tmp_path / "a/b")
+    storage.prepare(tmp_path / "a/b")
     assert list((tmp_path / "a/b").iterdir()) == []
 
 
@@ -110,4 +110,4 @@ NO_FOLDERS = {
 def test_what_is_no_folder_cannot_be_written_to(kind, below, tmp_path):
     NO_FOLDERS[kind](tmp_path / "out")
     with pytest.raises(UsageError, match=r"out\S*: results cannot be written there: .*Name a"):
-        disk.prepare(tmp_path / "out" / below)
+        storage.prepare(tmp_path / "out" / below)

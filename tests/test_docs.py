@@ -8,18 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from bids_brainmask import (
-    __version__,
-    bids,
-    derivatives,
-    lesions,
-    options,
-    qc,
-    registry,
-    tools,
-    volumes,
-)
-from bids_brainmask.train.steps import STEPS
+from bids_brainmask import __version__
+from bids_brainmask.analyses import lesions
+from bids_brainmask.analyses.outputs import FIELDS, NAMES
+from bids_brainmask.cli import brainmask, options
+from bids_brainmask.dataset import query
+from bids_brainmask.models import registry
+from bids_brainmask.reports import group_tables, tumor_growth
+from bids_brainmask.train.transforms.steps import STEPS
 
 ROOT = Path(__file__).parents[1]
 
@@ -37,7 +33,7 @@ def test_every_option_is_in_the_usage():
 
 def test_every_tool_is_in_the_usage():
     usage = text("docs/usage.md")
-    commands = next(a for a in tools.parser()._actions if a.choices)
+    commands = next(a for a in brainmask.parser()._actions if a.choices)
     assert set(commands.choices) == {
         "extract",
         "evaluate",
@@ -54,7 +50,7 @@ def test_every_tool_is_in_the_usage():
 
 @pytest.mark.parametrize("name", ["extract", "evaluate", "train", "finetune", "descriptor"])
 def test_every_option_of_a_tool_is_documented(name):
-    commands = next(a for a in tools.parser()._actions if a.choices)
+    commands = next(a for a in brainmask.parser()._actions if a.choices)
     words = text("docs/training.md" if name in ("train", "finetune") else "docs/usage.md")
     for action in commands.choices[name]._actions:
         names = [option for option in action.option_strings if option not in ("-h", "--help")]
@@ -69,15 +65,17 @@ def test_every_step_of_the_augmentation_is_documented():
 
 def test_every_output_is_documented():
     outputs = text("docs/outputs.md")
-    for entities, ending in derivatives.NAMES.values():
+    for entities, ending in NAMES.values():
         pairs = "_".join(f"{key}-{value}" for key, value in entities.items())
         assert f"*_{pairs}_{ending}" in outputs
-    for fields in derivatives.FIELDS.values():
+    for fields in FIELDS.values():
         for key in fields:
             assert f"`{key}`" in outputs, key
 
 
-@pytest.mark.parametrize("columns", [lesions.COLUMNS, volumes.COLUMNS, qc.BRAIN, qc.MENINGIOMA])
+@pytest.mark.parametrize(
+    "columns", [lesions.COLUMNS, tumor_growth.COLUMNS, group_tables.BRAIN, group_tables.MENINGIOMA]
+)
 def test_every_column_is_documented(columns):
     words = text("docs/outputs.md") + text("docs/reports.md")
     for name in columns:
@@ -86,7 +84,9 @@ def test_every_column_is_documented(columns):
 
 def test_every_key_of_the_record_is_documented():
     outputs = text("docs/outputs.md")
-    keys = re.findall(r'^        "([A-Z]\w+)": ', text("bids_brainmask/sidecar.py"), re.MULTILINE)
+    keys = re.findall(
+        r'^        "([A-Z]\w+)": ', text("bids_brainmask/analyses/sidecar.py"), re.MULTILINE
+    )
     assert {"BrainVolume", "LesionCount", "SourceFile", "Seconds"} <= set(keys)
     crash = {
         "Time",
@@ -133,7 +133,7 @@ def test_the_filter_of_the_usage_is_read(tmp_path):
     path = tmp_path / "filter.json"
     path.write_text(block)
     known = ["session", "acquisition", "ceagent"]
-    assert set(bids.read_filter_file(path, known)) == set(json.loads(block)["t1w"])
+    assert set(query.read_filter_file(path, known)) == set(json.loads(block)["t1w"])
 
 
 def test_the_first_screen_holds_the_two_commands():

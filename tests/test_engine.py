@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bids_brainmask import engine, registry, weights
 from bids_brainmask.errors import ModelError
-from bids_brainmask.network import COMPACT, SEED, Architecture, fold_normalisation, unet3d
+from bids_brainmask.models import backends, registry, weights
+from bids_brainmask.models.unet import COMPACT, SEED, Architecture, fold_normalisation, unet3d
 
 TINY = Architecture(encoder=((2, 3), (4,)), up=(3,), decoder=((2,),))
 TINY_STEM = Architecture(encoder=((2, 3), (4,)), up=(3,), decoder=((2,),), stem=2)
@@ -31,8 +31,8 @@ def random_weights(architecture, seed=3):
 def test_engines_agree(architecture):
     arrays = random_weights(architecture)
     block = np.random.default_rng(1).normal(size=(32, 64, 32)).astype(np.float32)
-    openvino = engine.openvino_network(architecture, arrays, 1)
-    tensorflow = engine.tensorflow_network(architecture, arrays, 1)
+    openvino = backends.openvino_network(architecture, arrays, 1)
+    tensorflow = backends.tensorflow_network(architecture, arrays, 1)
     found = openvino.run(block)
     assert found.shape == block.shape
     assert found.dtype == np.float32
@@ -45,15 +45,15 @@ def test_engines_agree(architecture):
 def test_the_shipped_network_agrees_on_both_engines():
     model = registry.models()["embedded"]
     block = np.random.default_rng(1).uniform(0, 1, (64, 64, 64)).astype(np.float32)
-    found = [engine.load(model, name, 2).run(block) for name in ("openvino", "tensorflow")]
+    found = [backends.load(model, name, 2).run(block) for name in ("openvino", "tensorflow")]
     np.testing.assert_allclose(*found, atol=1e-4)
 
 
 @pytest.fixture
 def bfloat16():
     """A processor that computes in it."""
-    core = engine.import_openvino().Core()
-    if "BF16" not in core.get_property("CPU", engine.CAPABILITIES):
+    core = backends.import_openvino().Core()
+    if "BF16" not in core.get_property("CPU", backends.CAPABILITIES):
         pytest.skip("this processor does not compute in bfloat16")
 
 
@@ -64,7 +64,7 @@ def test_bfloat16_is_another_precision_of_the_same_answer(name):
     model = registry.models()[name]
     block = np.random.default_rng(1).uniform(0, 1, (64, 64, 64)).astype(np.float32)
     full, half = (
-        engine.load(model, "openvino", 2, precision).run(block)
+        backends.load(model, "openvino", 2, precision).run(block)
         for precision in ("float32", "bfloat16")
     )
     assert half.dtype == np.float32
@@ -73,16 +73,16 @@ def test_bfloat16_is_another_precision_of_the_same_answer(name):
 
 
 def test_a_processor_without_bfloat16_is_told_of(monkeypatch):
-    monkeypatch.setattr(engine, "CAPABILITIES", "FULL_DEVICE_NAME")  # which names none
+    monkeypatch.setattr(backends, "CAPABILITIES", "FULL_DEVICE_NAME")  # which names none
     with pytest.raises(ModelError, match=r"does not compute in it. Leave --precision out"):
-        engine.load(registry.models()["embedded"], "openvino", 1, "bfloat16")
+        backends.load(registry.models()["embedded"], "openvino", 1, "bfloat16")
 
 
 def test_tensorflow_is_not_asked_for_bfloat16(tmp_path):
     keras_model = user_model(tmp_path / "own.keras", sigmoid=True)
     for model, asked in ((registry.models()["embedded"], "tensorflow"), (keras_model, "auto")):
         with pytest.raises(ModelError, match="and only OpenVINO computes in it"):
-            engine.load(model, asked, 1, "bfloat16")
+            backends.load(model, asked, 1, "bfloat16")
 
 
 @pytest.mark.slow
@@ -91,23 +91,23 @@ def test_openvino_agrees_with_keras_2_on_a_published_style_file(shared):
     arrays = weights.read(folder / "unet_128iso_tf20.h5", SEED)
     with np.load(folder / "unet_128iso_tf20_io.npz") as stored:
         x, y = stored["x"].astype(np.float32), stored["y"]
-    found = engine.openvino_network(SEED, arrays, 2).run(x)
+    found = backends.openvino_network(SEED, arrays, 2).run(x)
     np.testing.assert_allclose(found[::4, ::4, ::4], y.reshape(32, 32, 32), atol=1e-4)
 
 
 def test_one_network_takes_several_shapes():
-    network = engine.openvino_network(TINY, random_weights(TINY), 1)
+    network = backends.openvino_network(TINY, random_weights(TINY), 1)
     for shape in ((8, 8, 8), (16, 8, 12), (8, 8, 8)):
         assert network.run(np.zeros(shape, np.float32)).shape == shape
     assert network.divisor == 2
-    assert engine.openvino_network(TINY_STEM, random_weights(TINY_STEM), 1).divisor == 4
+    assert backends.openvino_network(TINY_STEM, random_weights(TINY_STEM), 1).divisor == 4
 
 
 @pytest.mark.parametrize("threads", [1, 2])
 def test_the_answer_does_not_depend_on_threads(threads):
     block = np.random.default_rng(1).uniform(0, 1, (64, 64, 64)).astype(np.float32)
-    reference = engine.openvino_network(COMPACT, random_weights(COMPACT), 1).run(block)
-    found = engine.openvino_network(COMPACT, random_weights(COMPACT), threads).run(block)
+    reference = backends.openvino_network(COMPACT, random_weights(COMPACT), 1).run(block)
+    found = backends.openvino_network(COMPACT, random_weights(COMPACT), threads).run(block)
     np.testing.assert_allclose(found, reference, atol=1e-6)
 
 
@@ -135,7 +135,7 @@ def test_folding_the_normalisation_changes_nothing():
     folded = fold_normalisation(model, TINY_STEM)
     block = rng.normal(size=(8, 8, 8)).astype(np.float32)
     expected = 1 / (1 + np.exp(-model(block[None, ..., None]).numpy()[0, ..., 0]))
-    found = engine.openvino_network(TINY_STEM, folded, 1).run(block)
+    found = backends.openvino_network(TINY_STEM, folded, 1).run(block)
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
@@ -153,17 +153,17 @@ def test_a_keras_model_of_the_users_gives_probabilities(tmp_path):
     block = np.random.default_rng(0).normal(size=(8, 8, 8)).astype(np.float32)
     model = user_model(tmp_path / "logits.keras", sigmoid=False)
     raw = weights.load_keras(model.path)(block[None, ..., None]).numpy()[0, ..., 0]
-    found = engine.load(model, "auto", 1).run(block)
+    found = backends.load(model, "auto", 1).run(block)
     np.testing.assert_allclose(found, 1 / (1 + np.exp(-raw)), atol=1e-6)
     model = user_model(tmp_path / "sigmoid.keras", sigmoid=True)
     raw = weights.load_keras(model.path)(block[None, ..., None]).numpy()[0, ..., 0]
-    np.testing.assert_allclose(engine.load(model, "tensorflow", 1).run(block), raw, atol=1e-6)
+    np.testing.assert_allclose(backends.load(model, "tensorflow", 1).run(block), raw, atol=1e-6)
 
 
 def test_a_keras_model_does_not_run_in_openvino(tmp_path):
     model = user_model(tmp_path / "logits.keras", sigmoid=False)
     with pytest.raises(ModelError, match="a Keras model runs in TensorFlow: --engine tensorflow"):
-        engine.load(model, "openvino", 1)
+        backends.load(model, "openvino", 1)
 
 
 def test_a_model_that_changes_the_shape_is_refused():
@@ -172,7 +172,7 @@ def test_a_model_that_changes_the_shape_is_refused():
     inputs = keras.Input((None, None, None, 1))
     model = keras.Model(inputs, keras.layers.MaxPooling3D()(inputs))
     with pytest.raises(ModelError, match=r"gives shape \(1, 4, 4, 4, 1\) for \(1, 8, 8, 8, 1\)"):
-        engine.keras_network(model, 1).run(np.zeros((8, 8, 8), np.float32))
+        backends.keras_network(model, 1).run(np.zeros((8, 8, 8), np.float32))
 
 
 def test_another_backend_of_keras_is_refused(monkeypatch):
@@ -180,18 +180,18 @@ def test_another_backend_of_keras_is_refused(monkeypatch):
 
     monkeypatch.setattr(keras.backend, "backend", lambda: "torch")
     with pytest.raises(ModelError, match=r"Keras runs on torch.*unset KERAS_BACKEND"):
-        engine.keras_network(unet3d(TINY), 2)
+        backends.keras_network(unet3d(TINY), 2)
 
 
 def test_auto_is_openvino_without_a_gpu(monkeypatch):
-    monkeypatch.setattr(engine, "gpu_present", lambda: False)
-    assert engine.choose("auto") == "openvino"
-    assert engine.choose("tensorflow") == "tensorflow"
+    monkeypatch.setattr(backends, "gpu_present", lambda: False)
+    assert backends.choose("auto") == "openvino"
+    assert backends.choose("tensorflow") == "tensorflow"
 
 
 def test_a_gpu_that_tensorflow_cannot_use_is_told_of(monkeypatch, caplog):
-    monkeypatch.setattr(engine, "gpu_present", lambda: True)
-    assert engine.choose("auto") == "openvino"  # there is no GPU here
+    monkeypatch.setattr(backends, "gpu_present", lambda: True)
+    assert backends.choose("auto") == "openvino"  # there is no GPU here
     assert len(caplog.records) == 1
     assert "TensorFlow cannot use it (it lists none): running on the CPU" in caplog.text
 
@@ -199,17 +199,17 @@ def test_a_gpu_that_tensorflow_cannot_use_is_told_of(monkeypatch, caplog):
 def test_a_gpu_that_tensorflow_can_use_is_used(monkeypatch):
     import tensorflow as tf
 
-    monkeypatch.setattr(engine, "gpu_present", lambda: True)
+    monkeypatch.setattr(backends, "gpu_present", lambda: True)
     monkeypatch.setattr(tf.config, "list_physical_devices", lambda _: ["a GPU"])
-    assert engine.choose("auto") == "tensorflow"
+    assert backends.choose("auto") == "tensorflow"
 
 
 @pytest.mark.parametrize("asked", ["auto", "openvino"])
 def test_without_openvino_tensorflow_runs(monkeypatch, caplog, asked):
-    monkeypatch.setattr(engine, "gpu_present", lambda: False)
+    monkeypatch.setattr(backends, "gpu_present", lambda: False)
     monkeypatch.setitem(sys.modules, "openvino", None)
     with caplog.at_level(logging.WARNING):
-        assert engine.choose(asked) == "tensorflow"
+        assert backends.choose(asked) == "tensorflow"
     assert "OpenVINO cannot be used (import of openvino halted" in caplog.text
 
 
@@ -230,16 +230,16 @@ def test_a_gpu_is_present_if_the_driver_shows_it_and_nobody_hides_it(
     if visible is not None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
     monkeypatch.setattr(Path, "glob", lambda *_: iter(devices))
-    assert engine.gpu_present() is expected
+    assert backends.gpu_present() is expected
 
 
 def test_openvino_needs_no_tensorflow():
     import subprocess
 
     code = (
-        "import sys, numpy as np; from bids_brainmask import engine, registry\n"
+        "import sys, numpy as np; from bids_brainmask.models import backends, registry\n"
         "model = registry.models()['embedded']\n"
-        "engine.load(model, 'openvino', 1).run(np.zeros((32, 32, 32), np.float32))\n"
+        "backends.load(model, 'openvino', 1).run(np.zeros((32, 32, 32), np.float32))\n"
         "sys.exit(bool({'tensorflow', 'keras', 'torch'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -11,8 +11,10 @@ import nibabel as nb
 import numpy as np
 import pytest
 
-from bids_brainmask import evaluate, metrics, tools
+from bids_brainmask import evaluate
+from bids_brainmask.cli import brainmask
 from bids_brainmask.errors import ImageError, NothingToDo, UsageError
+from bids_brainmask.voxels import agreement
 
 SHAPE = (24, 26, 22)
 AFFINE = np.diag([2.0, 2.0, 2.0, 1.0])
@@ -56,7 +58,7 @@ def names(pairing):
 
 
 def run(*words):
-    return tools.main(["evaluate", *map(str, words)])
+    return brainmask.main(["evaluate", *map(str, words)])
 
 
 # Two files
@@ -466,12 +468,12 @@ def test_outputs_that_are_refused(words, reason, seven, monkeypatch, tmp_path, c
 
 
 def test_every_measure_is_shown():
-    assert list(evaluate.MEASURES) == [field.name for field in fields(metrics.Agreement)]
+    assert list(evaluate.MEASURES) == [field.name for field in fields(agreement.Agreement)]
 
 
 def test_every_option_is_in_the_usage():
     usage = (Path(__file__).parents[1] / "docs/usage.md").read_text(encoding="utf-8")
-    commands = next(a for a in tools.parser()._actions if a.choices)
+    commands = next(a for a in brainmask.parser()._actions if a.choices)
     for action in commands.choices["evaluate"]._actions:
         for option in action.option_strings:
             assert f"`{option}" in usage, option

@@ -19,9 +19,13 @@ import numpy as np
 import pytest
 from conftest import Dataset, head_phantom
 
-from bids_brainmask import app, bids, cli, engine, image, planning
+from bids_brainmask import app, plan
+from bids_brainmask.cli import bids_app
+from bids_brainmask.dataset import query
 from bids_brainmask.errors import ImageError, NothingToDo, UsageError
+from bids_brainmask.models import backends
 from bids_brainmask.settings import Settings
+from bids_brainmask.voxels import image
 
 NOBODY = 65534
 
@@ -247,8 +251,8 @@ def test_what_may_not_be_read_is_refused(closed, nobody):
 BOMBS = """
 import resource, sys
 from pathlib import Path
-from bids_brainmask import image
 from bids_brainmask.errors import ImageError
+from bids_brainmask.voxels import image
 
 size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (size + 150_000_000,) * 2)
@@ -301,7 +305,7 @@ def test_each_fails_alone_and_the_healthy_one_is_done(shared, tmp_path, capsys):
         labels.append(label)
     out = tmp_path / "out"
     with within(500):
-        assert cli.main([str(data.root), str(out), "participant", "--no-reports"]) == 1
+        assert bids_app.main([str(data.root), str(out), "participant", "--no-reports"]) == 1
     lines = capsys.readouterr().out.strip().splitlines()
     assert lines[-1] == f"1 done, 0 skipped, {len(BAD)} failed"
     rows = {line.split("/")[0][4:]: line for line in lines if line.startswith("sub-")}
@@ -319,7 +323,7 @@ def test_each_fails_alone_and_the_healthy_one_is_done(shared, tmp_path, capsys):
 
 def test_a_file_that_vanishes_after_it_was_found_fails(dataset, tmp_path):
     path = dataset.add("sub-01_T1w.nii", SOUND)
-    run = planning.prepare(settings(dataset, tmp_path / "out"))
+    run = plan.prepare(settings(dataset, tmp_path / "out"))
     path.unlink()
     outcome = app.process_job(run.jobs[0], run, {"brain": object()})
     assert outcome.status == "failed"
@@ -341,7 +345,7 @@ def test_loops_and_pipes_in_a_dataset_are_walked_past(dataset, tmp_path, caplog)
     os.mkfifo(root / "sub-02/anat/sub-02_T1w.json")
     (root / "sub-03/anat/sub-03_T1w.json").symlink_to("sub-03_T1w.json")
     with within(60):
-        found = bids.find_scans(settings(dataset, tmp_path / "out"))
+        found = query.find_scans(settings(dataset, tmp_path / "out"))
     assert [scan.relative for scan in found] == [
         f"sub-{label}/anat/sub-{label}_T1w.nii" for label in ("01", "02", "03")
     ]
@@ -362,7 +366,7 @@ def test_a_filter_that_nothing_can_meet_is_refused(content, reason, dataset, tmp
     (tmp_path / "filter.json").write_text(content)
     asked = settings(dataset, tmp_path / "out", bids_filter_file=tmp_path / "filter.json")
     with pytest.raises(UsageError, match=reason):
-        bids.find_scans(asked)
+        query.find_scans(asked)
 
 
 def test_a_filter_may_come_through_a_pipe(dataset, tmp_path):
@@ -374,7 +378,7 @@ def test_a_filter_may_come_through_a_pipe(dataset, tmp_path):
     writer = threading.Thread(target=path.write_text, args=('{"t1w": {"subject": "02"}}',))
     writer.start()
     with within(60):
-        found = bids.find_scans(settings(dataset, tmp_path / "out", bids_filter_file=path))
+        found = query.find_scans(settings(dataset, tmp_path / "out", bids_filter_file=path))
     writer.join()
     assert [scan.participant for scan in found] == ["02"]
 
@@ -384,7 +388,7 @@ def test_a_folder_named_like_an_image_is_none(dataset, tmp_path):
     path.unlink()
     path.mkdir()
     with pytest.raises(NothingToDo, match="no T1w image of 1 participants"):
-        bids.find_scans(settings(dataset, tmp_path / "out"))
+        query.find_scans(settings(dataset, tmp_path / "out"))
 
 
 def test_an_image_that_is_replaced_while_it_is_worked_on_is_done_again(dataset, monkeypatch):
@@ -396,8 +400,8 @@ def test_an_image_that_is_replaced_while_it_is_worked_on_is_done_again(dataset, 
         path.write_bytes(gzip.compress(other, mtime=0))
         return (block > 0.48).astype(np.float32)
 
-    monkeypatch.setattr(engine, "load", lambda *_: engine.Network(run, "comparison 1", 16))
+    monkeypatch.setattr(backends, "load", lambda *_: backends.Network(run, "comparison 1", 16))
     out = dataset.root.parent / "out"
     settings = Settings(bids_dir=dataset.root, output_dir=out, analysis_level="participant")
-    seen = [[one.status for one in app.process(planning.prepare(settings))] for _ in range(3)]
+    seen = [[one.status for one in app.process(plan.prepare(settings))] for _ in range(3)]
     assert seen == [["done"], ["done"], ["skipped"]]

@@ -179,8 +179,8 @@ def test_a_quota_that_is_met_while_a_sidecar_is_written(place, usual):
 def cold(place, words, *prefix) -> subprocess.CompletedProcess:
     """Run the app with the network of one comparison in a process that is started anew."""
     code = (
-        "import sys, scale; from bids_brainmask import cli; scale.dask_setup(None); "
-        "sys.argv[0] = 'bids-brainmask'; sys.exit(cli.main())"
+        "import sys, scale; from bids_brainmask.cli import bids_app; scale.dask_setup(None); "
+        "sys.argv[0] = 'bids-brainmask'; sys.exit(bids_app.main())"
     )
     return subprocess.run(
         [*prefix, sys.executable, "-c", code, *words],

@@ -15,7 +15,9 @@ import openvino
 import pytest
 from processes import Process, heads, poison
 
-from bids_brainmask import cli, engine, metrics, registry
+from bids_brainmask.cli import bids_app
+from bids_brainmask.models import backends, registry
+from bids_brainmask.voxels import agreement
 
 WORDS = ("--threshold", "0.01", "--no-reports", "--executor", "serial", "--n-cpus", "1")
 
@@ -35,13 +37,13 @@ def head(tmp_path_factory):
 def usual(head):
     """Its mask, as it is where nothing is missing."""
     out = head.parent / "usual"
-    assert cli.main([str(head), str(out), "participant", *WORDS]) == 0
+    assert bids_app.main([str(head), str(out), "participant", *WORDS]) == 0
     return (out / MASK).read_bytes()
 
 
 def dice(one: bytes, other: bytes) -> float:
     images = [nb.Nifti1Image.from_bytes(gzip.decompress(content)) for content in (one, other)]
-    return metrics.dice(*(np.asanyarray(image.dataobj) > 0 for image in images))
+    return agreement.dice(*(np.asanyarray(image.dataobj) > 0 for image in images))
 
 
 # Memory
@@ -54,12 +56,12 @@ def test_too_little_memory_is_refused_with_the_number_needed(tmp_path, capsys, n
     analysis = ["--analyses", model.task, "--force-contrast", "--model", name]
     less = f"{model.memory_gb - 0.1:g}"
     command = [str(data), str(tmp_path / "out"), "participant", "--mem-gb", less, *analysis]
-    assert cli.main(command) == 2
+    assert bids_app.main(command) == 2
     needed = f"{less} GB are given, and {name} takes {model.memory_gb:g} GB"
     assert needed in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
     command[4] = f"{model.memory_gb:g}"
-    assert cli.main([*command, "--dry-run"]) == 0
+    assert bids_app.main([*command, "--dry-run"]) == 0
 
 
 def test_a_scan_that_memory_does_not_suffice_for_fails_and_the_next_is_done(tmp_path):
@@ -81,9 +83,10 @@ def test_a_network_that_memory_does_not_suffice_for_fails_that_scan_alone(tmp_pa
     code = (
         "import resource, sys, numpy as np\n"
         "from pathlib import Path\n"
-        "from bids_brainmask import engine, registry, weights\n"
+        "from bids_brainmask.models import backends, registry, weights\n"
         "file = registry.find('embedded')\n"
-        "net = engine.openvino_network(engine.COMPACT, weights.read(file, engine.COMPACT), 1)\n"
+        "compact = backends.COMPACT\n"
+        "net = backends.openvino_network(compact, weights.read(file, compact), 1)\n"
         "net.run(np.zeros((32, 32, 32), np.float32))\n"
         "held = int(Path('/proc/self/statm').read_text().split()[0]) * 4096\n"
         "resource.setrlimit(resource.RLIMIT_AS, (held + 10**9, resource.RLIM_INFINITY))\n"
@@ -96,7 +99,7 @@ def test_a_network_that_memory_does_not_suffice_for_fails_that_scan_alone(tmp_pa
     command = [sys.executable, "-c", code, tmp_path / "found.npy"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
     assert "FAILED" in done.stdout, done.stderr
-    network = engine.load(registry.models()["embedded"], "openvino", 1)
+    network = backends.load(registry.models()["embedded"], "openvino", 1)
     expected = network.run(np.ones((32, 32, 32), np.float32))
     np.testing.assert_array_equal(np.load(tmp_path / "found.npy"), expected)
 
@@ -109,7 +112,7 @@ def test_a_gpu_that_was_given_and_is_not_there_is_one_line(head, usual, monkeypa
         pytest.skip("a driver shows a GPU here")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
     out = head.parent / "given"
-    assert cli.main([str(head), str(out), "participant", *WORDS]) == 0
+    assert bids_app.main([str(head), str(out), "participant", *WORDS]) == 0
     said = [record.getMessage() for record in caplog.records if "GPU" in record.getMessage()]
     assert said == ["GPU 0 is given, and no driver shows it: running on the CPU"]
     assert (out / MASK).read_bytes() == usual
@@ -118,9 +121,9 @@ def test_a_gpu_that_was_given_and_is_not_there_is_one_line(head, usual, monkeypa
 def test_a_gpu_that_tensorflow_does_not_list_is_one_line(head, usual, monkeypatch, caplog):
     """A driver's device file is all that is made up: TensorFlow is asked, and lists no GPU."""
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    monkeypatch.setattr(engine, "gpu_present", lambda: True)
+    monkeypatch.setattr(backends, "gpu_present", lambda: True)
     out = head.parent / "unlisted"
-    assert cli.main([str(head), str(out), "participant", *WORDS, "--force-contrast"]) == 0
+    assert bids_app.main([str(head), str(out), "participant", *WORDS, "--force-contrast"]) == 0
     said = [record.getMessage() for record in caplog.records if "GPU" in record.getMessage()]
     assert said == [
         "a GPU is present but TensorFlow cannot use it (it lists none): running on the CPU"
@@ -136,12 +139,12 @@ def test_a_gpu_that_fails_to_start_is_one_line(head, usual, monkeypatch, caplog,
     def fails(*_):
         raise tf.errors.InternalError(None, None, "cudaSetDevice() failed: busy\nmore")
 
-    monkeypatch.setattr(engine, "gpu_present", lambda: True)
+    monkeypatch.setattr(backends, "gpu_present", lambda: True)
     monkeypatch.setattr(tf.config, "list_physical_devices", lambda _: ["a GPU"])
     monkeypatch.setattr(tf.nn, "conv3d", fails)
     out = head.parent / f"failing-{chosen}"
     command = [str(head), str(out), "participant", *WORDS, "--engine", chosen]
-    assert cli.main(command) == 0
+    assert bids_app.main(command) == 0
     said = [record.getMessage() for record in caplog.records if "GPU" in record.getMessage()]
     assert said == [
         "a GPU is present but TensorFlow cannot use it (cudaSetDevice() failed: busy more): "
@@ -191,7 +194,7 @@ def test_an_openvino_without_its_processor_plugin_is_passed_over(tmp_path, monke
                 os.link(path, inside)  # a symbolic one would lead it to its own plugins
             except OSError:  # on another file system
                 shutil.copy(path, inside)
-    code = "from bids_brainmask import engine; print(engine.choose('auto'))"
+    code = "from bids_brainmask.models import backends; print(backends.choose('auto'))"
     environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)

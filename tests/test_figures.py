@@ -13,8 +13,9 @@ import pytest
 from PIL import Image
 from scipy import ndimage
 
-from bids_brainmask import confidence, figures, sheet
-from bids_brainmask.image import Volume
+from bids_brainmask.analyses import confidence
+from bids_brainmask.drawing import figures, slices
+from bids_brainmask.voxels.image import Volume
 
 AXCODES = ["".join(c) for p in permutations(("LR", "PA", "IS")) for c in product(*p)]
 HEAD, BRAIN = 50.0, 40.0
@@ -169,7 +170,7 @@ def test_an_empty_masks_cuts_go_over_the_head():
     data = 100.0 * (distance(affine, shape, place) < 30)
     data += np.random.default_rng(0).normal(0, 2, shape)
     empty = np.zeros(shape, bool)
-    view, _ = sheet.look(Volume(data.astype(np.float32), affine), empty)
+    view, _ = slices.look(Volume(data.astype(np.float32), affine), empty)
     for axis in range(3):
         edges = affine[axis, axis] * np.array([view.core[axis].start, view.core[axis].stop - 1])
         assert edges + affine[axis, 3] == pytest.approx(
@@ -180,7 +181,7 @@ def test_an_empty_masks_cuts_go_over_the_head():
 
 def test_an_empty_masks_cuts_of_nothing_show_all():
     volume = Volume(np.full((40, 44, 48), 7, np.float32), grid((40, 44, 48), (3, 3, 3)))
-    view, _ = sheet.look(volume, np.zeros(volume.data.shape, bool))
+    view, _ = slices.look(volume, np.zeros(volume.data.shape, bool))
     assert view.core == (slice(0, 40), slice(0, 44), slice(0, 48))
 
 
@@ -277,7 +278,7 @@ def test_voxels_that_are_no_cubes_leave_a_ball_round(spacing):
 def test_places_are_in_mm_of_the_world():
     volume, mask = lopsided()
     for codes in ("RAS", "LPI", "PSR"):
-        view, _ = sheet.look(*stored(codes, volume, mask))
+        view, _ = slices.look(*stored(codes, volume, mask))
         cuts = view.through((-22.0, 3.0, 8.0), "a name")
         captions = [cut.caption for cut in cuts]
         assert [cut.axis for cut in cuts] == [2, 1, 0]
@@ -290,7 +291,7 @@ def test_an_oblique_cut_is_at_the_middle_of_what_it_shows():
     turn = nb.affines.from_matvec(nb.eulerangles.euler2mat(0, 0.3, 0))
     affine = turn @ grid(shape, (2, 2, 2))
     mask = distance(affine, shape) < 50
-    view, _ = sheet.look(Volume(mask.astype(np.float32), affine), mask)
+    view, _ = slices.look(Volume(mask.astype(np.float32), affine), mask)
     captions = [cut.caption for cut in view.spread(2, 9)]
     places = [int(caption[4:-3].replace("−", "-")) for caption in captions]  # noqa: RUF001
     step = 0.9 * 98 / 8 * np.cos(0.3)
@@ -302,7 +303,7 @@ def test_an_oblique_cut_is_at_the_middle_of_what_it_shows():
 def test_cuts_are_spread_over_the_mask_each_once(first, last, count):
     mask = np.zeros((60, 30, 30), bool)
     mask[first : last + 1] = True
-    view, _ = sheet.look(Volume(mask.astype(np.float32), grid(mask.shape, (2, 2, 2))), mask)
+    view, _ = slices.look(Volume(mask.astype(np.float32), grid(mask.shape, (2, 2, 2))), mask)
     places = [cut.index for cut in view.spread(0, count)]
     assert places == sorted(set(places))
     assert 0 <= places[0] <= places[-1] <= 59
@@ -483,7 +484,7 @@ def test_a_few_hot_voxels_and_much_air_do_not_darken_the_head():
     data = volume.data.copy()
     data[::13, ::11, ::12] = 30_000
     (view, _), (same, _) = (
-        sheet.look(Volume(d, volume.affine), mask) for d in (data, volume.data)
+        slices.look(Volume(d, volume.affine), mask) for d in (data, volume.data)
     )
     assert view.window == pytest.approx(same.window, rel=0.2)
 
@@ -547,8 +548,8 @@ def test_the_users_settings_of_matplotlib_count_for_nothing_and_stay(phantom):
 def test_pictures_need_no_display_and_importing_needs_no_matplotlib():
     code = (
         "import sys, numpy as np\n"
-        "from bids_brainmask import figures\n"
-        "from bids_brainmask.image import Volume\n"
+        "from bids_brainmask.drawing import figures\n"
+        "from bids_brainmask.voxels.image import Volume\n"
         "assert not {'matplotlib', 'PIL'} & set(sys.modules)\n"
         "mask = np.indices((30, 30, 30)).sum(0) % 29 < 15\n"
         "figures.mosaic(Volume(mask * 9.0, np.diag([3, 3, 3, 1.0])), mask)\n"
@@ -576,7 +577,9 @@ def test_what_the_viewer_gets_is_where_it_was(codes):
     assert (labels.data == 2).sum() == tumour.sum()
     assert (labels.data > 0).sum() == (mask | tumour).sum()
     values = volume.data[where].astype(float)
-    low, high = sheet.window(volume, sheet.widen(sheet.around(volume, mask | tumour), volume, 12))
+    low, high = slices.window(
+        volume, slices.widen(slices.around(volume, mask | tumour), volume, 12)
+    )
     shades = np.clip((values - low) / (high - low), 0, 1) * 255
     assert abs(image.data.ravel() - shades).max() <= 0.51
     assert image.data.min() == 0

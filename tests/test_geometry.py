@@ -9,14 +9,17 @@ from nibabel.processing import resample_from_to
 from scipy.spatial.transform import Rotation
 from test_grid import AXCODES
 
-from bids_brainmask import app, clean, engine, image, metrics, registry
+from bids_brainmask.analyses import brain as brains
+from bids_brainmask.models import backends, registry
+from bids_brainmask.voxels import cleanup, image
+from bids_brainmask.voxels.agreement import dice
 
 MODEL = registry.models()["embedded"]
 
 
 @pytest.fixture(scope="module")
 def network():
-    return engine.load(MODEL, "openvino", 2)
+    return backends.load(MODEL, "openvino", 2)
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +35,7 @@ def extract(network, tmp_path_factory):
     def run(picture):
         nb.save(picture, path)
         source = image.read(path)
-        brain = app.extract(source, MODEL, network, 0.5)
+        brain = brains.extract(source, MODEL, network, 0.5)
         content = image.to_bytes(image.mask_like(source, brain.mask), compress=False)
         mask = nb.Nifti1Image.from_bytes(content)
         raw = nb.load(path)
@@ -51,7 +54,7 @@ def reference(extract, head):
 def agreement(mask, reference):
     """Dice on the grid of `mask`, to which the reference is brought by nibabel."""
     there = resample_from_to(reference, mask, order=1).get_fdata() > 0.5
-    return metrics.dice(np.asanyarray(mask.dataobj) > 0, there)
+    return dice(np.asanyarray(mask.dataobj) > 0, there)
 
 
 @pytest.mark.parametrize("codes", AXCODES)
@@ -87,7 +90,7 @@ def test_oblique_slices(head, extract, reference):
 def test_oblique_header(head, extract, reference):
     mask = extract(turned_header(head))
     found = np.asanyarray(mask.dataobj) > 0
-    assert metrics.dice(found, np.asanyarray(reference.dataobj) > 0) >= 0.98
+    assert dice(found, np.asanyarray(reference.dataobj) > 0) >= 0.98
 
 
 def test_thick_slices(head, extract, reference):
@@ -148,7 +151,7 @@ def test_every_storage(kind, head, extract, reference):
 def test_the_reference_agrees_with_that_of_another_tool(reference, shared):
     path = shared / "data/heads/derivatives/deepbet/sub-pumi/anat/sub-pumi_desc-brain_mask.nii.gz"
     truth = image.read_mask(path)
-    assert metrics.dice(np.asanyarray(reference.dataobj) > 0, truth) > 0.96
+    assert dice(np.asanyarray(reference.dataobj) > 0, truth) > 0.96
 
 
 def test_a_head_in_noise_of_a_fifth_of_white_matter_is_found(head, reference, extract):
@@ -165,16 +168,16 @@ def test_a_head_in_noise_of_a_fifth_of_white_matter_is_found(head, reference, ex
 def test_a_stripped_brain_comes_back_whole(shared, network, name):
     path = shared / f"data/stripped/{name}/anat/{name}_T1w.nii.gz"
     source = image.read(path)
-    brain = app.extract(source, MODEL, network, 0.5)
+    brain = brains.extract(source, MODEL, network, 0.5)
     assert brain.stripped
-    assert metrics.dice(brain.mask, source.volume.data != 0) > 0.9999
+    assert dice(brain.mask, source.volume.data != 0) > 0.9999
     assert brain.remarks.startswith("stripped before, all of it kept")
-    alone = clean.brain(brain.probability >= 0.5).mask
-    assert metrics.dice(alone, source.volume.data != 0) > 0.95
+    alone = cleanup.brain(brain.probability >= 0.5).mask
+    assert dice(alone, source.volume.data != 0) > 0.95
 
 
 def test_a_head_is_not_taken_for_a_stripped_brain(head, network, tmp_path):
     nb.save(head, tmp_path / "t1.nii")
-    brain = app.extract(image.read(tmp_path / "t1.nii"), MODEL, network, 0.5)
+    brain = brains.extract(image.read(tmp_path / "t1.nii"), MODEL, network, 0.5)
     assert not brain.stripped
     assert "stripped" not in brain.remarks

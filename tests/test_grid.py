@@ -11,8 +11,8 @@ from nilearn.image import resample_img
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
-from bids_brainmask import grid
-from bids_brainmask.image import Volume
+from bids_brainmask.voxels import grid
+from bids_brainmask.voxels.image import Volume
 
 AXCODES = ["".join(c) for p in permutations(("LR", "PA", "IS")) for c in product(*p)]  # all 48
 

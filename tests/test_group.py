@@ -6,8 +6,9 @@ import json
 
 import pytest
 
-from bids_brainmask import cli, group
+from bids_brainmask.cli import bids_app
 from bids_brainmask.errors import NothingToDo, UsageError
+from bids_brainmask.reports import group
 from bids_brainmask.settings import Settings
 
 PARAMETERS = {"Model": "ams", "ModelVersion": "0.1.0", "Threshold": 0.3}
@@ -118,11 +119,11 @@ def test_nothing_to_sum_up(tmp_path):
 
 def test_the_command_prints_what_it_wrote_and_wants_no_raw_dataset(tmp_path, capsys):
     put(tmp_path, "sub-01_ce-gd", 1.0)
-    assert cli.main([str(tmp_path / "gone"), str(tmp_path), "group"]) == 0
+    assert bids_app.main([str(tmp_path / "gone"), str(tmp_path), "group"]) == 0
     printed = capsys.readouterr().out.split()
     names = [f"{name}.{end}" for name in (group.LESIONS, group.VOLUMES) for end in ("tsv", "json")]
     assert printed == [str(tmp_path / name) for name in names]
-    assert cli.main([str(tmp_path / "gone"), str(tmp_path / "none"), "group"]) == 2
+    assert bids_app.main([str(tmp_path / "gone"), str(tmp_path / "none"), "group"]) == 2
 
 
 def test_a_second_run_gives_the_same_bytes(tmp_path):

@@ -13,8 +13,9 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
-from bids_brainmask import group_page, quality
-from bids_brainmask.group_page import Row
+from bids_brainmask.analyses import quality
+from bids_brainmask.reports import group_page
+from bids_brainmask.reports.group_page import Row
 
 HOSTILE = "</script><script>alert(1)</script><!--\"'&amp;\u2028{{ 7 * 7 }}${1}é脳" + "x" * 150
 

@@ -18,7 +18,10 @@ import pytest
 import yaml
 from conftest import Dataset, missing
 
-from bids_brainmask import __version__, app, descriptor, options, phantom, report
+from bids_brainmask import __version__, app
+from bids_brainmask.cli import descriptor, options
+from bids_brainmask.demo import phantom
+from bids_brainmask.reports import participant_page
 from bids_brainmask.settings import Settings
 
 ROOT = Path(__file__).parents[1]
@@ -167,7 +170,7 @@ def test_a_page_is_of_all_sessions_that_ended_while_it_was_made(
     page, session, aside = out / "sub-01.html", out / "sub-01/ses-B", tmp_path / "ses-B"
     of_both = page.read_text()
     session.rename(aside)
-    make = report.participant
+    make = participant_page.participant
 
     def make_while_another_job_ends(*args, **options):
         made = make(*args, **options)
@@ -176,7 +179,7 @@ def test_a_page_is_of_all_sessions_that_ended_while_it_was_made(
             page.write_text(of_both)
         return made
 
-    monkeypatch.setattr(report, "participant", make_while_another_job_ends)
+    monkeypatch.setattr(participant_page, "participant", make_while_another_job_ends)
     app.write_report("01", Settings(bids_dir=data.root, output_dir=out, analysis_level="group"))
     assert page.read_text() == of_both
 

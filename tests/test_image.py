@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from conftest import head_phantom
 
-from bids_brainmask import image
 from bids_brainmask.errors import ImageError
-from bids_brainmask.image import Volume
+from bids_brainmask.voxels import image
+from bids_brainmask.voxels.image import Volume
 
 
 def saved(picture, path):

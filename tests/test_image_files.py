@@ -13,7 +13,8 @@ import pytest
 import yaml
 from packaging.requirements import Requirement
 
-from bids_brainmask import __version__, registry
+from bids_brainmask import __version__
+from bids_brainmask.models import registry
 
 ROOT = Path(__file__).parents[1]
 

@@ -7,7 +7,7 @@ from itertools import permutations, product
 import numpy as np
 import pytest
 
-from bids_brainmask import lesions
+from bids_brainmask.analyses import lesions
 
 ONE_MM = np.diag([1.0, 1, 1, 1])
 ORIENTATIONS = list(product(permutations(range(3)), product((1, -1), repeat=3)))

@@ -13,8 +13,14 @@ import numpy as np
 import pytest
 from conftest import Dataset, head_phantom
 
-from bids_brainmask import app, bids, cli, derivatives, engine, image, lesions, planning
+from bids_brainmask import app, plan
+from bids_brainmask.analyses import lesions
+from bids_brainmask.analyses.outputs import NAMES
+from bids_brainmask.cli import bids_app
+from bids_brainmask.dataset import query
+from bids_brainmask.models import backends
 from bids_brainmask.settings import Settings
+from bids_brainmask.voxels import image
 
 VALIDATOR = Path(sys.executable).with_name("bids-validator-deno")
 
@@ -31,7 +37,7 @@ def run(root, **options):
 
 
 def process(settings):
-    return list(app.process(planning.prepare(settings)))
+    return list(app.process(plan.prepare(settings)))
 
 
 def with_tumours(balls, spacing=1.5):
@@ -58,9 +64,9 @@ def arithmetic(monkeypatch):
 
     def load(model, *_):
         level = levels[model.task]
-        return engine.Network(lambda x: (x > level).astype(np.float32), "arithmetic 1", 16)
+        return backends.Network(lambda x: (x > level).astype(np.float32), "arithmetic 1", 16)
 
-    monkeypatch.setattr(engine, "load", load)
+    monkeypatch.setattr(backends, "load", load)
 
 
 def rows(job):
@@ -169,10 +175,10 @@ def test_what_nowhere_is_likely_is_no_meningioma(dataset, arithmetic, monkeypatc
             found[:, x.shape[1] // 2 :] *= 0.95 / 0.6
             return found
 
-        brain = engine.Network(lambda x: (x > 0.48).astype(np.float32), "arithmetic 1", 16)
-        return brain if model.task == "brain" else engine.Network(graded, "arithmetic 1", 16)
+        brain = backends.Network(lambda x: (x > 0.48).astype(np.float32), "arithmetic 1", 16)
+        return brain if model.task == "brain" else backends.Network(graded, "arithmetic 1", 16)
 
-    monkeypatch.setattr(engine, "load", load)
+    monkeypatch.setattr(backends, "load", load)
     dataset.add(NAME, with_tumours(BALLS))
     (outcome,) = process(run(dataset.root))
     (row,) = rows(outcome.job)
@@ -190,10 +196,10 @@ def test_the_embedded_network_is_always_asked_about_the_mirror_image_too(dataset
             seen.append(x.copy())
             return (x > 1.45).astype(np.float32)
 
-        brain = engine.Network(lambda x: (x > 0.48).astype(np.float32), "arithmetic 1", 16)
-        return brain if model.task == "brain" else engine.Network(tumours, "arithmetic 1", 16)
+        brain = backends.Network(lambda x: (x > 0.48).astype(np.float32), "arithmetic 1", 16)
+        return brain if model.task == "brain" else backends.Network(tumours, "arithmetic 1", 16)
 
-    monkeypatch.setattr(engine, "load", load)
+    monkeypatch.setattr(backends, "load", load)
     dataset.add(NAME, with_tumours(BALLS))
     (outcome,) = process(run(dataset.root))
     plain, mirrored = seen
@@ -219,7 +225,7 @@ def test_what_lies_far_from_the_brain_is_no_meningioma(dataset, arithmetic, anal
     assert row["location"] == "inside"
     near = json.loads(outcome.job.sidecars["tumor"].read_text())["Parameters"]["NearBrain"]
     assert (near["Distance"], near["Model"], near["Threshold"]) == (5, "embedded", 0.5)
-    there = {"tumor", "lesions"} if analyses == ("meningioma",) else set(derivatives.NAMES)
+    there = {"tumor", "lesions"} if analyses == ("meningioma",) else set(NAMES)
     assert set(outcome.job.files) == there - {"probseg", "tumor_probseg"}
     assert ("mL, 1 meningioma" in outcome.detail) == (analyses == ("auto",))
 
@@ -229,7 +235,7 @@ def test_a_plain_image_is_refused_and_the_others_are_done(dataset, arithmetic, c
     dataset.add("sub-02_T1w.nii.gz", with_tumours(BALLS))
     out = dataset.root.parent / "out"
     command = [str(dataset.root), str(out), "participant", "--analyses", "meningioma"]
-    assert cli.main(command) == 0
+    assert bids_app.main(command) == 0
     lines = capsys.readouterr().out.strip().splitlines()
     assert lines[-1] == "1 done, 0 skipped, 0 failed, 1 refused"
     assert lines[-2] == "For research only; not a medical device."
@@ -237,7 +243,7 @@ def test_a_plain_image_is_refused_and_the_others_are_done(dataset, arithmetic, c
     assert "refused" in refused
     assert "--force-contrast" in refused
     assert not (out / "sub-02").exists()
-    assert cli.main([*command, "--force-contrast"]) == 0
+    assert bids_app.main([*command, "--force-contrast"]) == 0
     assert capsys.readouterr().out.strip().splitlines()[-1] == "1 done, 1 skipped, 0 failed"
 
 
@@ -270,9 +276,9 @@ def test_a_stripped_image_is_told_of(dataset, monkeypatch):
 
     def load(model, *_):
         level = levels[model.task]
-        return engine.Network(lambda x: (x > level).astype(np.float32), "arithmetic 1", 16)
+        return backends.Network(lambda x: (x > level).astype(np.float32), "arithmetic 1", 16)
 
-    monkeypatch.setattr(engine, "load", load)
+    monkeypatch.setattr(backends, "load", load)
     (outcome,) = process(run(dataset.root))
     words = "searched for tumours, though stripped before: some may be gone"
     assert words in outcome.detail
@@ -291,9 +297,9 @@ def test_flips_and_overlap_reach_the_network(dataset, monkeypatch, shared):
             seen.append(block.shape)
             return np.zeros_like(block)
 
-        return engine.Network(network, "arithmetic 1", 8)
+        return backends.Network(network, "arithmetic 1", 8)
 
-    monkeypatch.setattr(engine, "load", load)
+    monkeypatch.setattr(backends, "load", load)
     file = shared / "reference_models/unet_128iso_tf20.h5"
     options = {"analyses": ("meningioma",), "model": (str(file),)}
     (outcome,) = process(run(dataset.root, **options, overlap=True, tta=True))
@@ -311,10 +317,10 @@ def test_a_published_style_file_runs_through_the_app(shared, dataset):
     file = shared / "reference_models/unet_128iso_tf20.h5"
     out = dataset.root.parent / "out"
     command = [str(dataset.root), str(out), "participant", "--analyses", "meningioma"]
-    assert cli.main([*command, "--model", str(file), "--threshold", "0.3"]) == 0
+    assert bids_app.main([*command, "--model", str(file), "--threshold", "0.3"]) == 0
     record = json.loads(next(out.rglob("*_label-tumor_desc-meningioma_mask.json")).read_text())
     assert record["Parameters"]["Model"] == "unet_128iso_tf20"
-    assert record["Parameters"]["ModelSHA256"] == bids.sha256(file)
+    assert record["Parameters"]["ModelSHA256"] == query.sha256(file)
     mask = image.read_mask(next(out.rglob("*_label-tumor_desc-meningioma_mask.nii.gz")))
     assert record["LesionVolume"] > 0
     assert mask.shape == nb.load(next(dataset.root.rglob("*_T1w.nii.gz"))).shape
@@ -343,7 +349,7 @@ def test_the_embedded_networks_run_on_a_real_head(real):
 
 def test_the_validator_finds_no_error(real):
     settings, _ = real
-    assert cli.main([str(settings.bids_dir), str(settings.output_dir), "group"]) == 0
+    assert bids_app.main([str(settings.bids_dir), str(settings.output_dir), "group"]) == 0
     done = subprocess.run(
         [VALIDATOR, settings.output_dir, "--format", "json"],
         capture_output=True,
@@ -358,7 +364,7 @@ def test_the_validator_finds_no_error(real):
 def test_the_same_head_a_session_later_has_not_changed(real, tmp_path):
     settings, _ = real
     out = shutil.copytree(settings.output_dir, tmp_path / "out")
-    assert cli.main([str(settings.bids_dir), str(out), "group"]) == 0
+    assert bids_app.main([str(settings.bids_dir), str(out), "group"]) == 0
     with (out / "group_desc-meningioma_volumes.tsv").open(newline="") as file:
         table = list(csv.DictReader(file, delimiter="\t"))
     assert [row["session_id"] for row in table] == ["ses-1", "ses-2"]

@@ -12,7 +12,8 @@ import pytest
 from conftest import Dataset, head_phantom
 from scipy import ndimage
 
-from bids_brainmask import cli, image, metrics
+from bids_brainmask.cli import bids_app
+from bids_brainmask.voxels import agreement, image
 
 AFFINE = np.diag([3.0, 3.0, 3.0, 1.0])
 SIDE = 48
@@ -91,7 +92,9 @@ def run(head, tmp_path_factory):
     data.add("sub-stripped_T1w.nii.gz", stripped)
     along = nb.io_orientation(picture.affine)[:, 0].argmin()  # the axis from left to right
     data.add("sub-half_T1w.nii.gz", picture.slicer[half(picture.shape, along)])
-    status = cli.main([str(data.root), str(folder / "out"), "participant", "--analyses", "brain"])
+    status = bids_app.main(
+        [str(data.root), str(folder / "out"), "participant", "--analyses", "brain"]
+    )
     return status, data.root, folder / "out"
 
 
@@ -131,11 +134,11 @@ def test_a_brain_without_a_skull_is_kept_whole(run, head):
     assert sidecar(out, "stripped")["AlreadyStripped"] is True
     there = image.read(root / "sub-stripped/anat/sub-stripped_T1w.nii.gz").volume.data != 0
     found = image.read_mask(out / "sub-stripped/anat/sub-stripped_desc-brain_mask.nii.gz")
-    assert metrics.dice(found, there) > 0.99
+    assert agreement.dice(found, there) > 0.99
 
 
 def test_half_a_head_has_half_a_brain(run, head):
     picture, brain = head
     along = nb.io_orientation(picture.affine)[:, 0].argmin()
     found = image.read_mask(run[2] / "sub-half/anat/sub-half_desc-brain_mask.nii.gz")
-    assert metrics.dice(found, brain[half(picture.shape, along)]) > 0.85
+    assert agreement.dice(found, brain[half(picture.shape, along)]) > 0.85

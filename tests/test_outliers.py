@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from scipy.stats import median_abs_deviation
 
-from bids_brainmask import outliers, quality
-from bids_brainmask.image import Volume
-from bids_brainmask.outliers import EMPTY, FLAGGED, HIGHEST, METRICS, Verdict
+from bids_brainmask.analyses import quality
+from bids_brainmask.reports import outliers
+from bids_brainmask.reports.outliers import EMPTY, FLAGGED, HIGHEST, METRICS, Verdict
+from bids_brainmask.voxels.image import Volume
 
 PLAIN = [name for name, metric in METRICS.items() if metric.scale == "plain"]
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from bids_brainmask import demo, phantom
+from bids_brainmask.demo import phantom, phantom_dataset
 from bids_brainmask.errors import OutputError
 
 SPACING = 2.0
@@ -48,7 +48,7 @@ def dataset(tmp_path_factory, plain):
     """A dataset of coarse voxels, which are faster."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(phantom, "head", partial(phantom.head, spacing=SPACING))
-        return demo.write_dataset(tmp_path_factory.mktemp("phantom") / "bids")
+        return phantom_dataset.write_dataset(tmp_path_factory.mktemp("phantom") / "bids")
 
 
 def template_over(image: nb.Nifti1Image, load) -> np.ndarray:
@@ -220,7 +220,7 @@ def test_a_folder_in_use_is_left_alone(tmp_path):
     (tmp_path / "notes").write_text("mine")
     for taken in (tmp_path, tmp_path / "notes"):
         with pytest.raises(OutputError, match="not an empty folder"):
-            demo.write_dataset(taken)
+            phantom_dataset.write_dataset(taken)
     assert [path.name for path in tmp_path.iterdir()] == ["notes"]
 
 

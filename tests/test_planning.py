@@ -5,8 +5,10 @@ import shutil
 
 import pytest
 
-from bids_brainmask import cli, planning, registry
+from bids_brainmask import plan
+from bids_brainmask.cli import bids_app
 from bids_brainmask.errors import ModelError, NothingToDo, UsageError
+from bids_brainmask.models import registry
 from bids_brainmask.settings import Settings
 
 PLAIN, NAMED, TOLD = (
@@ -31,7 +33,7 @@ def settings(dataset, **options):
 
 
 def analyses(dataset, **options):
-    run = planning.prepare(settings(dataset, **options))
+    run = plan.prepare(settings(dataset, **options))
     return [job.analyses for job in run.jobs]
 
 
@@ -65,7 +67,7 @@ def test_contrast_decides_what_is_done(mixed, options, expected):
     ],
 )
 def test_a_plain_image_is_refused_where_meningioma_was_asked_for(mixed, options, refused):
-    run = planning.prepare(settings(mixed, **options))
+    run = plan.prepare(settings(mixed, **options))
     assert [bool(job.refusal) for job in run.jobs] == refused
     assert all("--force-contrast" in job.refusal for job in run.jobs if job.refusal)
 
@@ -73,18 +75,18 @@ def test_a_plain_image_is_refused_where_meningioma_was_asked_for(mixed, options,
 def test_only_plain_images_leave_nothing_to_do(dataset):
     dataset.add(PLAIN)
     with pytest.raises(NothingToDo, match="none of 1 images is contrast-enhanced"):
-        planning.prepare(settings(dataset, analyses=("meningioma",)))
+        plan.prepare(settings(dataset, analyses=("meningioma",)))
 
 
 def test_auto_stands_alone(mixed):
     with pytest.raises(UsageError, match="auto stands alone"):
-        planning.prepare(settings(mixed, analyses=("auto", "meningioma")))
+        plan.prepare(settings(mixed, analyses=("auto", "meningioma")))
 
 
 def names(dataset, **options):
     return {
         analysis: model.name
-        for analysis, model in planning.prepare(settings(dataset, **options)).models.items()
+        for analysis, model in plan.prepare(settings(dataset, **options)).models.items()
     }
 
 
@@ -102,10 +104,10 @@ def test_the_embedded_models_need_no_network(mixed):
 def test_a_model_that_is_not_at_hand_is_told_of_with_the_command(mixed, analysis, capsys):
     name = {"meningioma": "ams", "brain": "brainy"}[analysis]
     with pytest.raises(ModelError, match=f"brainmask models get {name}"):
-        planning.prepare(settings(mixed, analyses=(analysis,), model=(name,)))
+        plan.prepare(settings(mixed, analyses=(analysis,), model=(name,)))
     out = mixed.root.parent / "out"
     command = [str(mixed.root), str(out), "participant", "--analyses", analysis, "--model", name]
-    assert cli.main(command) == 2
+    assert bids_app.main(command) == 2
     assert f"brainmask models get {name}" in capsys.readouterr().err
     assert not out.exists()
 
@@ -133,7 +135,7 @@ def weights(tmp_path):
     ],
 )
 def test_what_a_file_is_for(mixed, weights, analyses, prefix, task):
-    run = planning.prepare(settings(mixed, analyses=analyses, model=(prefix + weights,)))
+    run = plan.prepare(settings(mixed, analyses=analyses, model=(prefix + weights,)))
     assert run.models[task].name == "mine"
     assert run.models[task].task == task
 
@@ -156,7 +158,7 @@ def test_a_file_whose_name_has_an_equals_sign(mixed, weights, tmp_path):
 )
 def test_models_that_do_not_fit(mixed, options, reason):
     with pytest.raises(UsageError, match=reason):
-        planning.prepare(settings(mixed, **options))
+        plan.prepare(settings(mixed, **options))
 
 
 @pytest.mark.parametrize(
@@ -171,11 +173,11 @@ def test_models_that_do_not_fit(mixed, options, reason):
 )
 def test_whose_threshold_it_is(mixed, options, asked):
     own = {analysis: registry.models()[name].threshold for analysis, name in EMBEDDED.items()}
-    assert planning.prepare(settings(mixed, **options)).thresholds == own | asked
+    assert plan.prepare(settings(mixed, **options)).thresholds == own | asked
 
 
 def test_parameters_hold_what_decides_a_result(mixed):
-    run = planning.prepare(settings(mixed, tta=True, overlap=True))
+    run = plan.prepare(settings(mixed, tta=True, overlap=True))
     found = run.parameters(run.jobs[1])
     assert found["mask"]["Model"] == "embedded"
     assert found["tumor"]["Model"] == "embedded-meningioma"
@@ -183,9 +185,9 @@ def test_parameters_hold_what_decides_a_result(mixed):
     assert found["mask"]["TestTimeFlips"] is True
     assert "Overlap" not in found["mask"]  # the whole head at once: there is nothing to overlap
     assert "Precision" not in found["mask"]
-    halved = planning.prepare(settings(mixed, precision="bfloat16"))
+    halved = plan.prepare(settings(mixed, precision="bfloat16"))
     assert halved.parameters(halved.jobs[0])["mask"]["Precision"] == "bfloat16"
-    plain = planning.prepare(settings(mixed))
+    plain = plan.prepare(settings(mixed))
     assert set(plain.parameters(plain.jobs[0])["mask"]) == {
         "Model",
         "ModelVersion",
@@ -197,7 +199,7 @@ def test_parameters_hold_what_decides_a_result(mixed):
 def test_a_dry_run_lists_analyses_and_refusals(mixed, capsys):
     out = mixed.root.parent / "out"
     command = [str(mixed.root), str(out), "participant", "--dry-run", "--analyses", *BOTH]
-    assert cli.main(command) == 0
+    assert bids_app.main(command) == 0
     rows = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
     assert [row[:2] for row in rows[1:4:2]] == [
         [f"sub-01/anat/{PLAIN}", "brain"],

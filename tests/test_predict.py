@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from bids_brainmask import metrics, predict
+from bids_brainmask.voxels import agreement, inference
 
 RNG = np.random.default_rng(0)
 
@@ -13,7 +13,7 @@ RNG = np.random.default_rng(0)
 @pytest.mark.parametrize(("shape", "block"), [((8, 8, 8), 4), ((4, 8, 12), 4), ((6, 6, 6), 6)])
 def test_tiles_reach_every_voxel_once(shape, block):
     visits = np.zeros(shape, int)
-    for place in predict.tiles(shape, block):
+    for place in inference.tiles(shape, block):
         visits[place] += 1
         assert visits[place].shape == (block,) * 3
     assert (visits == 1).all()
@@ -21,14 +21,14 @@ def test_tiles_reach_every_voxel_once(shape, block):
 
 def test_blocks_that_do_not_tile_are_refused():
     with pytest.raises(ValueError, match=r"blocks of 5 do not tile \(8, 8, 8\)"):
-        list(predict.tiles((8, 8, 8), 5))
+        list(inference.tiles((8, 8, 8), 5))
 
 
 @pytest.mark.parametrize("block", [0, 8])
 def test_every_block_goes_through_the_network_and_to_its_place(block):
     data = RNG.normal(size=(16, 24, 8)).astype(np.float32)
-    found = predict.probability(data, np.tanh, intensities="zscore", block=block)
-    np.testing.assert_allclose(found, np.tanh(predict.zscore(data)), atol=1e-6)
+    found = inference.probability(data, np.tanh, intensities="zscore", block=block)
+    np.testing.assert_allclose(found, np.tanh(inference.zscore(data)), atol=1e-6)
 
 
 def noise(shape):
@@ -48,7 +48,7 @@ def test_the_network_sees_contiguous_blocks(intensities, order, block, overlap, 
 
     data = np.asarray(noise((8, 8, 8)), order=order)
     options = {"intensities": intensities, "block": block, "overlap": overlap, "flips": flips}
-    predict.probability(data, network, **options)
+    inference.probability(data, network, **options)
 
 
 class Counter:
@@ -68,7 +68,7 @@ class Counter:
 )
 def test_overlapping_tiles_give_every_voxel_weights_that_sum_to_1(shape, block, cubes):
     total, places = np.zeros(shape), set()
-    for place, weights in predict.weighted_tiles(shape, block):
+    for place, weights in inference.weighted_tiles(shape, block):
         assert weights.shape == total[place].shape == (block,) * 3
         assert weights.dtype == np.float32
         assert weights.min() > 0
@@ -80,7 +80,7 @@ def test_overlapping_tiles_give_every_voxel_weights_that_sum_to_1(shape, block, 
 
 
 def test_where_two_blocks_meet_the_weights_are_gaussian():
-    (_, first), (_, second), (_, third) = predict.shares(32, 16)
+    (_, first), (_, second), (_, third) = inference.shares(32, 16)
     assert (first[:8] == 1).all()  # nothing else reaches there
     assert (third[8:] == 1).all()
     places = np.arange(8, 16) + 0.5  # middles of voxels; the blocks' middles are at 8 and 16
@@ -92,7 +92,7 @@ def test_where_two_blocks_meet_the_weights_are_gaussian():
 def test_blocks_that_do_not_tile_are_refused_before_the_network_runs(overlap):
     network = Counter()
     with pytest.raises(ValueError, match=r"blocks of 6 do not tile \(8, 8, 8\)"):
-        predict.probability(
+        inference.probability(
             np.ones((8, 8, 8), np.float32),
             network,
             intensities="robust",
@@ -104,9 +104,9 @@ def test_blocks_that_do_not_tile_are_refused_before_the_network_runs(overlap):
 
 def test_odd_blocks_do_not_overlap():
     data, options = np.ones((6, 6, 6), np.float32), {"intensities": "robust", "block": 3}
-    predict.probability(data, np.tanh, **options)
+    inference.probability(data, np.tanh, **options)
     with pytest.raises(ValueError, match=r"blocks of 3 cannot overlap .* must be even"):
-        predict.probability(data, np.tanh, overlap=True, **options)
+        inference.probability(data, np.tanh, overlap=True, **options)
 
 
 @pytest.mark.parametrize("flips", [False, True])
@@ -116,9 +116,9 @@ def test_overlap_and_flips_change_nothing_for_a_network_that_sees_one_voxel(
     block, intensities, flips
 ):
     data = noise((16, 24, 8))
-    expected = predict.probability(data, np.tanh, intensities=intensities, block=block)
+    expected = inference.probability(data, np.tanh, intensities=intensities, block=block)
     options = {"intensities": intensities, "block": block, "flips": flips}
-    found = predict.probability(data, np.tanh, overlap=True, **options)
+    found = inference.probability(data, np.tanh, overlap=True, **options)
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, expected, atol=1e-6)
 
@@ -131,7 +131,7 @@ def test_a_constant_answer_stays_constant_and_a_probability(answer, flips):
 
     data = noise((24, 32, 16))
     options = {"block": 8, "overlap": True, "flips": flips}
-    found = predict.probability(data, network, intensities="robust", **options)
+    found = inference.probability(data, network, intensities="robust", **options)
     np.testing.assert_allclose(found, answer, rtol=0, atol=1e-6)
     assert found.min() >= 0
     assert found.max() <= 1
@@ -142,7 +142,7 @@ def test_answers_of_any_kind_stay_probabilities():
         return (block > np.median(block)).astype(np.float32)
 
     options = {"block": 8, "overlap": True, "flips": True}
-    found = predict.probability(noise((24, 16, 16)), network, intensities="robust", **options)
+    found = inference.probability(noise((24, 16, 16)), network, intensities="robust", **options)
     assert found.min() >= 0
     assert found.max() <= 1
     assert found.mean() == pytest.approx(0.5, abs=0.05)
@@ -155,8 +155,8 @@ def test_overlap_mends_the_seams_of_a_network_that_errs_at_its_edges():
         return answer
 
     data, inside = noise((32, 48, 32)), (slice(2, -2),) * 3
-    plain = predict.probability(data, network, intensities="robust", block=16)
-    found = predict.probability(data, network, intensities="robust", block=16, overlap=True)
+    plain = inference.probability(data, network, intensities="robust", block=16)
+    found = inference.probability(data, network, intensities="robust", block=16, overlap=True)
     assert plain[inside].min() == 0
     assert plain[14:18].max() == 0
     assert found[inside].min() > 0.9
@@ -182,7 +182,7 @@ def test_overlap_mends_the_seams_of_a_network_that_errs_at_its_edges():
 def test_the_network_runs_no_more_than_needed(intensities, block, overlap, flips, calls):
     network, data = Counter(), noise((8, 8, 8))
     options = {"block": block, "overlap": overlap, "flips": flips}
-    predict.probability(data, network, intensities=intensities, **options)
+    inference.probability(data, network, intensities=intensities, **options)
     assert len(network.seen) == calls
 
 
@@ -195,20 +195,20 @@ def ramp(block):
 def test_flips_take_away_what_a_network_prefers_of_left_and_right(block, overlap):
     data = noise((16, 8, 16))
     options = {"intensities": "robust", "block": block, "overlap": overlap}
-    found = predict.probability(data, ramp, flips=True, **options)
-    np.testing.assert_allclose(found, 0.4 * predict.scale_robustly(data), atol=1e-6)
+    found = inference.probability(data, ramp, flips=True, **options)
+    np.testing.assert_allclose(found, 0.4 * inference.scale_robustly(data), atol=1e-6)
 
     symmetric = data + data[::-1]
-    plain = predict.probability(symmetric, ramp, **options)
+    plain = inference.probability(symmetric, ramp, **options)
     assert np.abs(plain - plain[::-1]).max() > 0.1
-    found = predict.probability(symmetric, ramp, flips=True, **options)
+    found = inference.probability(symmetric, ramp, flips=True, **options)
     np.testing.assert_allclose(found, found[::-1], atol=1e-6)
 
 
 def test_flips_are_along_the_first_axis_of_the_whole_volume():
     network, data = Counter(), noise((8, 8, 8))
-    predict.probability(data, network, intensities="zscore", block=4, flips=True)
-    scaled = predict.zscore(data)
+    inference.probability(data, network, intensities="zscore", block=4, flips=True)
+    scaled = inference.zscore(data)
     np.testing.assert_array_equal(network.seen[0], scaled[:4, :4, :4])
     np.testing.assert_array_equal(network.seen[8], scaled[:3:-1, :4, :4])
 
@@ -217,7 +217,7 @@ def test_flips_leave_alone_what_the_network_keeps():
     answer = noise((4, 4, 4))
     kept = answer.copy()
     options = {"intensities": "robust", "block": 0, "flips": True}
-    found = predict.probability(answer, lambda _: kept, **options)
+    found = inference.probability(answer, lambda _: kept, **options)
     np.testing.assert_array_equal(kept, answer)
     np.testing.assert_allclose(found, (answer + answer[::-1]) / 2, atol=1e-6)
 
@@ -249,11 +249,11 @@ def brain_and_fat(level):
 def test_a_brain_of_unknown_level_is_looked_at_again_at_the_known_one(level, looks):
     data, brain = brain_and_fat(level)
     network = Looker(brain)
-    found = predict.probability(300 * data, network, intensities="brain", block=0)
+    found = inference.probability(300 * data, network, intensities="brain", block=0)
     assert network.levels[0] == pytest.approx(level, abs=1e-4)
     assert len(network.levels) == looks
     if looks == 2:
-        expected = min(predict.BRAIN_LEVEL, 4 * level)
+        expected = min(inference.BRAIN_LEVEL, 4 * level)
         assert network.levels[1] == pytest.approx(expected, abs=1e-4)
         assert found[brain].min() == 1  # the second answer counts
 
@@ -262,8 +262,8 @@ def test_a_brain_of_unknown_level_is_looked_at_again_at_the_known_one(level, loo
 def test_only_the_look_that_counts_is_taken_at_the_mirror_image_too(level, looks):
     data, brain = brain_and_fat(level)
     network = Looker(brain)
-    found = predict.probability(data, network, intensities="brain", block=0, flips=True)
-    expected = min(predict.BRAIN_LEVEL, 4 * level) if looks == 3 else level
+    found = inference.probability(data, network, intensities="brain", block=0, flips=True)
+    expected = min(inference.BRAIN_LEVEL, 4 * level) if looks == 3 else level
     assert network.levels[0] == pytest.approx(level, abs=1e-4)
     assert network.levels[-2:] == pytest.approx([expected] * 2, abs=1e-4)
     assert len(network.levels) == looks
@@ -296,10 +296,10 @@ def test_the_second_look_counts_in_blocks_as_well(level, overlap, flips, calls):
         return inside(block).astype(np.float32)
 
     options = {"intensities": "brain", "block": 8, "overlap": overlap, "flips": flips}
-    found = predict.probability(data, network, **options)
+    found = inference.probability(data, network, **options)
     assert len(seen) == calls
     np.testing.assert_array_equal(found >= 0.5, inside(data))
-    known = level if level > predict.KNOWN_LEVELS[0] else predict.BRAIN_LEVEL
+    known = level if level > inference.KNOWN_LEVELS[0] else inference.BRAIN_LEVEL
     assert np.median(seen[0][inside(seen[0])]) == pytest.approx(level, abs=1e-3)
     assert np.median(seen[-1][inside(seen[-1])]) == pytest.approx(known, abs=1e-3)
 
@@ -313,40 +313,40 @@ def test_the_level_is_found_in_the_look_that_is_not_mirrored():
         seen.append(block.copy())
         return brain.astype(np.float32)  # mirrored as well: a wrong place in a mirror image
 
-    predict.probability(data, network, intensities="brain", block=0, flips=True)
+    inference.probability(data, network, intensities="brain", block=0, flips=True)
     first, second, third = seen
-    factor = np.float32(predict.BRAIN_LEVEL / np.median(first[brain]))
+    factor = np.float32(inference.BRAIN_LEVEL / np.median(first[brain]))
     np.testing.assert_allclose(second, np.clip(first * factor, 0, 2), rtol=1e-5)
     np.testing.assert_array_equal(third, second[::-1])
 
 
 def test_a_level_is_known_whatever_else_is_in_the_head():
-    assert predict.levelling(np.full((4, 4, 4), 1.8, np.float32), np.ones((4, 4, 4), bool)) < 0.5
-    assert predict.levelling(np.zeros((4, 4, 4), np.float32), np.ones((4, 4, 4), bool)) == 4
-    assert predict.levelling(np.ones((4, 4, 4), np.float32), np.zeros((4, 4, 4), bool)) == 1
+    assert inference.levelling(np.full((4, 4, 4), 1.8, np.float32), np.ones((4, 4, 4), bool)) < 0.5
+    assert inference.levelling(np.zeros((4, 4, 4), np.float32), np.ones((4, 4, 4), bool)) == 4
+    assert inference.levelling(np.ones((4, 4, 4), np.float32), np.zeros((4, 4, 4), bool)) == 1
 
 
 def test_other_scalings_are_looked_at_once():
     data, brain = brain_and_fat(0.2)
     network = Looker(brain)
-    predict.probability(data, network, intensities="robust", block=0)
+    inference.probability(data, network, intensities="robust", block=0)
     assert len(network.levels) == 1
 
 
 def test_an_unknown_scaling_is_refused():
     with pytest.raises(ValueError, match="intensities: found 'log', expected one of"):
-        predict.probability(np.ones((4, 4, 4)), np.tanh, intensities="log", block=0)
+        inference.probability(np.ones((4, 4, 4)), np.tanh, intensities="log", block=0)
 
 
 def test_zscore_has_mean_0_and_deviation_1():
     data = RNG.gamma(2, 1000, (20, 30, 40)).astype(np.float32)
-    found = predict.zscore(data)
+    found = inference.zscore(data)
     assert found.dtype == np.float32
     assert abs(found.mean(dtype=float)) < 1e-5
     assert found.std(dtype=float) == pytest.approx(1, abs=1e-5)
 
 
-@pytest.mark.parametrize("scale", [predict.zscore, predict.scale_robustly])
+@pytest.mark.parametrize("scale", [inference.zscore, inference.scale_robustly])
 def test_constant_images_become_zeros(scale):
     assert not scale(np.full((6, 6, 6), 7, np.float32)).any()
 
@@ -354,8 +354,8 @@ def test_constant_images_become_zeros(scale):
 @pytest.mark.parametrize(("slope", "intercept"), [(1, 0), (1e-3, 0), (4000, -500), (0.5, 1e4)])
 def test_robust_scaling_does_not_depend_on_units(slope, intercept):
     data = RNG.gamma(2, 1, (20, 20, 20)).astype(np.float32)
-    found = predict.scale_robustly((slope * data + intercept).astype(np.float32))
-    np.testing.assert_allclose(found, predict.scale_robustly(data), atol=2e-3)
+    found = inference.scale_robustly((slope * data + intercept).astype(np.float32))
+    np.testing.assert_allclose(found, inference.scale_robustly(data), atol=2e-3)
     assert found.min() == 0
     assert found.max() <= 2
 
@@ -363,11 +363,11 @@ def test_robust_scaling_does_not_depend_on_units(slope, intercept):
 def test_dice():
     a = np.zeros((4, 4, 4), bool)
     b = a.copy()
-    assert metrics.dice(a, b) == 1
+    assert agreement.dice(a, b) == 1
     a[:2], b[1:3] = True, True
-    assert metrics.dice(a, b) == 0.5
+    assert agreement.dice(a, b) == 0.5
     with pytest.raises(ValueError, match="not on one grid"):
-        metrics.dice(a, b[:2])
+        agreement.dice(a, b[:2])
 
 
 @pytest.mark.parametrize("overlap", [False, True])
@@ -382,15 +382,15 @@ def test_blocks_of_one_value_are_asked_about_once_and_nothing_changes(overlap):
     data[9:14, 9:14, 9:14] = RNG.normal(size=(5, 5, 5))
     data[:4, :4, :4] = 0.25  # a second blank value
     options = {"overlap": overlap}
-    found = predict.run(data, blur, 4, **options)
+    found = inference.run(data, blur, 4, **options)
     blank = [block for block in asked if block.min() == block.max()]
     assert sorted({block[0, 0, 0] for block in blank}) == [0, 0.25]
     assert len(blank) == 2
     everywhere = np.zeros_like(data)
     parts = (
-        predict.weighted_tiles(data.shape, 4)
+        inference.weighted_tiles(data.shape, 4)
         if overlap
-        else ((place, 1) for place in predict.tiles(data.shape, 4))
+        else ((place, 1) for place in inference.tiles(data.shape, 4))
     )
     for place, weights in parts:
         everywhere[place] += weights * blur(np.ascontiguousarray(data[place]))

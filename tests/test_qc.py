@@ -11,9 +11,12 @@ import numpy as np
 import pytest
 from test_results import put
 
-from bids_brainmask import clean, group, qc, quality, results
-from bids_brainmask.image import Volume
+from bids_brainmask.analyses import quality
+from bids_brainmask.dataset import readback
+from bids_brainmask.reports import group, group_tables
 from bids_brainmask.settings import Settings
+from bids_brainmask.voxels import cleanup
+from bids_brainmask.voxels.image import Volume
 
 
 def settings(root, **options):
@@ -53,7 +56,7 @@ def head(seed, fault=""):
         mask = far < 0.2
     if fault == "empty":
         mask[:] = False
-    cleaned = clean.brain(mask)
+    cleaned = cleanup.brain(mask)
     return quality.measure(
         Volume(data, np.diag([4.0, 4, 4, 1])),
         cleaned.mask,
@@ -93,7 +96,7 @@ def test_the_worst_three_of_thirty_three_come_first(cohort):
 def test_a_row_holds_what_was_measured(cohort):
     row = table(cohort, group.QUALITY)[0]
     wanted = head(0)
-    assert list(row) == list(qc.BRAIN)
+    assert list(row) == list(group_tables.BRAIN)
     for name, value in wanted.items():
         assert float(row[name]) == pytest.approx(value, rel=1e-4, abs=1e-4), name
     assert row["image"] == "sub-00/anat/sub-00_desc-brain_mask.nii.gz"
@@ -103,7 +106,7 @@ def test_a_row_holds_what_was_measured(cohort):
 
 def test_the_columns_are_explained(cohort):
     explained = json.loads((cohort / f"{group.QUALITY}.json").read_text(encoding="utf-8"))
-    assert list(explained) == list(qc.BRAIN)
+    assert list(explained) == list(group_tables.BRAIN)
     assert all(column["Description"] for column in explained.values())
 
 
@@ -158,18 +161,18 @@ def test_rows_of_meningiomas(tmp_path):
         "ContrastEnhanced": True,
         "Seconds": 3,
     }
-    path = put(tmp_path, "sub-01_ses-1_ce-gd", results.TUMOUR, content)
+    path = put(tmp_path, "sub-01_ses-1_ce-gd", readback.TUMOUR, content)
     put(tmp_path, "sub-01_ses-1_ce-gd", content=record(head(1)))
     lines = ["volume_ml\tlongest_mm\tmean_probability\tlocation", "3.0\t21.5\t0.9\tedge"]
     lines.append("1.0\t12.0\t0.5\toutside\n")
     lesions = path.with_name("sub-01_ses-1_ce-gd_desc-meningioma_lesions.tsv")
     lesions.write_text("\n".join(lines))
     none = {"LesionCount": 0, "LesionVolume": 0.0}
-    path = put(tmp_path, "sub-02_ce-gd", results.TUMOUR, content | none)
+    path = put(tmp_path, "sub-02_ce-gd", readback.TUMOUR, content | none)
     path.with_name("sub-02_ce-gd_desc-meningioma_lesions.tsv").write_text(lines[0] + "\n")
     group.write(settings(tmp_path))
     two, clear = table(tmp_path, group.LESIONS)
-    assert list(two) == list(qc.MENINGIOMA)
+    assert list(two) == list(group_tables.MENINGIOMA)
     assert two["image"].endswith("_label-tumor_desc-meningioma_mask.nii.gz")
     assert (two["lesions"], two["volume_ml"], two["largest_ml"]) == ("2", "4", "3")
     assert (two["longest_mm"], two["mean_probability"]) == ("21.5", "0.8")
@@ -189,13 +192,16 @@ def test_participants_are_copied_where_they_are(tmp_path):
 
 
 def test_a_value_with_tabs_stays_in_its_cell():
-    assert qc.text({"a": {}, "b": {}}, [{"a": "x\ty\n z", "b": True}]) == "a\tb\nx y z\ttrue\n"
+    assert (
+        group_tables.text({"a": {}, "b": {}}, [{"a": "x\ty\n z", "b": True}])
+        == "a\tb\nx y z\ttrue\n"
+    )
 
 
 LARGE = r"""
 import pathlib, re, sys
-from bids_brainmask import cli
-status = cli.main([sys.argv[1], sys.argv[1], "group"])
+from bids_brainmask.cli import bids_app
+status = bids_app.main([sys.argv[1], sys.argv[1], "group"])
 own = pathlib.Path("/proc/self/status").read_text()  # ru_maxrss has the parent's before the exec
 print(status, int(re.search(r"VmHWM:\s+(\d+) kB", own)[1]) / 1e6)
 """
@@ -209,7 +215,7 @@ def test_five_thousand_images_take_a_minute_and_two_gigabytes_at_most(tmp_path):
     for number in range(5000):
         name = f"sub-{number // 2:04}_ses-{number % 2 + 1}_ce-gd"
         path = put(tmp_path, name, content=record(measured[number % 20], ContrastEnhanced=True))
-        put(tmp_path, name, results.TUMOUR, tumour)
+        put(tmp_path, name, readback.TUMOUR, tumour)
         path.with_name(f"{name}_desc-meningioma_lesions.tsv").write_text(lines)
     started = time.perf_counter()
     command = [sys.executable, "-c", LARGE, str(tmp_path)]

@@ -7,8 +7,8 @@ from itertools import permutations, product
 import numpy as np
 import pytest
 
-from bids_brainmask import confidence, quality
-from bids_brainmask.image import Volume
+from bids_brainmask.analyses import confidence, quality
+from bids_brainmask.voxels.image import Volume
 
 ORIENTATIONS = list(product(permutations(range(3)), product((1, -1), repeat=3)))
 COUNTS = {"pieces_removed": 3, "removed": 50, "holes_filled": 2, "filled": 20}

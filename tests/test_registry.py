@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 from conftest import missing
 
-from bids_brainmask import fetch, registry
 from bids_brainmask.errors import ModelError
+from bids_brainmask.models import download, registry
 
 CONTENT = bytes(range(256)) * 4096  # 1 MiB
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -133,7 +133,7 @@ def server(monkeypatch):
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.lower(), raising=False)
-    monkeypatch.setattr(fetch, "PAUSES", (0.01, 0.01))
+    monkeypatch.setattr(download, "PAUSES", (0.01, 0.01))
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         server.requests = Counter()
         server.url = f"http://127.0.0.1:{server.server_address[1]}"
@@ -212,7 +212,7 @@ def test_parse_names_table_and_key_of_a_fault(old, new, message):
 
 
 def test_the_module_imports_no_heavy_package():
-    code = "import sys, bids_brainmask.registry as r; r.cache_dir(); print(*sys.modules)"
+    code = "import sys, bids_brainmask.models.registry as r; r.cache_dir(); print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert not {"numpy", "h5py", "keras", "pooch", "requests"} & set(done.stdout.split())
 
@@ -243,7 +243,7 @@ def test_a_user_without_a_home_can_look_but_not_fetch(monkeypatch, known, server
     assert not registry.cache_dir().exists()
     assert registry.resolve("auto").name == "embedded"
     with pytest.raises(ModelError, match=r"cannot keep models there .*BIDS_BRAINMASK_MODELS"):
-        fetch.get("brainy")
+        download.get("brainy")
     assert not server.requests
 
 
@@ -276,7 +276,7 @@ def test_the_embedded_model_is_in_the_package(cache, known, tmp_path, monkeypatc
     with pytest.raises(ModelError, match=r"embedded.npz: the package is incomplete"):
         registry.find("embedded")
     (tmp_path / "embedded.npz").write_bytes(CONTENT)
-    assert registry.find("embedded") == fetch.get("embedded") == tmp_path / "embedded.npz"
+    assert registry.find("embedded") == download.get("embedded") == tmp_path / "embedded.npz"
     (tmp_path / "embedded.npz").write_bytes(CONTENT[::-1])
     with pytest.raises(ModelError, match=r"found SHA-256 .* Install the package again"):
         registry.find("embedded")
@@ -306,7 +306,7 @@ def test_a_folder_that_may_not_be_looked_into_holds_nothing(cache, known, monkey
 
 
 def test_resolve_auto_takes_brainy_where_it_is_whole(cache, known, caplog):
-    caplog.set_level(logging.INFO, "bids_brainmask.registry")
+    caplog.set_level(logging.INFO, "bids_brainmask.models.registry")
     assert registry.resolve("auto").name == "embedded"
     assert "brainy has not been fetched" in caplog.text
     cache.mkdir()
@@ -391,7 +391,7 @@ def test_resolve_says_what_there_is(tmp_path, known, monkeypatch):
 def test_get_downloads_once(cache, known, server):
     known(tables(f"{server.url}/whole/brainy.h5"))
     for _ in range(2):
-        assert fetch.get("brainy") == cache / "brainy.h5"
+        assert download.get("brainy") == cache / "brainy.h5"
     assert (cache / "brainy.h5").read_bytes() == CONTENT
     assert held(cache) == ["brainy.h5"]
     assert server.requests == {"/whole/brainy.h5": 1}
@@ -401,18 +401,18 @@ def test_get_replaces_a_damaged_file(cache, known, server):
     known(tables(f"{server.url}/whole/brainy.h5"))
     cache.mkdir()
     (cache / "brainy.h5").write_bytes(CONTENT[::-1])
-    assert fetch.get("brainy").read_bytes() == CONTENT
+    assert download.get("brainy").read_bytes() == CONTENT
 
 
 @pytest.mark.parametrize("place", ["/whole/", "/whole/under-another-name"])
 def test_get_from_a_mirror(cache, known, server, place):
-    assert fetch.get("brainy", server.url + place).read_bytes() == CONTENT
+    assert download.get("brainy", server.url + place).read_bytes() == CONTENT
 
 
 @pytest.mark.parametrize("kind", ["busy", "dropped", "halfway"])
 def test_get_tries_again(cache, known, server, kind):
     known(tables(f"{server.url}/{kind}/brainy.h5"))
-    assert fetch.get("brainy").read_bytes() == CONTENT
+    assert download.get("brainy").read_bytes() == CONTENT
     assert server.requests == {f"/{kind}/brainy.h5": 2}
     assert held(cache) == ["brainy.h5"]
 
@@ -429,7 +429,7 @@ def test_get_tries_again(cache, known, server, kind):
 def test_get_keeps_nothing_else(cache, known, server, kind, attempts, message):
     known(tables(f"{server.url}/{kind}/brainy.h5"))
     with pytest.raises(ModelError, match=f"http.*/{kind}/brainy.h5: {message}"):
-        fetch.get("brainy")
+        download.get("brainy")
     assert server.requests == {f"/{kind}/brainy.h5": attempts}
     assert held(cache) == []
 
@@ -438,15 +438,15 @@ def test_get_goes_through_a_proxy(cache, known, server, monkeypatch):
     known(tables("http://models.invalid/whole/brainy.h5"))
     monkeypatch.setenv("HTTP_PROXY", server.url)
     monkeypatch.setenv("http_proxy", server.url)
-    assert fetch.get("brainy").read_bytes() == CONTENT
+    assert download.get("brainy").read_bytes() == CONTENT
     assert server.requests == {"http://models.invalid/whole/brainy.h5": 1}
 
 
 def test_get_refuses_an_address_without_sense(cache, known, server):
     with pytest.raises(ModelError, match=r"http://\[/x: cannot be downloaded"):
-        fetch.get("brainy", "http://[/x")
+        download.get("brainy", "http://[/x")
     with pytest.raises(ModelError, match="ftp://host/: expected an http or https address"):
-        fetch.get("brainy", "ftp://host/")
+        download.get("brainy", "ftp://host/")
     assert held(cache) == []
 
 
@@ -454,22 +454,22 @@ def test_get_into_a_cache_that_cannot_be_written(tmp_path, known, monkeypatch):
     (tmp_path / "file").touch()
     monkeypatch.setenv(registry.FOLDER_VARIABLE, str(tmp_path / "file" / "models"))
     with pytest.raises(ModelError, match=r"cannot keep models there .Not a directory.. Set BIDS_"):
-        fetch.get("brainy", tmp_path)
+        download.get("brainy", tmp_path)
 
 
 def test_get_onto_a_folder(cache, known, tmp_path):
     (cache / "brainy.h5").mkdir(parents=True)
     (tmp_path / "file").write_bytes(CONTENT)
     with pytest.raises(ModelError, match=r"brainy.h5: cannot be written: .*Is a directory"):
-        fetch.get("brainy", tmp_path / "file")
+        download.get("brainy", tmp_path / "file")
     assert held(cache) == ["brainy.h5"]
 
 
 def test_several_processes_get_one_model(cache, known, server, tmp_path):
     code = (
-        "import sys; from bids_brainmask import fetch, registry\n"
+        "import sys; from bids_brainmask.models import download, registry\n"
         "registry.models = lambda: registry.parse(sys.argv[1])\n"
-        "print(fetch.get('brainy'))"
+        "print(download.get('brainy'))"
     )
     command = [sys.executable, "-c", code, tables(f"{server.url}/slow/brainy.h5")]
     running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(6)]
@@ -489,17 +489,17 @@ def test_get_from_a_file_and_a_folder(cache, known, tmp_path):
     path.write_bytes(CONTENT)
     path.chmod(0o400)
     for source in (path, str(path), path.parent):
-        assert fetch.get("brainy", source).read_bytes() == CONTENT
+        assert download.get("brainy", source).read_bytes() == CONTENT
         (cache / "brainy.h5").unlink()
     path.rename(path.with_name("renamed"))
     with pytest.raises(ModelError, match=r"there is no .*brainy.h5 or .*original.h5. Check what"):
-        fetch.get("brainy", path.parent)
+        download.get("brainy", path.parent)
     path.with_name("renamed").chmod(0o600)
     path.with_name("renamed").write_bytes(b"other")
     with pytest.raises(
         ModelError, match=r"renamed: found 5 bytes, expected 1048576. It was not k"
     ):
-        fetch.get("brainy", path.with_name("renamed"))
+        download.get("brainy", path.with_name("renamed"))
     assert held(cache) == []
 
 
@@ -508,9 +508,9 @@ def test_get_from_a_file_that_cannot_be_read(cache, known, tmp_path, monkeypatch
         raise PermissionError(13, "Permission denied")
 
     (tmp_path / "file").write_bytes(CONTENT)
-    monkeypatch.setattr(fetch.shutil, "copyfileobj", refuse)
+    monkeypatch.setattr(download.shutil, "copyfileobj", refuse)
     with pytest.raises(ModelError, match=r"file: cannot be copied to .*Permission denied"):
-        fetch.get("brainy", tmp_path / "file")
+        download.get("brainy", tmp_path / "file")
     assert held(cache) == []
 
 
@@ -539,17 +539,17 @@ def test_an_absent_file_without_datalad(cache, known, absent, tmp_path, monkeypa
     monkeypatch.setattr(sys, "executable", str(tmp_path / "bin" / "python"))
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
     with pytest.raises(ModelError, match=r"neither datalad nor git-annex is installed. Install"):
-        fetch.get("brainy", absent)
+        download.get("brainy", absent)
     program(tmp_path / "bin", "git-annex", "exit 1")
     program(tmp_path / "bin", "git", 'echo "ran $@"; exit 1')
     with pytest.raises(ModelError, match=r"status 1 and did not bring it: ran annex get ./orig"):
-        fetch.get("brainy", absent)
+        download.get("brainy", absent)
     program(tmp_path / "bin", "datalad", 'echo "no such remote"; exit 3')
     with pytest.raises(ModelError, match="status 3 and did not bring it: no such remote"):
-        fetch.get("brainy", absent)
+        download.get("brainy", absent)
     program(tmp_path / "bin", "datalad", "exit 0")
     with pytest.raises(ModelError, match="status 0 and did not bring it"):
-        fetch.get("brainy", absent)
+        download.get("brainy", absent)
     assert held(cache) == []
 
 
@@ -591,14 +591,14 @@ def clone(tmp_path, monkeypatch):
 def test_get_from_a_clone(cache, known, clone, monkeypatch, without):
     which = shutil.which
     monkeypatch.setattr(
-        fetch.shutil, "which", lambda name, path: name not in without and which(name, path=path)
+        download.shutil, "which", lambda name, path: name not in without and which(name, path=path)
     )
     path = clone / "nets/brainy/weights/original.h5"
     assert path.is_symlink()
     assert not path.exists()
     with pytest.raises(ModelError, match=r"is not in .*clone. Fetch it once"):
         registry.find("brainy", clone)
-    assert fetch.get("brainy", clone).read_bytes() == CONTENT
+    assert download.get("brainy", clone).read_bytes() == CONTENT
     assert held(cache) == ["brainy.h5"]
     assert not (cache / "brainy.h5").is_symlink()
     assert registry.find("brainy", clone) == path
@@ -607,5 +607,5 @@ def test_get_from_a_clone(cache, known, clone, monkeypatch, without):
 def test_get_from_a_clone_whose_origin_is_gone(cache, known, clone):
     clone.with_name("published").rename(clone.with_name("moved"))
     with pytest.raises(ModelError, match=r"datalad get ./original.h5' in .* did not bring it: .+"):
-        fetch.get("brainy", clone)
+        download.get("brainy", clone)
     assert held(cache) == []

@@ -12,21 +12,20 @@ from urllib.parse import unquote
 
 import pytest
 
-from bids_brainmask import (
+from bids_brainmask.analyses import lesions, quality
+from bids_brainmask.dataset.readback import Result
+from bids_brainmask.drawing import figures
+from bids_brainmask.errors import UsageError
+from bids_brainmask.models import registry
+from bids_brainmask.reports import (
     cohort,
-    figures,
     group,
-    lesions,
     methods,
     outliers,
-    pages,
-    quality,
-    registry,
-    report,
-    section,
+    participant_data,
+    participant_page,
+    templates,
 )
-from bids_brainmask.errors import UsageError
-from bids_brainmask.results import Result
 
 SPECIAL = [
     "</script><script>alert(1)</script>",
@@ -106,7 +105,7 @@ class Derivatives:
         self.write(cohort.TABLE, text.encode())
 
     def page(self, **options):
-        return Page(report.participant(self.root, "01", **options))
+        return Page(participant_page.participant(self.root, "01", **options))
 
 
 VOID = {"meta", "link", "img", "input", "line", "rect", "circle"}
@@ -200,7 +199,7 @@ def fail(folder, **changes):
 
 @pytest.mark.parametrize("viewer", [False, True])
 def test_a_page_asks_nothing_of_any_host(folder, viewer, monkeypatch):
-    monkeypatch.setattr(report, "VIEWER", "report.js")
+    monkeypatch.setattr(participant_page, "VIEWER", "report.js")
     everything(folder)
     fail(folder)
     page = folder.page(viewer=viewer)
@@ -218,7 +217,7 @@ def test_a_page_asks_nothing_of_any_host(folder, viewer, monkeypatch):
 
 
 def test_the_policy_allows_the_pages_scripts_and_no_other(folder, monkeypatch):
-    monkeypatch.setattr(report, "VIEWER", "report.css")  # stands for NiiVue's script
+    monkeypatch.setattr(participant_page, "VIEWER", "report.css")  # stands for NiiVue's script
     everything(folder)
     page = folder.page(viewer=True)
     policy = page.attributes("content")[0]
@@ -227,7 +226,7 @@ def test_the_policy_allows_the_pages_scripts_and_no_other(folder, monkeypatch):
         for (tag, found), text in zip(page.elements, page.texts, strict=True)
         if tag == "script" and "type" not in found
     ]
-    allowed = [*(script.encode() for script in scripts), report.viewer_library()]
+    allowed = [*(script.encode() for script in scripts), participant_page.viewer_library()]
     hashes = [base64.b64encode(hashlib.sha256(one).digest()).decode() for one in allowed]
     assert re.findall(r"'sha256-([^']+)'", policy) == hashes
     assert len(scripts) == 2
@@ -235,8 +234,8 @@ def test_the_policy_allows_the_pages_scripts_and_no_other(folder, monkeypatch):
 
 @pytest.mark.parametrize("name", ["report.js", "viewer.js", "report.css"])
 def test_what_is_put_into_a_page_does_not_end_its_element(name):
-    assert "</" not in pages.packaged(name)
-    assert "<!--" not in pages.packaged(name)
+    assert "</" not in templates.packaged(name)
+    assert "<!--" not in templates.packaged(name)
 
 
 # Hostile values
@@ -647,7 +646,7 @@ def test_references_are_bibtex():
         assert re.search(r"^  title = \{.+\},$", entry, re.MULTILINE)
         assert re.search(r"^  author = \{.+\},$", entry, re.MULTILINE)
         assert re.search(r"^  (doi|url) = \{.+\},$", entry, re.MULTILINE)
-    assert "".join(library.values()).count("@") == pages.packaged("references.bib").count("@")
+    assert "".join(library.values()).count("@") == templates.packaged("references.bib").count("@")
 
 
 # The viewer
@@ -663,7 +662,7 @@ def blocks(page):
 
 
 def test_the_viewer_and_its_volumes_lie_in_the_page(folder, monkeypatch):
-    monkeypatch.setattr(report, "VIEWER", "report.css")  # stands for NiiVue's script
+    monkeypatch.setattr(participant_page, "VIEWER", "report.css")  # stands for NiiVue's script
     result = everything(folder)
     page = folder.page(viewer=True)
     found = blocks(page)
@@ -672,13 +671,13 @@ def test_the_viewer_and_its_volumes_lie_in_the_page(folder, monkeypatch):
         content = (folder.root / result.figures[kind]).read_bytes()
         assert base64.b64decode(found[name], validate=True) == content
     packed = base64.b64decode(found["viewer-library"], validate=True)
-    assert gzip.decompress(packed) == report.viewer_library()
+    assert gzip.decompress(packed) == participant_page.viewer_library()
     assert page.attributes("data-image") == ["image-1-volume"]
     assert page.attributes("data-labels") == ["image-1-labels"]
 
 
 def test_the_viewers_size_is_that_of_its_blocks(folder, monkeypatch):
-    monkeypatch.setattr(report, "VIEWER", "report.css")
+    monkeypatch.setattr(participant_page, "VIEWER", "report.css")
     result = everything(folder)
     folder.write(result.figures["viewer_image"], bytes(2_000_000))
     page = folder.page(viewer=True)
@@ -688,7 +687,7 @@ def test_the_viewers_size_is_that_of_its_blocks(folder, monkeypatch):
 
 
 def test_volumes_that_are_missing_are_told_of(folder, monkeypatch):
-    monkeypatch.setattr(report, "VIEWER", "report.css")
+    monkeypatch.setattr(participant_page, "VIEWER", "report.css")
     result = folder.add()
     page = folder.page(viewer=True)
     assert list(blocks(page)) == ["viewer-library"]
@@ -698,7 +697,7 @@ def test_volumes_that_are_missing_are_told_of(folder, monkeypatch):
 
 
 def test_an_installation_without_the_viewer_says_so_where_it_is_asked_for(folder, monkeypatch):
-    monkeypatch.setattr(report, "VIEWER", "web/absent.js")
+    monkeypatch.setattr(participant_page, "VIEWER", "web/absent.js")
     folder.add()
     assert folder.page().find("h1") == ["sub-01"]
     with pytest.raises(UsageError, match=r"--viewer: this installation has no viewer: .*absent"):
@@ -729,7 +728,7 @@ def test_an_installation_without_the_viewer_says_so_where_it_is_asked_for(folder
     ],
 )
 def test_values_in_words(value, text):
-    assert section.words(value) == text
+    assert participant_data.words(value) == text
 
 
 @pytest.mark.parametrize("value", [None, True, "n/a", "x", "", [], float("nan"), 10**400])

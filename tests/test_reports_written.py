@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 from conftest import Dataset
 
-from bids_brainmask import app, cli, planning, report
+from bids_brainmask import app, plan
+from bids_brainmask.cli import bids_app
 from bids_brainmask.errors import UsageError
+from bids_brainmask.reports import participant_page
 from bids_brainmask.settings import Settings
 
 VALIDATOR = Path(sys.executable).with_name("bids-validator-deno")
@@ -34,7 +36,7 @@ def raw(shared, tmp_path_factory):
 
 
 def run(raw, out, *words):
-    return cli.main([str(raw), str(out), "participant", *words])
+    return bids_app.main([str(raw), str(out), "participant", *words])
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +44,7 @@ def finished(raw, tmp_path_factory):
     """All of it done, with the group level."""
     out = tmp_path_factory.mktemp("finished") / "out"
     assert run(raw, out) == 0
-    assert cli.main([str(raw), str(out), "group"]) == 0
+    assert bids_app.main([str(raw), str(out), "group"]) == 0
     return out
 
 
@@ -121,11 +123,11 @@ def test_a_viewer_without_reports_is_a_contradiction(raw, tmp_path, capsys):
 
 
 def test_a_viewer_that_is_not_there_ends_the_run_before_any_work(raw, tmp_path, monkeypatch):
-    monkeypatch.setattr(report, "VIEWER", "web/absent.js")
+    monkeypatch.setattr(participant_page, "VIEWER", "web/absent.js")
     settings = Settings(
         bids_dir=raw, output_dir=tmp_path, analysis_level="participant", viewer=True
     )
     with pytest.raises(UsageError, match="this installation has no viewer"):
-        planning.prepare(settings)
+        plan.prepare(settings)
     assert list(tmp_path.iterdir()) == []
     app.write_report("02", settings)  # and a page that wants it is told of, not raised

@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from bids_brainmask import resources
+from bids_brainmask.machine import cpus, memory_gb, peak_memory_gb
 
 
 @pytest.fixture(autouse=True)
@@ -15,7 +15,7 @@ def _eight_processors(monkeypatch):
 
 
 def test_affinity_alone(tmp_path):
-    assert resources.cpus(tmp_path) == 8
+    assert cpus(tmp_path) == 8
 
 
 @pytest.mark.parametrize(
@@ -24,7 +24,7 @@ def test_affinity_alone(tmp_path):
 )
 def test_control_group_version_2(tmp_path, quota, expected):
     (tmp_path / "cpu.max").write_text(quota + "\n")
-    assert resources.cpus(tmp_path) == expected
+    assert cpus(tmp_path) == expected
 
 
 @pytest.mark.parametrize(("quota", "expected"), [("300000", 3), ("-1", 8)])
@@ -32,30 +32,30 @@ def test_control_group_version_1(tmp_path, quota, expected):
     (tmp_path / "cpu").mkdir()
     (tmp_path / "cpu/cpu.cfs_quota_us").write_text(quota)
     (tmp_path / "cpu/cpu.cfs_period_us").write_text("100000")
-    assert resources.cpus(tmp_path) == expected
+    assert cpus(tmp_path) == expected
 
 
 @pytest.mark.parametrize(("value", "expected"), [("4", 4), ("64", 8), ("", 8), ("x", 8)])
 def test_slurm(tmp_path, monkeypatch, value, expected):
     monkeypatch.setenv("SLURM_CPUS_PER_TASK", value)
-    assert resources.cpus(tmp_path) == expected
+    assert cpus(tmp_path) == expected
 
 
 def test_memory_is_the_machines_or_the_control_groups(tmp_path):
     machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
-    assert resources.memory_gb(tmp_path) == pytest.approx(machine)
+    assert memory_gb(tmp_path) == pytest.approx(machine)
     (tmp_path / "memory.max").write_text("max\n")
-    assert resources.memory_gb(tmp_path) == pytest.approx(machine)
+    assert memory_gb(tmp_path) == pytest.approx(machine)
     (tmp_path / "memory.max").write_text("500000000\n")
-    assert resources.memory_gb(tmp_path) == 0.5
+    assert memory_gb(tmp_path) == 0.5
     (tmp_path / "memory").mkdir()
     (tmp_path / "memory/memory.limit_in_bytes").write_text("250000000")
-    assert resources.memory_gb(tmp_path) == 0.25
+    assert memory_gb(tmp_path) == 0.25
 
 
 def test_peak_memory_grows_with_what_is_held():
-    before = resources.peak_memory_gb()
+    before = peak_memory_gb()
     held = bytearray(200_000_000)
     held[::4096] = b"x" * len(held[::4096])
-    assert resources.peak_memory_gb() > 0.2
-    assert resources.peak_memory_gb() >= before
+    assert peak_memory_gb() > 0.2
+    assert peak_memory_gb() >= before

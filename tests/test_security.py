@@ -22,8 +22,10 @@ from processes import heads
 from test_weights import TINY, random_weights, write_hdf5
 
 import bids_brainmask
-from bids_brainmask import cli, options, planning, registry, tools, weights
+from bids_brainmask import plan
+from bids_brainmask.cli import bids_app, brainmask, options
 from bids_brainmask.errors import ModelError, NothingToDo, UsageError
+from bids_brainmask.models import registry, weights
 from bids_brainmask.settings import Settings
 
 __all__ = ["chromium"]
@@ -287,9 +289,9 @@ def test_extract_takes_the_option(trained, tmp_path, capsys):
 
     nb.save(head_phantom(), tmp_path / "t1.nii")
     words = ["extract", tmp_path / "t1.nii", "-m", tmp_path / "mask.nii", "--model", trained]
-    assert tools.main(list(map(str, words))) == 2
+    assert brainmask.main(list(map(str, words))) == 2
     assert "--allow-unverified" in capsys.readouterr().err
-    assert tools.main([*map(str, words), "--allow-unverified"]) == 0
+    assert brainmask.main([*map(str, words), "--allow-unverified"]) == 0
     assert (tmp_path / "mask.nii").exists()
 
 
@@ -324,7 +326,7 @@ def test_names_in_the_dataset_do_not_lead_out(tmp_path, skip):
         (session / "sub-01_ses-1_T1w.nii.gz").write_bytes(content)
     before = sorted(tmp_path.rglob("*"))
     out = tmp_path / "out"
-    jobs = planning.prepare(settings(data, out, skip_bids_validation=skip)).jobs
+    jobs = plan.prepare(settings(data, out, skip_bids_validation=skip)).jobs
     assert [job.scan.relative for job in jobs] == ["sub-01/anat/sub-01_T1w.nii.gz"]
     for path in (*jobs[0].files.values(), *jobs[0].figures.values()):
         assert path.resolve().is_relative_to(out / "sub-01")
@@ -339,7 +341,7 @@ def test_values_of_a_filter_are_values_and_nothing_else(tmp_path, entity):
     filters.write_text(json.dumps({"t1w": {entity: values}}))
     before = sorted(tmp_path.rglob("*"))
     with pytest.raises(NothingToDo):
-        planning.prepare(settings(data, tmp_path / "out", bids_filter_file=filters))
+        plan.prepare(settings(data, tmp_path / "out", bids_filter_file=filters))
     assert sorted(tmp_path.rglob("*")) == before
 
 
@@ -347,7 +349,7 @@ def test_paths_in_a_kept_index_do_not_lead_out(tmp_path):
     """Somebody else may have made the index."""
     data = heads(tmp_path / "bids", 1).root
     asked = settings(data, tmp_path / "out", bids_database_dir=tmp_path / "index")
-    planning.prepare(asked)
+    plan.prepare(asked)
     away = tmp_path / "away/anat/sub-01_T1w.nii.gz"
     away.parent.mkdir(parents=True)
     shutil.copy(data / "sub-01/anat/sub-01_T1w.nii.gz", away)
@@ -360,9 +362,9 @@ def test_paths_in_a_kept_index_do_not_lead_out(tmp_path):
             )
     tables.close()
     with pytest.raises(NothingToDo):
-        planning.prepare(asked)
+        plan.prepare(asked)
     with pytest.raises(UsageError, match=r"leads out of the dataset. The index in .*: remove it"):
-        planning.prepare(replace(asked, skip_bids_validation=True))
+        plan.prepare(replace(asked, skip_bids_validation=True))
 
 
 # Pages
@@ -386,7 +388,7 @@ def injected(tmp_path_factory, trained):
     assert done.returncode == 1, done.stdout + done.stderr
     assert done.stdout.splitlines()[-1] == "2 done, 0 skipped, 1 failed"
     assert f"WARNING {EVIL}: {EVIL}; {registry.UNVERIFIED}" in done.stderr
-    assert cli.main([*command, "group"]) == 0
+    assert bids_app.main([*command, "group"]) == 0
     return place / "out"
 
 

@@ -12,8 +12,8 @@ import weakref
 
 import pytest
 
-from bids_brainmask import stopping
-from bids_brainmask.stopping import stoppable
+from bids_brainmask import signals
+from bids_brainmask.signals import stoppable
 
 
 class Thing:
@@ -80,7 +80,7 @@ def state():
 
 def too_late(number):
     """Where all is done before the signal comes again."""
-    stopping.AGAIN = 100  # so that it is too late on the slowest machine
+    signals.AGAIN = 100  # so that it is too late on the slowest machine
     before = state()
     with stoppable():
         in_a_callback(number)

@@ -10,7 +10,11 @@ import nibabel as nb
 import numpy as np
 import pytest
 
-from bids_brainmask import __version__, image, phantom, registry, tools
+from bids_brainmask import __version__
+from bids_brainmask.cli import brainmask
+from bids_brainmask.demo import phantom
+from bids_brainmask.models import registry
+from bids_brainmask.voxels import image
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +25,7 @@ def head(shared):
 def test_extract_writes_what_was_asked_for(head, tmp_path, capsys):
     names = {"-m": "mask.nii.gz", "-o": "deep/brain.nii", "-p": "probability.nii.gz"}
     words = [word for flag, name in names.items() for word in (flag, str(tmp_path / name))]
-    assert tools.main(["extract", str(head), *words]) == 0
+    assert brainmask.main(["extract", str(head), *words]) == 0
     shown = capsys.readouterr()
     assert shown.out.split() == [str(tmp_path / name) for name in names.values()]
     assert "mL, embedded" in shown.err
@@ -54,7 +58,7 @@ def test_the_precision_reaches_the_network(head, tmp_path, capsys):
     for precision in ("float32", "bfloat16"):
         path = tmp_path / f"{precision}.nii"
         words = ["extract", str(head), "-p", str(path), "--engine", "openvino"]
-        status = tools.main([*words, "--precision", precision])
+        status = brainmask.main([*words, "--precision", precision])
         if status:
             assert precision == "bfloat16"
             assert "does not compute in it" in capsys.readouterr().err
@@ -68,7 +72,7 @@ def test_a_threshold_of_ones_own(head, tmp_path):
     volumes = []
     for threshold in ("0.1", "0.9"):
         words = ["-m", str(tmp_path / "mask.nii"), "--threshold", threshold]
-        assert tools.main(["extract", str(head), *words]) == 0
+        assert brainmask.main(["extract", str(head), *words]) == 0
         volumes.append(image.read_mask(tmp_path / "mask.nii").sum())
     assert volumes[0] > volumes[1]
 
@@ -86,7 +90,7 @@ def test_a_threshold_of_ones_own(head, tmp_path):
 )
 def test_extract_refuses(words, status, reason, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    assert tools.main(["extract", *words]) == status
+    assert brainmask.main(["extract", *words]) == status
     error = capsys.readouterr().err
     assert error.startswith("brainmask: error: ")
     assert reason in error
@@ -94,7 +98,7 @@ def test_extract_refuses(words, status, reason, tmp_path, monkeypatch, capsys):
 
 
 def test_models_list(capsys):
-    assert tools.main(["models", "list"]) == 0
+    assert brainmask.main(["models", "list"]) == 0
     rows = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
     assert [row[0] for row in rows] == ["name", "embedded", "embedded-meningioma", "brainy", "ams"]
     assert Path(rows[1][-1]).is_file()
@@ -104,33 +108,33 @@ def test_models_list(capsys):
 
 @pytest.mark.parametrize("verb", ["verify", "path", "get"])
 def test_models_at_hand(verb, capsys):
-    assert tools.main(["models", verb, "embedded"]) == 0
+    assert brainmask.main(["models", verb, "embedded"]) == 0
     assert "embedded.npz" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("verb", ["verify", "path"])
 def test_models_not_at_hand(verb, capsys):
-    assert tools.main(["models", verb, "brainy"]) == 2
+    assert brainmask.main(["models", verb, "brainy"]) == 2
     assert "brainmask models get brainy" in capsys.readouterr().err
 
 
 def test_models_get_from_a_file_that_is_another(tmp_path, capsys):
     other = tmp_path / "other.h5"
     other.write_bytes(b"another")
-    assert tools.main(["models", "get", "brainy", "--from", str(other)]) == 2
+    assert brainmask.main(["models", "get", "brainy", "--from", str(other)]) == 2
     assert "found 7 bytes, expected 19169888" in capsys.readouterr().err
     assert not list(registry.cache_dir().glob("*"))
 
 
 def test_version(capsys):
     with pytest.raises(SystemExit):
-        tools.main(["--version"])
+        brainmask.main(["--version"])
     assert capsys.readouterr().out == f"brainmask {__version__}\n"
 
 
 def test_a_command_is_required(capsys):
     with pytest.raises(SystemExit) as caught:
-        tools.main([])
+        brainmask.main([])
     assert caught.value.code == 2
     assert "COMMAND" in capsys.readouterr().err
 
@@ -138,7 +142,7 @@ def test_a_command_is_required(capsys):
 @pytest.mark.slow
 def test_demo_ends_with_the_masks(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(phantom, "head", partial(phantom.head, spacing=2.0))
-    assert tools.main(["demo", str(tmp_path / "demo")]) == 0
+    assert brainmask.main(["demo", str(tmp_path / "demo")]) == 0
     rows = [line.split() for line in capsys.readouterr().out.strip().splitlines()[-3:]]
     for agreement, path in rows:
         assert float(agreement) > 0.95
@@ -148,6 +152,6 @@ def test_demo_ends_with_the_masks(tmp_path, capsys, monkeypatch):
 def test_demo_leaves_a_folder_in_use_alone(tmp_path, capsys):
     (tmp_path / "bids").mkdir()
     (tmp_path / "bids/mine").write_text("mine")
-    assert tools.main(["demo", str(tmp_path)]) == 1
+    assert brainmask.main(["demo", str(tmp_path)]) == 1
     assert "not an empty folder" in capsys.readouterr().err
     assert (tmp_path / "bids/mine").read_text() == "mine"

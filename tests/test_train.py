@@ -18,15 +18,14 @@ import pytest
 import yaml
 from conftest import labelled_dataset
 
-from bids_brainmask import cli, engine, registry, tools
+from bids_brainmask.cli import bids_app, brainmask, training
 from bids_brainmask.errors import ModelError, UsageError
-from bids_brainmask.metrics import dice
-from bids_brainmask.network import COMPACT, Architecture, fold_normalisation, unet3d
-from bids_brainmask.train import cli as training
+from bids_brainmask.models import backends, registry
+from bids_brainmask.models.unet import COMPACT, Architecture, fold_normalisation, unet3d
 from bids_brainmask.train import dataset, fit
 from bids_brainmask.train.config import read
-from bids_brainmask.train.normalise import with_normalisation
-from bids_brainmask.train.widen import widen
+from bids_brainmask.train.surgery import widen, with_normalisation
+from bids_brainmask.voxels.agreement import dice
 
 SMALL = {"encoder": [[8, 8], [16, 16]], "up": [16], "decoder": [[8, 8]], "stem": 8}
 """A network of a few thousand parameters, which a phantom can be learnt with."""
@@ -73,8 +72,11 @@ def test_one_phantom_is_learnt_by_heart_within_two_minutes(tmp_path):
         "rate": [0.01, 0],
     }
     path = configuration(tmp_path, data=data, stages=[stage | {"normalise": True}])
-    assert tools.main(["train", str(path), "--out", str(out)]) == 0
-    assert cli.main([str(root), str(tmp_path / "masks"), "participant", "--model", str(out)]) == 0
+    assert brainmask.main(["train", str(path), "--out", str(out)]) == 0
+    assert (
+        bids_app.main([str(root), str(tmp_path / "masks"), "participant", "--model", str(out)])
+        == 0
+    )
     assert time.monotonic() - started < 120
     mask = nb.load(tmp_path / "masks/sub-01/anat/sub-01_desc-brain_mask.nii.gz")
     truth = nb.load(root / "derivatives/labels/sub-01/anat/sub-01_desc-brain_mask.nii.gz")
@@ -90,7 +92,7 @@ def test_a_training_leaves_a_model_its_card_and_its_log(root, tmp_path, capsys):
     ]
     variants = {"rigid": {"geometry": {"turn": 5}, "steps": {"noise": 1}}}
     path = configuration(tmp_path, stages=stages, variants=variants)
-    assert tools.main(["train", str(path), "--out", str(out)]) == 0
+    assert brainmask.main(["train", str(path), "--out", str(out)]) == 0
     assert f"--model {out}" in capsys.readouterr().out
     assert [row["epoch"] for row in rows(out)] == ["0", "1", "2"]
     assert set(rows(out)[0]) >= {"loss", "dice", "jaccard", "val_loss", "val_dice"}
@@ -112,7 +114,7 @@ def test_a_training_leaves_a_model_its_card_and_its_log(root, tmp_path, capsys):
 
 
 def test_a_training_learns_what_it_grows_itself(root, tmp_path):
-    """The dataset has no tumours; what is then learnt of, tests of `windows` tell."""
+    """The dataset has no tumours; what is then learnt of, tests of `batches` tell."""
     out = tmp_path / "out"
     data = {"bids_dir": "bids", "labels": "derivatives/labels", "validation": 0}
     path = configuration(
@@ -126,7 +128,7 @@ def test_a_training_learns_what_it_grows_itself(root, tmp_path):
         stages=[STAGE | {"near": 1, "reach": 5, "variants": {"grown": 1}}],
         variants={"grown": {"steps": {"meningiomas": 1}}},
     )
-    assert tools.main(["train", str(path), "--out", str(out)]) == 0
+    assert brainmask.main(["train", str(path), "--out", str(out)]) == 0
     model = registry.resolve(out)
     assert (model.task, model.near_brain, model.peak) == ("meningioma", 4, 0.8)
     assert model.flips
@@ -144,7 +146,7 @@ def test_the_card_shows_what_the_configuration_says_of_the_data(root, tmp_path):
         "sources": ["phantoms, CC0"],
     }
     path = configuration(tmp_path, card=words)
-    assert tools.main(["train", str(path), "--out", str(tmp_path / "out")]) == 0
+    assert brainmask.main(["train", str(path), "--out", str(tmp_path / "out")]) == 0
     card = (tmp_path / "out/README.md").read_text()
     for text in ("CC0-1.0", "Phantoms only.", "- phantoms, CC0"):
         assert text in card
@@ -154,16 +156,16 @@ def test_the_card_shows_what_the_configuration_says_of_the_data(root, tmp_path):
 KILLED = """
 import os, sys, tensorflow as tf
 tf.config.experimental.enable_op_determinism()
-from bids_brainmask import tools
-from bids_brainmask.train import record
-seen, write = [], record.Record._save
+from bids_brainmask.cli import brainmask
+from bids_brainmask.train import checkpoints
+seen, write = [], checkpoints.Record._save
 def kill(self, path):
     seen.append(path)
     if len(seen) == int(sys.argv[1]):
         os._exit(9)
     write(self, path)
-record.Record._save = kill
-sys.exit(tools.main(sys.argv[2:]))
+checkpoints.Record._save = kill
+sys.exit(brainmask.main(sys.argv[2:]))
 """
 
 
@@ -195,9 +197,9 @@ def test_a_killed_training_goes_on_to_the_same_weights(root, tmp_path):
 
 def test_a_folder_of_another_training_is_refused(root, tmp_path, capsys):
     out = tmp_path / "out"
-    assert tools.main(["train", str(configuration(tmp_path)), "--out", str(out)]) == 0
+    assert brainmask.main(["train", str(configuration(tmp_path)), "--out", str(out)]) == 0
     other = configuration(tmp_path, seed=4)
-    assert tools.main(["train", str(other), "--out", str(out)]) == 2
+    assert brainmask.main(["train", str(other), "--out", str(out)]) == 2
     assert "holds a training with another configuration" in capsys.readouterr().err
 
 
@@ -206,20 +208,20 @@ def test_training_stops_when_validation_gets_no_better(root, tmp_path):
     out = tmp_path / "out"
     stage = STAGE | {"epochs": 30, "steps": 1, "rate": [1e-12, 0]}
     path = configuration(tmp_path, stages=[stage], patience=2)
-    assert tools.main(["train", str(path), "--out", str(out)]) == 0
+    assert brainmask.main(["train", str(path), "--out", str(out)]) == 0
     assert len(rows(out)) == 4
     assert "of which number 1 was kept" in (out / "README.md").read_text()
-    assert tools.main(["train", str(path), "--out", str(out)]) == 0
+    assert brainmask.main(["train", str(path), "--out", str(out)]) == 0
     assert len(rows(out)) == 4
 
 
 def test_laying_out_is_enough_to_train_elsewhere(root, tmp_path, capsys):
     out = tmp_path / "out"
     path = configuration(tmp_path)
-    assert tools.main(["train", str(path), "--out", str(out), "--lay-out"]) == 0
+    assert brainmask.main(["train", str(path), "--out", str(out), "--lay-out"]) == 0
     assert "2 heads in" in capsys.readouterr().out
     root.rename(tmp_path / "gone")
-    assert tools.main(["train", str(path), "--out", str(out)]) == 0
+    assert brainmask.main(["train", str(path), "--out", str(out)]) == 0
     assert "so there are none" in (out / "README.md").read_text()
 
 
@@ -229,7 +231,7 @@ def test_options_replace_the_folders_of_a_configuration(root, tmp_path, monkeypa
     path = configuration(tmp_path / "elsewhere", data=data)
     monkeypatch.chdir(tmp_path)
     options = ["--bids-dir", "bids", "--labels", "bids/derivatives/labels"]
-    assert tools.main(["train", str(path), "--out", str(tmp_path / "out"), *options]) == 0
+    assert brainmask.main(["train", str(path), "--out", str(tmp_path / "out"), *options]) == 0
 
 
 def test_blocks_of_conformed_heads_are_learnt_from(root, tmp_path):
@@ -259,7 +261,7 @@ def test_blocks_of_conformed_heads_are_learnt_from(root, tmp_path):
         threshold=0.3,
         variants={"rigid": {"geometry": {"turn": 8, "shift": 8}}},
     )
-    assert tools.main(["train", str(path), "--out", str(tmp_path / "out")]) == 0
+    assert brainmask.main(["train", str(path), "--out", str(tmp_path / "out")]) == 0
     model = registry.resolve(tmp_path / "out")
     assert (model.grid, model.intensities, model.block) == ("fsconform", "zscore", 128)
 
@@ -273,18 +275,21 @@ def without_tensorflow(backend, code, *arguments):
 
 def test_preparing_a_training_wants_no_backend_at_all():
     without_tensorflow(
-        "none", "from bids_brainmask.train import augment, cli, config, dataset, geometry"
+        "none",
+        "from bids_brainmask.cli import training; "
+        "from bids_brainmask.train import config, dataset; "
+        "from bids_brainmask.train.transforms import augment, geometry",
     )
 
 
 @pytest.mark.slow
 def test_a_training_on_jax_gives_a_model_that_runs_on_tensorflow(root, tmp_path):
     path, out = configuration(tmp_path, stages=[STAGE | {"normalise": True}]), tmp_path / "out"
-    code = "from bids_brainmask import tools; sys.exit(tools.main(sys.argv[1:]))"
+    code = "from bids_brainmask.cli import brainmask; sys.exit(brainmask.main(sys.argv[1:]))"
     without_tensorflow("jax", code, "train", str(path), "--out", str(out))
     assert "Keras" in (out / "README.md").read_text()
     assert "on jax" in (out / "README.md").read_text()
-    network = engine.load(registry.resolve(out), "tensorflow", 2)
+    network = backends.load(registry.resolve(out), "tensorflow", 2)
     found = network.run(np.random.default_rng(0).random((32, 32, 32), np.float32))
     assert ((found > 0) & (found < 1)).all()
 
@@ -292,7 +297,7 @@ def test_a_training_on_jax_gives_a_model_that_runs_on_tensorflow(root, tmp_path)
 def finetune(root, out, *options):
     small = ["--epochs", "2", "--steps", "1", "--batch", "1", "--window", "32"]
     where = [str(root), str(root / "derivatives/labels")]
-    return tools.main(["finetune", *where, "--out", str(out), *small, *options])
+    return brainmask.main(["finetune", *where, "--out", str(out), *small, *options])
 
 
 @pytest.mark.slow
@@ -303,7 +308,7 @@ def test_a_fine_tuned_model_runs_in_the_app(root, tmp_path):
     assert (model.name, model.grid, model.divisor) == ("mine", "head", 32)
     for number, path in enumerate((out, out / "model.keras")):
         there = masks / str(number)
-        assert cli.main([str(root), str(there), "participant", "--model", str(path)]) == 0
+        assert bids_app.main([str(root), str(there), "participant", "--model", str(path)]) == 0
         sidecar = there / "sub-01/anat/sub-01_desc-brain_mask.json"
         assert json.loads(sidecar.read_text())["Parameters"]["ModelSHA256"] == model.sha256
     again = tmp_path / "again"
@@ -315,8 +320,8 @@ def test_fine_tuning_starts_from_the_weights_it_is_given(root, tmp_path):
     """A learning rate of next to nothing leaves the embedded network as it was."""
     out = tmp_path / "tuned"
     assert finetune(root, out, "--from", "embedded", "--rate", "1e-12", "--validation", "0") == 0
-    embedded = engine.load(registry.resolve("embedded"), "tensorflow", 2)
-    tuned = engine.load(registry.resolve(out), "auto", 2)
+    embedded = backends.load(registry.resolve("embedded"), "tensorflow", 2)
+    tuned = backends.load(registry.resolve(out), "auto", 2)
     block = np.random.default_rng(0).random((32, 32, 32), np.float32)
     np.testing.assert_allclose(tuned.run(block), embedded.run(block), atol=1e-4)
 
@@ -338,7 +343,7 @@ def test_fine_tuning_starts_from_a_model_without_a_hash_only_if_allowed(root, tm
 def test_a_fine_tuned_model_is_asked_as_the_one_that_it_comes_from(tmp_path, task):
     """What it drops of lesions says nothing of a brain."""
     words = ["finetune", "bids", "labels", "--from", "embedded-meningioma", "--task", task]
-    found = training.finetuning(tools.parser().parse_args([*words, "--out", str(tmp_path)]))
+    found = training.finetuning(brainmask.parser().parse_args([*words, "--out", str(tmp_path)]))
     ours, lesions = registry.resolve("embedded-meningioma"), task == "meningioma"
     assert (found.grid, found.intensities, found.flips) == (ours.grid, ours.intensities, True)
     assert (found.near_brain, found.peak) == ((ours.near_brain, ours.peak) if lesions else (0, 0))
@@ -380,7 +385,7 @@ def test_fine_tuning_that_cannot_be_done_says_why(root, tmp_path, capsys, option
 
 
 def test_a_missing_extra_is_told_with_its_command(root, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("bids_brainmask.train.cli.WANTED", ("matplotlib", "no_such_package"))
+    monkeypatch.setattr("bids_brainmask.cli.training.WANTED", ("matplotlib", "no_such_package"))
     assert finetune(root, tmp_path / "out", "--from", "embedded") == 2
     assert "training wants no_such_package: pip install 'bids-brainmask[train]'" in (
         capsys.readouterr().err
@@ -389,7 +394,7 @@ def test_a_missing_extra_is_told_with_its_command(root, tmp_path, monkeypatch, c
 
 def test_a_start_must_fit_the_architecture(root, tmp_path, capsys):
     path = configuration(tmp_path, start="embedded")
-    assert tools.main(["train", str(path), "--out", str(tmp_path / "out")]) == 2
+    assert brainmask.main(["train", str(path), "--out", str(tmp_path / "out")]) == 2
     assert "start: embedded holds weights of the network 'compact'" in capsys.readouterr().err
 
 
@@ -424,14 +429,14 @@ def test_a_sigmoid_that_cannot_be_taken_off_is_an_error(root, tmp_path, capsys):
 def test_a_file_with_its_own_network_wants_to_be_told_of(root, tmp_path, capsys):
     own = keras_file(tmp_path / "own.keras", sigmoid=False)
     path = configuration(tmp_path, start=str(own))
-    assert tools.main(["train", str(path), "--out", str(tmp_path / "out")]) == 2
+    assert brainmask.main(["train", str(path), "--out", str(tmp_path / "out")]) == 2
     assert "brings its own network: architecture: keras" in capsys.readouterr().err
 
 
 def test_normalisation_comes_and_goes(root, tmp_path):
     stages = [STAGE, STAGE | {"normalise": True}, STAGE]
     path = configuration(tmp_path, stages=stages)
-    assert tools.main(["train", str(path), "--out", str(tmp_path / "out")]) == 0
+    assert brainmask.main(["train", str(path), "--out", str(tmp_path / "out")]) == 0
     assert len((tmp_path / "out" / "log.csv").read_text().splitlines()) == 4
 
 
@@ -439,7 +444,7 @@ def test_normalisation_is_not_for_a_network_of_ones_own(root, tmp_path, capsys):
     own = keras_file(tmp_path / "own.keras", sigmoid=False)
     words = {"architecture": "keras", "start": str(own), "stages": [STAGE | {"normalise": True}]}
     path = configuration(tmp_path, **words)
-    assert tools.main(["train", str(path), "--out", str(tmp_path / "out")]) == 2
+    assert brainmask.main(["train", str(path), "--out", str(tmp_path / "out")]) == 2
     assert "cannot be put into a network of one's own" in capsys.readouterr().err
 
 
@@ -483,7 +488,9 @@ def test_a_dead_network_is_no_place_to_start_from():
 def test_a_folder_that_is_no_finished_training_is_told_of(root, tmp_path, change, message):
     out = tmp_path / "out"
     data = {"bids_dir": "bids", "labels": "derivatives/labels", "validation": 0}
-    assert tools.main(["train", str(configuration(tmp_path, data=data)), "--out", str(out)]) == 0
+    assert (
+        brainmask.main(["train", str(configuration(tmp_path, data=data)), "--out", str(out)]) == 0
+    )
     change(out)
     with pytest.raises(ModelError, match=message):
         registry.resolve(out)
@@ -501,7 +508,7 @@ def filters(*widths, stem=8):
 
 @pytest.mark.parametrize("stem", [0, 8])
 def test_a_widened_network_computes_what_the_narrow_one_does(stem):
-    from bids_brainmask.weights import into_keras
+    from bids_brainmask.models.weights import into_keras
 
     old, new = (
         msgspec.convert(filters(*widths, stem=stem), Architecture)
@@ -531,7 +538,7 @@ def test_a_stage_goes_on_with_the_network_widened(root, tmp_path):
     data = {"bids_dir": "bids", "labels": "derivatives/labels", "validation": 0}
     path = configuration(tmp_path, stages=stages, data=data)
     out = tmp_path / "out"
-    assert tools.main(["train", str(path), "--out", str(out)]) == 0
+    assert brainmask.main(["train", str(path), "--out", str(out)]) == 0
     with np.load(out / "weights.npz") as weights:
         assert weights["encoder_0_0/kernel"].shape[-1] == SMALL["encoder"][0][0]
 

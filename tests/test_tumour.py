@@ -6,8 +6,8 @@ import pytest
 from scipy import ndimage
 from test_anatomy import MIXED, made_head
 
-from bids_brainmask.train import anatomy, tumour
-from bids_brainmask.train.augment import Example
+from bids_brainmask.train.transforms import anatomy, tumor
+from bids_brainmask.train.transforms.augment import Example
 
 VOLUMES = (0.5, 5.0, 30.0)
 SEEDS = range(14)
@@ -37,13 +37,13 @@ def head(example):
 @pytest.fixture(scope="module")
 def starts(head):
     """Seeds of tumours; they are the first that a generator is asked for."""
-    return {seed: tumour.seed(head, rng(seed)) for seed in SEEDS}
+    return {seed: tumor.seed(head, rng(seed)) for seed in SEEDS}
 
 
 @pytest.fixture(scope="module")
 def grown(example):
     """Heads by volume and seed, each with one meningioma."""
-    return {(v, s): tumour.meningioma(example, v, rng(s)) for v in VOLUMES for s in SEEDS}
+    return {(v, s): tumor.meningioma(example, v, rng(s)) for v in VOLUMES for s in SEEDS}
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +52,7 @@ def uneven():
     found = []
     for spacing in (*MIXED, (1.5, 2, 4)):
         before = frozen(made_head(spacing))
-        found += [(before, tumour.meningioma(before, 5.0, rng(s)), s) for s in range(6)]
+        found += [(before, tumor.meningioma(before, 5.0, rng(s)), s) for s in range(6)]
     return found
 
 
@@ -100,7 +100,7 @@ def test_the_falx_holds_a_tumour_back(grown, starts, head, uneven):
     cases = [(found, head, starts[seed]) for (_, seed), found in grown.items()]
     for before, after, seed in uneven:
         there = anatomy.of(before)
-        cases.append((after, there, tumour.seed(there, rng(seed))))
+        cases.append((after, there, tumor.seed(there, rng(seed))))
     for found, there, start in cases:
         here = there.side[tuple(start.voxel)]
         if start.site in ("convexity", "parasagittal") and abs(here) > 4:
@@ -111,9 +111,9 @@ def test_the_falx_holds_a_tumour_back(grown, starts, head, uneven):
 
 def test_the_falx_is_crossed_three_times_in_ten_by_a_tumour_of_its_own(head):
     box = tuple(slice(0, n) for n in head.depth.shape)
-    start = tumour.Seed(head.nearest(0, 0.6, -0.2), np.array([-1.0, 0, 0]), "falx")
+    start = tumor.Seed(head.nearest(0, 0.6, -0.2), np.array([-1.0, 0, 0]), "falx")
     right = head.side > 1
-    crossed = [tumour.compartment(head, start, box, rng(s))[right].any() for s in range(100)]
+    crossed = [tumor.compartment(head, start, box, rng(s))[right].any() for s in range(100)]
     assert 0.15 < np.mean(crossed) < 0.45
 
 
@@ -121,8 +121,8 @@ def test_the_falx_is_crossed_three_times_in_ten_by_a_tumour_of_its_own(head):
 def test_the_tentorium_holds_back_what_grows_on_it(head, direction):
     box = tuple(slice(0, n) for n in head.depth.shape)
     voxel = head.nearest(15, 0.2, -0.5)
-    start = tumour.Seed(voxel, np.array([0, 0, direction]), "tentorium")
-    allowed = tumour.compartment(head, start, box, rng())
+    start = tumor.Seed(voxel, np.array([0, 0, direction]), "tentorium")
+    allowed = tumor.compartment(head, start, box, rng())
     over = head.over_tentorium * direction
     assert not (allowed & (over <= -1)).any()
     right = (head.side > 0) & head.brain & (over > 0)
@@ -132,8 +132,8 @@ def test_the_tentorium_holds_back_what_grows_on_it(head, direction):
 def test_a_tumour_above_the_tentorium_stays_there(head):
     box = tuple(slice(0, n) for n in head.depth.shape)
     voxel = head.nearest(40, 0.1, -0.3)
-    start = tumour.Seed(voxel, np.array([-1.0, 0, 0]), "convexity")
-    allowed = tumour.compartment(head, start, box, rng())
+    start = tumor.Seed(voxel, np.array([-1.0, 0, 0]), "convexity")
+    allowed = tumor.compartment(head, start, box, rng())
     behind = np.broadcast_to(head.forward < 0.42, allowed.shape)
     below = head.over_tentorium < 0
     assert not (allowed & below & behind).any()
@@ -144,7 +144,7 @@ def test_a_tumour_above_the_tentorium_stays_there(head):
 @pytest.mark.parametrize("seed", range(8))
 def test_a_tumour_without_core_is_brighter_than_white_matter(example, seed):
     """None of 2 mL or less has one."""
-    found = tumour.meningioma(example, 2.0, rng(seed))
+    found = tumor.meningioma(example, 2.0, rng(seed))
     inside = found.lesion > 0.9
     assert inside.sum() > 50
     assert np.median(found.image[inside]) > 1.02 * anatomy.white(example)
@@ -155,13 +155,13 @@ def test_cores_are_dark_and_labelled(example, grown):
     """A third of the large ones have one; the small ones none."""
     inside = np.full((24, 24, 24), 8, np.float32)
     for volume, least, most in [(2.0, 0, 0), (20.0, 5, 30)]:
-        dark = [(tumour.tissue(inside, volume, 1.0, rng(s)) < 0.72).any() for s in range(40)]
+        dark = [(tumor.tissue(inside, volume, 1.0, rng(s)) < 0.72).any() for s in range(40)]
         assert least <= sum(dark) <= most
     rim = np.full((24, 24, 24), 1, np.float32)
-    assert min(tumour.tissue(rim, 20.0, 1.0, rng(s)).min() for s in range(40)) > 0.5
+    assert min(tumor.tissue(rim, 20.0, 1.0, rng(s)).min() for s in range(40)) > 0.5
 
 
-@pytest.mark.parametrize("step", [tumour.meningiomas, lambda e, r: tumour.meningioma(e, 5, r)])
+@pytest.mark.parametrize("step", [tumor.meningiomas, lambda e, r: tumor.meningioma(e, 5, r)])
 def test_growing_is_a_pure_function_of_example_and_generator(example, step):
     for seed in range(4):
         found, again = step(example, rng(seed)), step(example, rng(seed))
@@ -180,7 +180,7 @@ def test_a_second_tumour_is_added_to_the_first(grown):
     first.lesion.flags.writeable = first.image.flags.writeable = False
     added = []
     for seed in range(2, 12):
-        both = tumour.meningioma(first, 5.0, rng(seed))
+        both = tumor.meningioma(first, 5.0, rng(seed))
         moved = both.lesion[first.lesion > 0.5].sum() / first.lesion[first.lesion > 0.5].sum()
         assert moved > 0.9  # the first is pushed with the brain that it is in, and still labelled
         added.append(volume_ml(both.lesion, both) - volume_ml(first.lesion, first))
@@ -192,9 +192,9 @@ def test_one_to_three_tumours_grow_and_mostly_one():
     small = made_head()
     counts = []
     for seed in range(60):
-        lesion = tumour.meningiomas(small, rng(seed)).lesion
+        lesion = tumor.meningiomas(small, rng(seed)).lesion
         counts.append(ndimage.label(lesion > 0.5)[1])
-        assert volume_ml(lesion, small) < 3 * 1.05 * tumour.VOLUMES_ML[1]
+        assert volume_ml(lesion, small) < 3 * 1.05 * tumor.VOLUMES_ML[1]
     assert set(counts) == {1, 2, 3}
     assert 0.6 < np.mean(np.array(counts) == 1) < 0.92
 
@@ -219,8 +219,8 @@ def test_a_head_too_small_for_a_tumour_is_left_as_it_is():
     """A brain of 12 mm is 7 mL."""
     tiny = made_head((2, 2, 2), axes=np.array([12.0, 12, 12]))
     for seed in range(12):
-        assert tumour.meningioma(tiny, 60, rng(seed)) is tiny
-    small = [tumour.meningioma(tiny, 0.5, rng(seed)) is tiny for seed in range(12)]
+        assert tumor.meningioma(tiny, 60, rng(seed)) is tiny
+    small = [tumor.meningioma(tiny, 0.5, rng(seed)) is tiny for seed in range(12)]
     assert np.mean(small) < 0.5
 
 
@@ -229,14 +229,14 @@ def test_a_head_without_brain_is_left_as_it_is():
     affine = np.diag([4.0, 4, 4, 1])
     bare = Example(empty, affine, empty, affine, np.full_like(empty, -np.inf))
     for seed in range(4):
-        assert tumour.meningiomas(bare, rng(seed)) is bare
+        assert tumor.meningiomas(bare, rng(seed)) is bare
 
 
 def test_seeds_lie_on_the_dura_and_look_away_from_it(head):
     """And at each site about as often as asked."""
     sites = []
     for seed in range(200):
-        start = tumour.seed(head, rng(seed))
+        start = tumor.seed(head, rng(seed))
         place = tuple(start.voxel)
         sites.append(start.site)
         assert np.linalg.norm(start.inward) == pytest.approx(1)
@@ -253,18 +253,18 @@ def test_seeds_lie_on_the_dura_and_look_away_from_it(head):
             assert head.depth[tuple(deeper)] - head.depth[place] > 7
             assert start.site != "parasagittal" or abs(head.side[place]) < 14
             assert start.site != "base" or head.height[0, 0, place[2]] < -0.45
-    shares = [sites.count(site) / len(sites) for site in tumour.SITES]
-    np.testing.assert_allclose(shares, list(tumour.SITES.values()), atol=0.1)
-    assert sum(tumour.SITES.values()) == pytest.approx(1)
+    shares = [sites.count(site) / len(sites) for site in tumor.SITES]
+    np.testing.assert_allclose(shares, list(tumor.SITES.values()), atol=0.1)
+    assert sum(tumor.SITES.values()) == pytest.approx(1)
 
 
 @pytest.mark.parametrize("spacing", [(2, 2, 2), (1, 2, 5)])
 def test_the_way_in_is_the_slope_of_the_depth_in_millimetres(spacing):
     normal = np.array([2.0, -1, 2]) / 3
     depth = np.tensordot(normal * spacing, np.indices((31, 29, 27)), 1)
-    found = tumour.gradient(depth, np.array([15, 14, 13]), np.array(spacing, float))
+    found = tumor.gradient(depth, np.array([15, 14, 13]), np.array(spacing, float))
     np.testing.assert_allclose(found, normal, atol=1e-6)
-    edge = tumour.gradient(depth, np.array([0, 28, 26]), np.array(spacing, float))
+    edge = tumor.gradient(depth, np.array([0, 28, 26]), np.array(spacing, float))
     np.testing.assert_allclose(edge, normal, atol=1e-6)
 
 
@@ -278,7 +278,7 @@ def test_a_surface_is_cut_at_its_volume_and_measured_in_millimetres(spacing):
     spacing = np.array(spacing, float)
     shape = tuple((40 / spacing).astype(int))
     far = distances(shape, spacing, np.array(shape) // 2)
-    inside = tumour.surface(far / 10, np.ones(shape, bool), 4 / 3 * np.pi * 1.2**3, spacing, 10)
+    inside = tumor.surface(far / 10, np.ones(shape, bool), 4 / 3 * np.pi * 1.2**3, spacing, 10)
     np.testing.assert_allclose(inside, 12 - far, atol=0.6)
     count = round(1000 * 4 / 3 * np.pi * 1.2**3 / np.prod(spacing))
     assert count <= (inside > 0).sum() < 1.08 * count  # voxels at one distance go together
@@ -288,13 +288,13 @@ def test_a_surface_is_of_one_piece_where_it_may_be():
     shape, ones = (60, 30, 30), np.ones(3)
     large, small = (distances(shape, ones, m) for m in ([15, 15, 15], [45, 15, 15]))
     radial = np.minimum(large, small + 2) / 8
-    inside = tumour.surface(radial, np.ones(shape, bool), 3.0, ones, 8)
+    inside = tumor.surface(radial, np.ones(shape, bool), 3.0, ones, 8)
     assert ndimage.label(inside > 0)[1] == 1
     assert inside[15, 15, 15] > 0
     assert inside[45, 15, 15] == -np.inf
     half = np.indices(shape)[2] > 12
-    assert not (tumour.surface(radial, half, 3.0, ones, 8)[~half] > -np.inf).any()
-    none = tumour.surface(radial, np.zeros(shape, bool), 3.0, ones, 8)
+    assert not (tumor.surface(radial, half, 3.0, ones, 8)[~half] > -np.inf).any()
+    none = tumor.surface(radial, np.zeros(shape, bool), 3.0, ones, 8)
     assert not (none > 0).any()
 
 
@@ -309,7 +309,7 @@ def ball(radius=10.0, size=81):
 def pushed(image, inside, outside, depth, seed):
     moved = image.copy()
     box = tuple(slice(0, n) for n in image.shape)
-    tumour.push([moved], box, inside, outside, depth, np.ones(3), rng(seed))
+    tumor.push([moved], box, inside, outside, depth, np.ones(3), rng(seed))
     return moved
 
 
@@ -354,7 +354,7 @@ def test_what_surrounds_a_tumour_gets_darker_in_the_brain_only():
     for seed in range(20):
         for volume in (1.0, 10.0):
             part = np.full(far.shape, 0.8, np.float32)
-            tumour.surround(part, outside, depth, np.float32(0.8), volume, rng(seed))
+            tumor.surround(part, outside, depth, np.float32(0.8), volume, rng(seed))
             assert (part <= 0.8).all()
             assert (part[depth <= 1] == np.float32(0.8)).all()
             assert part.min() > 0.2
@@ -371,7 +371,7 @@ def test_the_tail_is_bright_dura_near_the_tumour(head, example, grown, starts):
         outside = ndimage.distance_transform_edt(~lesion, head.spacing).astype(np.float32)
         box = tuple(slice(0, n) for n in lesion.shape)
         image = example.image.copy()
-        tumour.tail(image, head, box, start, outside, np.float32(1.5), rng(seed))
+        tumor.tail(image, head, box, start, outside, np.float32(1.5), rng(seed))
         changed = image > example.image
         assert (image >= example.image).all()
         assert image.max() <= 1.5

@@ -8,9 +8,9 @@ import h5py
 import numpy as np
 import pytest
 
-from bids_brainmask import weights
 from bids_brainmask.errors import ModelError
-from bids_brainmask.network import COMPACT, SEED, Architecture
+from bids_brainmask.models import weights
+from bids_brainmask.models.unet import COMPACT, SEED, Architecture
 
 # TensorFlow's variables, which Keras turns into arrays when it saves, are behind NumPy 2
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")

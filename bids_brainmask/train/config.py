@@ -11,9 +11,9 @@ import msgspec
 from msgspec import Meta
 
 from bids_brainmask.errors import UsageError
-from bids_brainmask.network import COMPACT, SEED, Architecture
-from bids_brainmask.train.geometry import Geometry
-from bids_brainmask.train.steps import STEPS
+from bids_brainmask.models.unet import COMPACT, SEED, Architecture
+from bids_brainmask.train.transforms.geometry import Geometry
+from bids_brainmask.train.transforms.steps import STEPS
 
 Share = Annotated[float, Meta(ge=0, le=1)]
 Count = Annotated[int, Meta(ge=1)]
@@ -87,7 +87,7 @@ class Variant(Part):
 
     geometry: Geometry = Geometry()
     steps: dict[str, Share] = {}
-    """Chances of the steps of `bids_brainmask.train.steps`, and of ``noise``."""
+    """Chances of the steps of `bids_brainmask.train.transforms.steps`, and of ``noise``."""
 
     gain: Annotated[float, Meta(ge=0)] = 0.0
     """Standard deviation of the logarithm of a factor on all intensities."""
@@ -176,8 +176,8 @@ class Config(Part):
     the brain."""
 
     architecture: Literal["compact", "seed", "keras"] | dict[str, Any] = "compact"
-    """A named one; the fields of `bids_brainmask.network.Architecture`; or ``keras``: that of the
-    file that the training starts from."""
+    """A named one; the fields of `bids_brainmask.models.unet.Architecture`; or ``keras``: that of
+    the file that the training starts from."""
 
     divisor: Count = 32
     """What the axes of an input divide by, for an architecture of ``keras``."""

@@ -16,13 +16,14 @@ from pathlib import Path
 import numpy as np
 from scipy import linalg, ndimage
 
-from bids_brainmask import bids, grid, image
+from bids_brainmask.dataset import query
 from bids_brainmask.errors import ImageError, UsageError
-from bids_brainmask.image import Volume
-from bids_brainmask.predict import scale_robustly
 from bids_brainmask.settings import Settings
-from bids_brainmask.train.augment import Example
 from bids_brainmask.train.config import Config, Data
+from bids_brainmask.train.transforms.augment import Example
+from bids_brainmask.voxels import grid, image
+from bids_brainmask.voxels.image import Volume
+from bids_brainmask.voxels.inference import scale_robustly
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +35,7 @@ FINEST = 0.9
 class Pair:
     """An image and the file with its label."""
 
-    scan: bids.Scan
+    scan: query.Scan
     label: Path
 
 
@@ -79,9 +80,9 @@ def find_pairs(data: Data, root: Path) -> list[Pair]:
     labels = bids_dir / data.labels
     if not labels.is_dir():
         raise UsageError(f"labels: {labels}: no such folder; expected a dataset of labels.")
-    chosen = bids.select_participants(bids_dir, data.select) if bids_dir.is_dir() else []
+    chosen = query.select_participants(bids_dir, data.select) if bids_dir.is_dir() else []
     named = {*data.exclude, *data.often}
-    if unknown := sorted(named - set(bids.participants(bids_dir))):
+    if unknown := sorted(named - set(query.participants(bids_dir))):
         raise UsageError(f"exclude, often: no participants {', '.join(unknown)} in {bids_dir}")
     settings = Settings(
         bids_dir=bids_dir,
@@ -90,7 +91,7 @@ def find_pairs(data: Data, root: Path) -> list[Pair]:
         participant_label=tuple(set(chosen) - set(data.exclude)),
         skip_bids_validation=True,
     )
-    scans = bids.find_scans(settings)
+    scans = query.find_scans(settings)
     pairs = [Pair(scan, find_label(scan, labels, data.ending)) for scan in scans]
     found = [pair for pair in pairs if pair.label]
     if not found:
@@ -103,7 +104,7 @@ def find_pairs(data: Data, root: Path) -> list[Pair]:
     return found
 
 
-def find_label(scan: bids.Scan, labels: Path, ending: str) -> Path | None:
+def find_label(scan: query.Scan, labels: Path, ending: str) -> Path | None:
     """Find the label of a scan in another dataset, by the scan's name.
 
     Parameters

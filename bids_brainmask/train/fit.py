@@ -16,22 +16,15 @@ from pathlib import Path
 import keras
 import msgspec
 
-from bids_brainmask import registry, weights
 from bids_brainmask.errors import ModelError, UsageError
-from bids_brainmask.network import fold_normalisation, unet3d
+from bids_brainmask.models import registry, weights
+from bids_brainmask.models.unet import fold_normalisation, unet3d
 from bids_brainmask.train import dataset, losses
-from bids_brainmask.train.config import (
-    ARCHITECTURES,
-    Config,
-    Stage,
-    network_of,
-    remember,
-)
+from bids_brainmask.train.batches import Blocks, Windows
+from bids_brainmask.train.checkpoints import Record
+from bids_brainmask.train.config import ARCHITECTURES, Config, Stage, network_of, remember
 from bids_brainmask.train.dataset import Head
-from bids_brainmask.train.normalise import with_normalisation
-from bids_brainmask.train.record import Record
-from bids_brainmask.train.widen import widen
-from bids_brainmask.train.windows import Blocks, Windows
+from bids_brainmask.train.surgery import widen, with_normalisation
 
 log = logging.getLogger(__name__)
 

@@ -13,8 +13,11 @@ import pytest
 from conftest import missing
 from images import BARE_PODMAN, ROOT, TOOLS, USER, Image, build, done
 
-from bids_brainmask import __version__, demo, metrics, registry
-from bids_brainmask import image as pictures
+from bids_brainmask import __version__
+from bids_brainmask.demo import phantom_dataset
+from bids_brainmask.models import registry
+from bids_brainmask.voxels import image as pictures
+from bids_brainmask.voxels.agreement import dice
 
 SCAN = "sub-phantom01/anat/sub-phantom01_T1w.nii.gz"
 MASK = "sub-phantom01/anat/sub-phantom01_desc-brain_mask.nii.gz"
@@ -34,7 +37,7 @@ def image() -> Image:
 @pytest.fixture(scope="session")
 def heads(tmp_path_factory) -> Path:
     """Make the demonstration's dataset."""
-    return demo.write_dataset(tmp_path_factory.mktemp("heads") / "bids")
+    return phantom_dataset.write_dataset(tmp_path_factory.mktemp("heads") / "bids")
 
 
 @pytest.fixture
@@ -84,7 +87,7 @@ def mounted(heads, out):
 def agreement(heads, mask):
     """Dice of a mask of the first head with the known one."""
     truth = heads / "derivatives" / "truth" / MASK
-    return metrics.dice(pictures.read_mask(mask), pictures.read_mask(truth))
+    return dice(pictures.read_mask(mask), pictures.read_mask(truth))
 
 
 def files(*folders):
@@ -138,7 +141,7 @@ def test_nothing_is_missing_but_what_was_left_out(image):
 
 def test_bytecode_is_taken_as_it_is(image):
     code = (
-        "import bids_brainmask.cli as m, struct, sys; print(open(m.__cached__, 'rb').read(8)[4])"
+        "import bids_brainmask.app as m, struct, sys; print(open(m.__cached__, 'rb').read(8)[4])"
     )
     assert image.said("python3", "-c", code) == "1\n"  # hash-based, and never checked
 

@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The brain: found, cleaned, and how far its mask can be trusted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from bids_brainmask.analyses import confidence, quality
+from bids_brainmask.analyses.probability import probability_map
+from bids_brainmask.errors import ImageError
+from bids_brainmask.models.backends import Network
+from bids_brainmask.models.model import Model
+from bids_brainmask.voxels import cleanup, image
+
+
+@dataclass(frozen=True)
+class Extraction:
+    """A brain, on the grid of its image."""
+
+    mask: np.ndarray  # (I, J, K) bool
+    probability: np.ndarray  # (I, J, K) float32, in [0, 1]
+    volume_ml: float
+    confidence: confidence.Confidence
+    predicted_dice: float | None  # in [0, 1]; None for a model without a calibration
+    stripped: bool = False  # whether the image held a brain and nothing else, all of it kept
+    quality: Mapping | None = None  # by the names of `quality.COLUMNS`
+
+    @property
+    def summary(self) -> str:
+        """How large, for a line about the scan."""
+        return f"{self.volume_ml:.0f} mL"
+
+    @property
+    def warning(self) -> str:
+        """What the user should know of the mask; nothing where it looks well."""
+        if self.predicted_dice is None or self.predicted_dice >= confidence.DOUBTFUL:
+            return ""
+        return f"doubtful, predicted Dice {self.predicted_dice:.2f}: look at the mask"
+
+    @property
+    def remarks(self) -> str:
+        """What to say of the mask in a line about the scan."""
+        kept = "stripped before, all of it kept" if self.stripped else ""
+        return "; ".join(filter(None, (kept, self.warning)))
+
+
+def extract(
+    source: image.Source, model: Model, network: Network, threshold: float, **looks: bool
+) -> Extraction:
+    """Find the brain in an image, whole and alone.
+
+    What can be told of the mask's quality is told of the network's own, also where the image had
+    been stripped before and all that it holds is taken.
+
+    Parameters
+    ----------
+    source : image.Source
+    model : Model
+    network : engine.Network
+    threshold : float
+        Probability from which a voxel is brain, in (0, 1).
+    **looks : bool
+        As in `inference.probability`: ``overlap`` and ``flips``.
+
+    Raises
+    ------
+    ImageError
+        No voxel is as probable as the threshold.
+    """
+    volume, found = source.volume, probability_map(source, model, network, **looks)
+    cleaned = cleanup.brain(found >= threshold)
+    if not cleaned.mask.any():
+        raise ImageError(
+            f"no brain was found: the highest probability is {found.max():.2f}, the "
+            f"threshold {threshold:g}. Look at the image; is it a T1-weighted head?"
+        )
+    voxel_ml = abs(np.linalg.det(volume.affine[:3, :3])) / 1000
+    trust = confidence.of(cleaned.mask, found, volume.spacing, cleaned.removed)
+    whole = cleanup.stripped_before(volume.data, cleaned.mask)
+    mask = cleaned.mask if whole is None else whole
+    predicted = trust.predicted_dice(model.confidence)
+    measured = quality.measure(
+        volume,
+        mask,
+        found,
+        pieces_removed=cleaned.pieces,
+        removed=cleaned.removed,
+        holes_filled=cleaned.holes,
+        filled=cleaned.filled,
+        predicted_dice=predicted,
+    )
+    return Extraction(
+        mask=mask,
+        probability=found,
+        volume_ml=float(mask.sum() * voxel_ml),
+        confidence=trust,
+        predicted_dice=predicted,
+        stripped=whole is not None,
+        quality=measured,
+    )

@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How far a mask can be trusted, from the probabilities it was made of.
+
+No reference is wanted: what is measured is how sure the network was, and how a brain should look.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from bids_brainmask.voxels.image import boundary, bounds
+
+DOUBTFUL = 0.90
+"""A mask whose predicted Dice is under this is flagged."""
+
+UNSURE = (0.25, 0.75)
+"""Probabilities between which a voxel is called uncertain."""
+
+
+@dataclass(frozen=True)
+class Confidence:
+    """What is known of a mask's quality without a reference."""
+
+    boundary: float
+    """Share of the voxels on the mask's boundary that are uncertain, in [0, 1]."""
+
+    expected: float
+    """Dice of the mask with a truth drawn voxel by voxel from the probabilities, in [0, 1]."""
+
+    roughness: float
+    """Surface of the mask over that of a ball of its volume; 1.5 for a ball of many voxels."""
+
+    removed: float
+    """Volume of the smaller pieces that were dropped, over that of the mask."""
+
+    @property
+    def features(self) -> np.ndarray:
+        """What a calibration weighs, (4,): log of 1 less `expected`, and the others' like."""
+        return np.array(
+            [
+                np.log(1 - min(self.expected, 0.9999)),
+                self.boundary,
+                np.log(self.roughness),
+                np.log(self.removed + 1e-3),
+            ]
+        )
+
+    def predicted_dice(self, calibration: Sequence[float]) -> float | None:
+        """Dice that a mask like this had with its reference, in [0, 1].
+
+        Parameters
+        ----------
+        calibration : sequence of 5 float
+            Intercept and weights of `features`, for the logarithm of 1 less the Dice; fitted on
+            degraded heads by ``benchmarks/calibrate.py``. Empty: of a model without one.
+
+        Returns
+        -------
+        float or None
+            None without a calibration.
+        """
+        if not len(calibration):
+            return None
+        loss = np.exp(calibration[0] + self.features @ np.asarray(calibration[1:]))
+        return float(np.clip(1 - loss, 0, 1))
+
+
+def of(mask: np.ndarray, probability: np.ndarray, spacing: np.ndarray, removed: int) -> Confidence:
+    """Measure how far a mask can be trusted.
+
+    Parameters
+    ----------
+    mask : (I, J, K) bool array
+        Not empty.
+    probability : (I, J, K) float32 array
+        In [0, 1]; what the mask was made of.
+    spacing : (3,) array
+        Voxel sizes, mm.
+    removed : int
+        Voxels over the threshold that are not in the mask.
+    """
+    box = bounds(mask | (probability > 0.01))
+    mask, probability = mask[box], probability[box]
+    edge = probability[boundary(mask)]
+    volume = float(mask.sum())
+    expected = (
+        2
+        * float(probability[mask].sum(dtype=float))
+        / (volume + float(probability.sum(dtype=float)))
+    )
+    return Confidence(
+        boundary=float(((edge > UNSURE[0]) & (edge < UNSURE[1])).mean()),
+        expected=min(expected, 1.0),
+        roughness=surface(mask, spacing) / ball_surface(volume * float(np.prod(spacing))),
+        removed=removed / volume,
+    )
+
+
+def surface(mask: np.ndarray, spacing: np.ndarray) -> float:
+    """Area of the faces between a mask and the rest, the volume's edge among them, mm²."""
+    padded = np.pad(mask, 1)
+    return sum(
+        float(np.count_nonzero(np.diff(padded, axis=axis)) * np.prod(np.delete(spacing, axis)))
+        for axis in range(3)
+    )
+
+
+def ball_surface(volume: float) -> float:
+    """Surface of a ball, mm², from its volume, mm³."""
+    return float(np.cbrt(36 * np.pi * volume**2))

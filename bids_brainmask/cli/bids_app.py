@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The BIDS App's command line: ``bids-brainmask BIDS_DIR OUTPUT_DIR LEVEL [options]``.
+
+Nothing heavy is imported before the arguments are known to be good.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Iterable, Sequence
+from contextlib import closing
+
+from bids_brainmask.cli import options
+from bids_brainmask.errors import BrainMaskError, ModelError, NothingToDo, UsageError
+from bids_brainmask.settings import LEVELS, Settings
+from bids_brainmask.signals import stoppable
+
+log = logging.getLogger(__name__)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the app.
+
+    Parameters
+    ----------
+    argv : sequence of str, optional
+        Arguments without the program's name; the process's own if not given.
+
+    Returns
+    -------
+    int
+        Exit status: see the help.
+    """
+    top = options.parser()
+    words = options.dashed(sys.argv[1:] if argv is None else argv)
+    settings = options.settings_of(top.parse_args(words))
+    start_logging(settings.verbose)
+    try:
+        with stoppable():
+            return run(settings)
+    except BrainMaskError as error:
+        print(f"{top.prog}: error: {error}", file=sys.stderr)
+        return exit_status(error)
+    except KeyboardInterrupt:
+        print(f"{top.prog}: interrupted; the same command goes on", file=sys.stderr)
+        return 130
+
+
+def exit_status(error: BrainMaskError) -> int:
+    """Exit status of an error that ended the run."""
+    if isinstance(error, NothingToDo):
+        return 3
+    return 2 if isinstance(error, UsageError | ModelError) else 1
+
+
+def run(settings: Settings) -> int:
+    """Carry out the settings, and end with a table of what became of every image."""
+    if settings.analysis_level == "group":
+        return run_group(settings)
+    from bids_brainmask.plan import prepare
+
+    plan = prepare(settings)
+    if settings.dry_run:
+        print_jobs(plan)
+        return 0
+    from tqdm import tqdm
+    from tqdm.contrib.logging import logging_redirect_tqdm
+
+    from bids_brainmask.execution import driver
+
+    outcomes = []
+    with logging_redirect_tqdm(), closing(driver.process(plan)) as found:
+        bar = tqdm(total=len(plan.jobs), unit="image", disable=not sys.stderr.isatty())
+        for outcome in found:
+            outcomes.append(outcome)
+            level = logging.ERROR if outcome.status == "failed" else logging.INFO
+            place = f"[{len(outcomes)}/{len(plan.jobs)}] {outcome.job.scan.relative}"
+            log.log(level, "%s: %s: %s", place, outcome.status, outcome.detail)
+            bar.update()
+        bar.close()
+    print_outcomes(sorted(outcomes, key=lambda outcome: outcome.job.scan.relative))
+    return 1 if any(outcome.status == "failed" for outcome in outcomes) else 0
+
+
+def run_group(settings: Settings) -> int:
+    """Sum up the derivatives that are there, and print what was written."""
+    from bids_brainmask.reports import group
+
+    for path in group.write(settings):
+        print(path)
+    return 0
+
+
+def print_jobs(plan) -> None:
+    """Print, tab-separated with a header, what would be done: a line for each image and analysis.
+
+    A file that two analyses make stands in the line of the last.
+    """
+    from bids_brainmask.analyses.outputs import ANALYSES
+
+    print("input", "analysis", "model", "outputs", sep="\t")
+    for job in plan.jobs:
+        for analysis in job.analyses:
+            model = plan.models[analysis]
+            outputs = [
+                str(path) for kind, path in job.files.items() if ANALYSES[kind][-1] == analysis
+            ]
+            name = f"{model.name}-{model.version}"
+            print(job.scan.relative, analysis, name, " ".join(outputs), sep="\t")
+        if job.refusal:
+            print(job.scan.relative, job.refusal, "", "", sep="\t")
+
+
+def print_outcomes(outcomes: Iterable) -> None:
+    """Print a table of images, what became of them and why, and the sums below it."""
+    outcomes = list(outcomes)
+    width = max(len(outcome.job.scan.relative) for outcome in outcomes)
+    print(f"\n{'image':{width}}  status   detail")
+    for outcome in outcomes:
+        detail = " ".join(outcome.detail.split())
+        print(f"{outcome.job.scan.relative:{width}}  {outcome.status:7}  {detail}")
+    count = {
+        status: sum(outcome.status == status for outcome in outcomes)
+        for status in ("done", "skipped", "failed", "refused")
+    }
+    print("For research only; not a medical device.")
+    print(", ".join(f"{n} {status}" for status, n in count.items() if n or status != "refused"))
+
+
+def start_logging(verbose: int) -> None:
+    """Send messages to standard error: warnings and progress; with -v steps; with -vv all."""
+    logging.captureWarnings(capture=True)
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S")
+    level = LEVELS[min(verbose, 2)]
+    logging.getLogger("bids_brainmask").setLevel(level)
+    log.setLevel(min(logging.INFO, level))
+    if verbose > 1:
+        logging.getLogger().setLevel(logging.DEBUG)

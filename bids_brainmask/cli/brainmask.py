@@ -1,0 +1,291 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The tools beside the BIDS App: ``brainmask {extract,evaluate,train,finetune,...}``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from bids_brainmask import __version__
+from bids_brainmask.cli import bids_app, options, training
+from bids_brainmask.errors import BrainMaskError, ModelError, UsageError
+from bids_brainmask.settings import Settings
+
+
+def parser() -> argparse.ArgumentParser:
+    """Build the command line."""
+    top = argparse.ArgumentParser(
+        prog="brainmask",
+        description="One file, comparison, training, the models, a demonstration, a descriptor.",
+        epilog="For research only; not a medical device.",
+        allow_abbrev=False,
+    )
+    top.add_argument("--version", action="version", version=f"brainmask {__version__}")
+    commands = top.add_subparsers(required=True, metavar="COMMAND")
+    add_extract(commands)
+    add_evaluate(commands)
+    training.add_train(commands)
+    training.add_finetune(commands)
+    add_models(commands)
+    demo = commands.add_parser(
+        "demo", help="make a small dataset of phantom heads and extract their brains"
+    )
+    demo.add_argument("out", type=Path, help="folder to make; must not exist or be empty")
+    demo.set_defaults(command=run_demo)
+    add_descriptor(commands)
+    return top
+
+
+def add_extract(commands) -> None:
+    """``brainmask extract``: one file, no BIDS."""
+    extract = commands.add_parser("extract", help="extract the brain from one NIfTI file")
+    extract.add_argument("image", type=Path, help="a T1-weighted head, .nii or .nii.gz")
+    extract.add_argument("-m", "--mask", type=Path, help="where to write the mask")
+    extract.add_argument("-o", "--brain", type=Path, help="where to write the brain alone")
+    extract.add_argument("-p", "--probability", type=Path, help="where to write probabilities")
+    options.add_model(extract)
+    extract.add_argument("-v", "--verbose", action="count", default=0, help="say more")
+    extract.set_defaults(command=run_extract)
+
+
+def add_evaluate(commands) -> None:
+    """``brainmask evaluate``: masks against references."""
+    evaluate = commands.add_parser(
+        "evaluate",
+        help="compare masks with references: overlap, volume, surface distance",
+        description="Compare masks with references. The exit status is 1 if a reference has no "
+        "prediction, or none that can be compared.",
+    )
+    evaluate.add_argument("predictions", type=Path, help="a derivative dataset, or a NIfTI file")
+    evaluate.add_argument("references", type=Path, help="another, to compare it with")
+    evaluate.add_argument(
+        "--labels",
+        nargs="+",
+        type=int,
+        default=(),
+        metavar="N",
+        help="values that count as the structure, in both; all but 0 if not given",
+    )
+    evaluate.add_argument(
+        "--mask",
+        default="_mask",
+        metavar="NAME-ENDING",
+        help="which files of the datasets: those whose names end so, such as desc-brain_mask or "
+        "dseg; _mask if not given",
+    )
+    evaluate.add_argument(
+        "--reference-mask",
+        default="",
+        metavar="NAME-ENDING",
+        help="the same of the references, if their names end otherwise",
+    )
+    evaluate.add_argument(
+        "--tsv", type=Path, metavar="OUT.tsv", help="write every scan here; columns in OUT.json"
+    )
+    evaluate.add_argument(
+        "--json", type=Path, metavar="OUT.json", help="write every scan and the summary here"
+    )
+    evaluate.set_defaults(command=run_evaluate)
+
+
+def add_models(commands) -> None:
+    """``brainmask models``: what there is, and what is at hand."""
+    models = commands.add_parser("models", help="list, download, verify the models")
+    verbs = models.add_subparsers(required=True, metavar="VERB")
+    verbs.add_parser("list", help="all models, and which are at hand").set_defaults(
+        command=run_models_list
+    )
+    get = verbs.add_parser("get", help="download a model into the cache and verify it")
+    get.add_argument("name")
+    get.add_argument(
+        "--from",
+        dest="source",
+        metavar="FILE|DIR|URL",
+        help="take it from here: the file, a folder or DataLad clone that holds it, or a mirror",
+    )
+    get.set_defaults(command=run_models_get)
+    for verb, text, command in (
+        ("verify", "compare a model at hand with its hash", run_models_verify),
+        ("path", "print where a model's file is", run_models_path),
+    ):
+        sub = verbs.add_parser(verb, help=text)
+        sub.add_argument("name")
+        sub.set_defaults(command=command)
+
+
+def add_descriptor(commands) -> None:
+    """``brainmask descriptor``: the BIDS App's command line, for other programs to read."""
+    descriptor = commands.add_parser(
+        "descriptor", help="print the BIDS App's Boutiques descriptor, as JSON"
+    )
+    descriptor.add_argument(
+        "--container",
+        default="",
+        metavar="IMAGE",
+        help="image to run it in, such as docker://name/of-image:tag; what is installed if not "
+        "given",
+    )
+    descriptor.set_defaults(command=run_descriptor)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a tool and return its exit status: 0 done, 1 failed, 2 usage."""
+    top = parser()
+    args = top.parse_args(options.dashed(sys.argv[1:] if argv is None else argv))
+    bids_app.start_logging(getattr(args, "verbose", 0))
+    try:
+        return args.command(args)
+    except BrainMaskError as error:
+        print(f"{top.prog}: error: {error}", file=sys.stderr)
+        return bids_app.exit_status(error)
+
+
+def run_extract(args) -> int:
+    """Extract one brain."""
+    from bids_brainmask import machine
+    from bids_brainmask.analyses.brain import extract
+    from bids_brainmask.analyses.rendering import picture
+    from bids_brainmask.dataset import storage
+    from bids_brainmask.models import backends
+    from bids_brainmask.voxels import image
+
+    places = [path for path in (args.mask, args.brain, args.probability) if path]
+    if not places:
+        raise UsageError("nothing to write: give -m MASK, -o BRAIN or -p PROBABILITY.")
+    for path in places:
+        if not path.name.endswith((".nii", ".nii.gz")):
+            raise UsageError(f"{path}: expected a name that ends in .nii or .nii.gz.")
+        if path.resolve() == args.image.resolve():
+            raise UsageError(f"{path}: is the input, which is never overwritten.")
+    started = time.perf_counter()
+    model = brain_model(args.model, allow_unverified=args.allow_unverified)
+    source = image.read(args.image)
+    threads = args.n_cpus or machine.cpus()
+    network = backends.load(model, args.engine, threads, args.precision)
+    threshold = model.threshold if args.threshold is None else args.threshold
+    brain = extract(source, model, network, threshold)
+    outputs = {"mask": args.mask, "brain": args.brain, "probseg": args.probability}
+    for kind, path in outputs.items():
+        if path:
+            file = picture(kind, source, brain, None)
+            content = image.to_bytes(file, compress=path.name.endswith(".gz"))
+            storage.write_bytes(path, content)
+            print(path)
+    seconds = time.perf_counter() - started
+    said = f"{brain.volume_ml:.1f} mL, {model.name} {model.version} on {network.engine}"
+    print("; ".join(filter(None, (f"{said}, {seconds:.1f} s", brain.remarks))), file=sys.stderr)
+    return 0
+
+
+def brain_model(name: str, *, allow_unverified: bool):
+    """Find the model of a name or file, and refuse one that is not for brains."""
+    from bids_brainmask.models import registry
+
+    model = registry.resolve(name, allow_unverified=allow_unverified)
+    if model.task != "brain":
+        raise UsageError(f"--model {name}: a model for {model.task}, and one for brain is wanted.")
+    return model
+
+
+def run_evaluate(args) -> int:
+    """Compare masks with references, print the table, write the files."""
+    from bids_brainmask import evaluate
+
+    evaluate.check_outputs(args.tsv, args.json)
+    pairing = evaluate.find_pairs(
+        args.predictions, args.references, args.mask, args.reference_mask
+    )
+    evaluation = evaluate.evaluate(pairing, args.labels)
+    print(evaluate.table(evaluation))
+    asked = {"Predictions": str(args.predictions), "References": str(args.references)}
+    asked["Labels"] = list(args.labels) or "all but 0"
+    evaluate.write(evaluation, args.tsv, args.json, asked)
+    return evaluation.status
+
+
+def run_models_list(args) -> int:
+    """Print the registry, tab-separated, with where each model is."""
+    del args
+    from bids_brainmask.models import registry
+
+    print("name", "version", "task", "MB", "licence", "at hand", sep="\t")
+    for name, model in registry.models().items():
+        try:
+            where = str(registry.find(name))
+        except ModelError:
+            where = f"no: brainmask models get {name}"
+        print(
+            name,
+            model.version,
+            model.task,
+            f"{model.size / 1e6:.1f}",
+            model.license,
+            where,
+            sep="\t",
+        )
+    return 0
+
+
+def run_models_get(args) -> int:
+    """Download a model and print its path."""
+    from bids_brainmask.models import download
+
+    print(download.get(args.name, args.source))
+    return 0
+
+
+def run_models_verify(args) -> int:
+    """Compare a model with its registered hash."""
+    from bids_brainmask.models import registry
+
+    path = registry.find(args.name)
+    print(f"{path}: as registered, SHA-256 {registry.models()[args.name].sha256}")
+    return 0
+
+
+def run_models_path(args) -> int:
+    """Print where a model is."""
+    from bids_brainmask.models import registry
+
+    print(registry.find(args.name))
+    return 0
+
+
+def run_demo(args) -> int:
+    """Make the phantom dataset, run the app on it, and compare with the known masks."""
+    from bids_brainmask.demo import phantom_dataset
+    from bids_brainmask.plan import prepare
+    from bids_brainmask.voxels import image
+    from bids_brainmask.voxels.agreement import dice
+
+    print("Making phantom heads (generated from the MNI152 template; no scans) ...")
+    dataset = phantom_dataset.write_dataset(args.out / "bids")
+    output = dataset / "derivatives" / "bids_brainmask"
+    settings = Settings(
+        bids_dir=dataset,
+        output_dir=output,
+        analysis_level="participant",
+        analyses=("brain",),
+        model=("embedded",),
+    )
+    status = bids_app.run(settings)
+    plan = prepare(settings)
+    print("\nDice with the known mask, and the mask:")
+    for job in plan.jobs:
+        path = job.files["mask"]
+        truth = dataset / "derivatives" / "truth" / path.relative_to(output)
+        agreement = dice(image.read_mask(path), image.read_mask(truth))
+        print(f"{agreement:.3f}  {path}")
+    return status
+
+
+def run_descriptor(args) -> int:
+    """Print the descriptor."""
+    from bids_brainmask.cli import descriptor
+
+    print(json.dumps(descriptor.boutiques(args.container), indent=2))
+    return 0

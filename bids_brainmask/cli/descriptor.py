@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The Boutiques descriptor of the BIDS App, made from its parser, so that it is never out of date.
+
+Boutiques: https://boutiques.github.io; the descriptor is of its schema 0.5.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import bids_brainmask
+from bids_brainmask.cli import options
+from bids_brainmask.errors import UsageError
+from bids_brainmask.models import registry
+
+SCHEMES = {
+    "docker": "docker",
+    "library": "singularity",
+    "oras": "singularity",
+    "shub": "singularity",
+}
+"""Of an image's address: what Boutiques takes images of that kind to be."""
+
+
+def boutiques(image: str = "") -> dict:
+    """Describe the BIDS App's command line in the form of Boutiques.
+
+    Parameters
+    ----------
+    image : str
+        Address of a container image that has the app in its search path, such as
+        ``docker://name/of-image:tag``. Empty: the app is run as it is installed.
+
+    Returns
+    -------
+    dict
+        For a JSON file.
+
+    Raises
+    ------
+    UsageError
+        The image is no address.
+    """
+    parser = options.parser()
+    inputs = {action: _input(action, parser.prog) for action in _settable(parser)}
+    keys = [each["value-key"] for each in inputs.values()]
+    container = {"container-image": _container(image)} if image else {}
+    return {
+        "name": parser.prog,
+        "description": parser.description,
+        "tool-version": bids_brainmask.__version__,
+        "schema-version": "0.5",
+        "author": "The bids_brainmask developers",
+        "url": bids_brainmask.CODE_URL,
+        "tags": {"domain": ["neuroinformatics", "mri", "bids"]},
+        "command-line": " ".join([parser.prog, *keys]),
+        "shell": "/bin/bash",  # Boutiques' own makes a login shell, which forgets the image's PATH
+        **container,
+        "inputs": list(inputs.values()),
+        "groups": _groups(parser, inputs),
+        "output-files": [
+            {
+                "id": "derivatives",
+                "name": "Derivative dataset",
+                "description": "Masks, their sidecars, and pages to look at",
+                "path-template": "[OUTPUT_DIR]",
+                "optional": True,  # nothing is written where there is nothing to do
+            }
+        ],
+        "error-codes": [
+            {"code": int(code), "description": meaning}
+            for code, meaning in re.findall(r"^  ([1-9])  (.+)$", parser.epilog, re.MULTILINE)
+        ],
+        "suggested-resources": {
+            "ram": max(model.memory_gb for model in registry.models().values())
+        },
+    }
+
+
+def _settable(parser: argparse.ArgumentParser) -> list[argparse.Action]:
+    """Options and arguments that a run can be given, the required first."""
+    actions = [action for action in parser._actions if action.dest not in ("help", "version")]
+    return sorted(actions, key=lambda action: bool(action.option_strings))
+
+
+def _input(action: argparse.Action, program: str) -> dict:
+    """Describe an argument."""
+    flag = max(action.option_strings, key=len, default="")
+    name = flag.lstrip("-").replace("-", "_") or action.dest
+    found = {
+        "id": name,
+        "name": " ".join(filter(None, [flag or name, _metavar(action)])),
+        **_type(action),
+        "value-key": f"[{name.upper()}]",
+        "optional": not action.required,
+    }
+    if action.help:
+        found["description"] = action.help % {**vars(action), "prog": program}
+    if flag:
+        found["command-line-flag"] = flag
+    if action.choices:
+        found["value-choices"] = list(action.choices)
+    if action.nargs == "+":
+        found |= {"list": True, "min-list-entries": 1}
+    if found["type"] != "Flag" and action.default not in (None, ()):
+        found["default-value"] = list(action.default) if found.get("list") else action.default
+    return found
+
+
+def _metavar(action: argparse.Action) -> str:
+    """How the value is written, where the parser says so."""
+    return action.metavar if isinstance(action.metavar, str) else ""
+
+
+def _type(action: argparse.Action) -> dict:
+    """Type of an argument, by what its own parser of text makes of some numbers."""
+    if action.nargs == 0:
+        return {"type": "Flag"}
+    if action.type is None:
+        return {"type": "String"}
+    one = _parsed(action, "1")
+    if isinstance(one, Path):
+        return {"type": "File"}
+    if not isinstance(one, int | float):
+        return {"type": "String"}
+    found = {"type": "Number", "integer": isinstance(one, int)}
+    if _parsed(action, "-1") is None:
+        found |= {"minimum": 0, "exclusive-minimum": _parsed(action, "0") is None}
+    return found
+
+
+def _parsed(action: argparse.Action, text: str):
+    """Value of a text; None where the argument does not take it."""
+    try:
+        return action.type(text)
+    except (argparse.ArgumentTypeError, ValueError):
+        return None
+
+
+def _groups(parser: argparse.ArgumentParser, inputs: Mapping[argparse.Action, dict]) -> list[dict]:
+    """Headings of the help, and the options below each."""
+    named = {
+        group.title: [inputs[action]["id"] for action in group._group_actions if action in inputs]
+        for group in parser._action_groups
+        if group not in (parser._positionals, parser._optionals)
+    }
+    return [
+        {"id": re.sub(r"\W", "_", title), "name": title, "members": members}
+        for title, members in named.items()
+        if members
+    ]
+
+
+def _container(image: str) -> dict:
+    """Describe an image, by its address."""
+    scheme, _, name = image.rpartition("://")
+    if not re.fullmatch(r"\w[\w.:@/-]*(?<!\.sif)", name) or scheme not in ("", *SCHEMES):
+        known = ", ".join(f"{known}://" for known in SCHEMES)
+        raise UsageError(
+            f"--container {image}: expected the address of an image, as a registry has it, "
+            f"with {known} or nothing before it, such as docker://name/of-image:tag. "
+            "Of an image in a file, give the address that it was made from."
+        )
+    if SCHEMES[scheme or "docker"] == "docker":
+        return {"type": "docker", "image": name}
+    return {"type": "singularity", "image": name, "index": f"{scheme}://"}

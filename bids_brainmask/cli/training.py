@@ -1,0 +1,279 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command lines of training: ``brainmask train`` and ``brainmask finetune``.
+
+Nothing heavy is imported before the arguments are known to be good.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import os
+from pathlib import Path
+
+from bids_brainmask.cli import options
+from bids_brainmask.errors import UsageError
+
+WANTED = ("matplotlib", "msgspec", "tensorboardX", "yaml")
+"""Packages of the extra ``train``."""
+
+LOSSES = ("dice", "jaccard", "dice+crossentropy", "jaccard+crossentropy", "crossentropy")
+
+
+def add_train(commands) -> None:
+    """``brainmask train``: a configuration in, a model out."""
+    train = commands.add_parser("train", help="train a network as a configuration says")
+    train.add_argument(
+        "config", help="a YAML file, or the name of a recipe in the package: brain, seed"
+    )
+    train.add_argument(
+        "--out",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="folder of the training; the same command goes on from what is there",
+    )
+    train.add_argument(
+        "--bids-dir", metavar="DIR", help="dataset of the images, in place of the configuration's"
+    )
+    train.add_argument(
+        "--labels", metavar="DIR", help="dataset of the labels, in place of the configuration's"
+    )
+    train.add_argument(
+        "--lay-out",
+        action="store_true",
+        help="read the images into DIR/heads and stop, so that "
+        "DIR can be taken to another machine",
+    )
+    train.add_argument("-v", "--verbose", action="count", default=0, help="say more")
+    train.set_defaults(command=run_train)
+
+
+def add_finetune(commands) -> None:
+    """``brainmask finetune``: a known model, and one's own images and labels."""
+    tune = commands.add_parser("finetune", help="teach a model one's own labels, from its weights")
+    tune.add_argument("bids_dir", type=Path, help="dataset of the images")
+    tune.add_argument("labels_dir", type=Path, help="derivative dataset of the labels")
+    tune.add_argument(
+        "--from",
+        dest="start",
+        required=True,
+        metavar="MODEL",
+        help="embedded, brainy, ams, a folder of a training, or a file (.npz, .h5, .keras)",
+    )
+    options.add_unverified(tune)
+    tune.add_argument(
+        "--out",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="folder of the training; the same command goes on from what is there",
+    )
+    add_target(tune.add_argument_group("what is to be found"))
+    add_learning(tune.add_argument_group("how it is learnt"))
+    tune.add_argument("-v", "--verbose", action="count", default=0, help="say more")
+    tune.set_defaults(command=run_finetune)
+
+
+def add_target(group) -> None:
+    """Options about the labels."""
+    group.add_argument(
+        "--labels",
+        type=int,
+        nargs="+",
+        default=(),
+        metavar="N",
+        help="values of the label "
+        "images that are the target, as of an aparc+aseg; all but 0 if not given",
+    )
+    group.add_argument(
+        "--ending",
+        default="mask",
+        metavar="TEXT",
+        help="how the names of label files end, "
+        "without extension, such as desc-brain_mask or dseg (default: mask)",
+    )
+    group.add_argument(
+        "--allow-empty", action="store_true", help="take images without the target, too"
+    )
+    group.add_argument(
+        "--exclude",
+        nargs="+",
+        type=options.label("sub-"),
+        default=(),
+        metavar="LABEL",
+        help="participants to leave out, with or without sub-",
+    )
+    group.add_argument(
+        "--task",
+        choices=["brain", "meningioma"],
+        default="brain",
+        help="what the new model's mask holds (default: brain)",
+    )
+    group.add_argument("--name", help="of the new model; the folder's name if not given")
+
+
+def add_learning(group) -> None:
+    """Options about the training."""
+    positive = options.positive
+    group.add_argument(
+        "--epochs", type=positive(int), default=20, metavar="N", help="at most (default: 20)"
+    )
+    group.add_argument(
+        "--steps", type=positive(int), default=50, metavar="N", help="an epoch (default: 50)"
+    )
+    group.add_argument(
+        "--batch", type=positive(int), default=2, metavar="N", help="windows a step (default: 2)"
+    )
+    group.add_argument(
+        "--window",
+        type=positive(int),
+        default=128,
+        metavar="N",
+        help="side of the windows in voxels, a multiple of 32 (default: 128)",
+    )
+    group.add_argument(
+        "--rate",
+        type=positive(float),
+        default=2e-4,
+        metavar="R",
+        help="highest learning rate of Adam (default: 0.0002)",
+    )
+    group.add_argument(
+        "--loss", choices=LOSSES, default="dice+crossentropy", help="(default: dice+crossentropy)"
+    )
+    group.add_argument(
+        "--validation",
+        type=float,
+        default=0.2,
+        metavar="SHARE",
+        help="share of the participants that are kept apart to tell when to stop (default: 0.2)",
+    )
+    group.add_argument(
+        "--patience",
+        type=int,
+        default=8,
+        metavar="N",
+        help="epochs without a better validation Dice after which to stop; 0: never (default: 8)",
+    )
+    group.add_argument("--seed", type=int, default=0, metavar="N", help="(default: 0)")
+
+
+def run_train(args) -> int:
+    """Train as a configuration says."""
+    check_packages()
+    from bids_brainmask.train import config, dataset
+
+    folders = {
+        name: str(Path(folder).resolve())
+        for name, folder in (("bids_dir", args.bids_dir), ("labels", args.labels))
+        if folder
+    }
+    asked = config.read(Path(args.config), **folders)
+    root = Path(args.config).parent
+    if args.lay_out:
+        config.remember(asked, args.out)
+        heads = dataset.lay_out(asked, root, args.out / "heads")
+        print(f"{len(heads)} heads in {args.out / 'heads'}")
+        return 0
+    return fit(asked, root, args.out)
+
+
+def run_finetune(args) -> int:
+    """Train from a model's weights."""
+    check_packages()
+    return fit(finetuning(args), Path(), args.out)
+
+
+def finetuning(args):
+    """Make the configuration of a fine-tuning; what the network sees stays.
+
+    Raises
+    ------
+    UsageError
+        An option that makes no sense with the others.
+    """
+    import msgspec
+
+    from bids_brainmask.models import registry
+    from bids_brainmask.train import config
+
+    model = registry.resolve(args.start, allow_unverified=args.allow_unverified)
+    known = model.architecture in config.ARCHITECTURES
+    divisor = config.ARCHITECTURES[model.architecture].divisor if known else model.divisor
+    if args.window % divisor:
+        raise UsageError(
+            f"--window: {args.window} does not divide by {divisor}, which {model.name} wants."
+        )
+    content = {
+        "name": args.name or args.out.resolve().name,
+        "task": args.task,
+        "start": str(Path(args.start).resolve()) if model.path else model.name,
+        "allow_unverified": args.allow_unverified,
+        "architecture": model.architecture,
+        "divisor": divisor,
+        "grid": model.grid,
+        # A target that is no brain says nothing of a brain's level.
+        "intensities": "robust" if model.intensities == "brain" else model.intensities,
+        "threshold": model.threshold,
+        "near_brain": model.near_brain if args.task == "meningioma" else 0.0,
+        "peak": model.peak if args.task == "meningioma" else 0.0,
+        "flips": model.flips,
+        "loss": args.loss,
+        "patience": args.patience if args.validation else 0,
+        "seed": args.seed,
+        "variants": config.FINETUNING,
+        "stages": [stage_of(args)],
+        "data": data_of(args),
+    }
+    try:
+        return msgspec.convert(content, config.Config)
+    except msgspec.ValidationError as error:
+        raise UsageError(f"finetune: {error}") from error
+
+
+def stage_of(args) -> dict:
+    """Make the one stage of a fine-tuning."""
+    return {
+        "epochs": args.epochs,
+        "rate": (args.rate, 0.0),
+        "steps": args.steps,
+        "batch": args.batch,
+        "window": (args.window,) * 3,
+        "variants": {"mild": 0.5, "wild": 0.4},
+    }
+
+
+def data_of(args) -> dict:
+    """Say what a fine-tuning learns from."""
+    return {
+        "bids_dir": str(args.bids_dir.resolve()),
+        "labels": str(args.labels_dir.resolve()),
+        "ending": args.ending,
+        "values": args.labels,
+        "allow_empty": args.allow_empty,
+        "exclude": args.exclude,
+        "validation": args.validation,
+    }
+
+
+def fit(config, root: Path, out: Path) -> int:
+    """Train, write what a training gives, and say how to use it."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    logging.getLogger("bids_brainmask").setLevel(logging.INFO)
+    from bids_brainmask.train import export, fit
+
+    trained = fit.train(config, root, out)
+    model = export.write(trained, config, out)
+    print(f"{model.path}\n{out / 'README.md'}")
+    print(f"Run it: bids-brainmask BIDS_DIR OUTPUT_DIR participant --model {out}")
+    return 0
+
+
+def check_packages() -> None:
+    """Raise a `UsageError` unless the packages of the extra ``train`` are there."""
+    missing = [name for name in WANTED if not importlib.util.find_spec(name)]
+    if missing:
+        raise UsageError(
+            f"training wants {', '.join(missing)}: pip install 'bids-brainmask[train]'"
+        )

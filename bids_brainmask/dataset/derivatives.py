@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The files that describe the derivative dataset as a whole.
+
+Rules of BIDS Derivatives 1.10 (https://bids-specification.readthedocs.io, "Imaging derivatives").
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from urllib.parse import quote
+
+import bids_brainmask
+from bids_brainmask.dataset import query, storage
+from bids_brainmask.errors import OutputError, UsageError
+from bids_brainmask.settings import Settings
+
+BIDS_VERSION = "1.10.0"
+
+IGNORED = "*.html\nsub-*/figures\ngroup_*\n*_lesions.tsv\n*_lesions.json\n"
+"""Reports and tables of lesions, which BIDS has no names for. (A slash behind `figures` would
+ignore its files only.)"""
+
+
+README = """\
+# Brain masks
+
+Made by bids_brainmask from the T1-weighted images of the source dataset. Of each image:
+
+- `*_desc-brain_mask.nii.gz`: 1 in the brain, 0 elsewhere, on the grid of the source image;
+- `*_desc-brain_T1w.nii.gz`: the source image inside the mask, blank outside;
+- `*_label-brain_probseg.nii.gz`: probabilities, where they were asked for.
+
+Of contrast-enhanced images, where meningiomas were looked for:
+
+- `*_label-tumor_desc-meningioma_mask.nii.gz`: 1 in a meningioma, 0 elsewhere;
+- `*_desc-meningioma_lesions.tsv`: a row for each; the JSON file beside it explains the columns;
+- `*_desc-brainandtumor_mask.nii.gz`: the union of the two masks;
+- `*_label-tumor_desc-meningioma_probseg.nii.gz`: probabilities, where they were asked for.
+
+`sub-*.html` are reports to look at, one a participant, and `group_*` sums of all. The JSON file
+beside each mask says with which model, threshold and versions it was made, and from
+what. `logs/` holds a record of every image that failed.
+
+For research only; not a medical device.
+"""
+
+
+def describe_dataset(settings: Settings) -> None:
+    """Write ``dataset_description.json`` and ``.bidsignore``, unless they stand as they should.
+
+    Every job of a parallel run writes the same bytes, so it does not matter who is last.
+
+    Raises
+    ------
+    UsageError
+        They cannot be written, and so nor could a result.
+    """
+    raw = settings.bids_dir.resolve()
+    out = settings.output_dir.resolve()
+    source = query.description(raw)
+    doi = source.get("DatasetDOI")
+    reference = {"DOI": doi} if isinstance(doi, str) and doi else {"URL": raw.as_uri()}
+    generator = {
+        "Name": "bids_brainmask",
+        "Version": bids_brainmask.__version__,
+        "Description": "Brain extraction and meningioma segmentation from T1-weighted MRI with "
+        "3D U-Nets",
+        "CodeURL": bids_brainmask.CODE_URL,
+    } | ({"Container": container} if (container := _container()) else {})
+    content = {
+        "Name": f"Brain masks of {source.get('Name') or raw.name}",
+        "BIDSVersion": BIDS_VERSION,
+        "DatasetType": "derivative",
+        "GeneratedBy": [generator],
+        "SourceDatasets": [reference],
+        "DatasetLinks": {"raw": quote(os.path.relpath(raw, out))},
+        "HowToAcknowledge": "See the model's citation in the sidecars.",
+    }
+    if isinstance(licence := source.get("License"), str):
+        content["License"] = licence  # of the images, of which the brains are a part
+    files = {
+        "dataset_description.json": json.dumps(content, indent=2, ensure_ascii=False) + "\n",
+        ".bidsignore": IGNORED,
+        "README.md": README,
+    }
+    try:
+        for name, text in files.items():
+            storage.write_changed(settings.output_dir / name, text.encode())
+    except OutputError as error:
+        raise UsageError(str(error)) from error
+
+
+def _container() -> dict[str, str]:
+    """Describe the container that this runs in; nothing outside of one."""
+    for kind in ("apptainer", "singularity"):
+        if image := os.environ.get(f"{kind.upper()}_CONTAINER"):
+            return {"Type": kind, "URI": image}
+    tag = os.environ.get("BIDS_BRAINMASK_IMAGE", "")  # which our own image sets
+    if tag or Path("/.dockerenv").exists() or Path("/run/.containerenv").exists():
+        return {"Type": "docker"} | ({"Tag": tag} if tag else {})
+    return {}

@@ -1,0 +1,361 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Jobs of a batch system, in which the workers of `bids_brainmask.execution.driver` run.
+
+dask-jobqueue knows how each system is asked for a job. That a job is gone, and that another is
+wanted in its place, is found out here.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from importlib.util import find_spec
+from pathlib import Path
+
+from bids_brainmask.errors import UsageError
+from bids_brainmask.plan import Run
+from bids_brainmask.settings import Settings
+
+log = logging.getLogger(__name__)
+
+SYSTEMS = {
+    "slurm": "SLURMCluster",
+    "pbs": "PBSCluster",
+    "sge": "SGECluster",
+    "lsf": "LSFCluster",
+    "htcondor": "HTCondorCluster",
+}
+"""Class in dask-jobqueue of each batch system."""
+
+QUEUED = {"slurm": ("squeue", "--noheader", "--format=%A", "--jobs")}
+"""Commands that print which of some jobs wait or run, where one has been tried."""
+
+GRACE = 20.0
+"""Seconds without its workers after which a job is taken to have ended; they may restart."""
+
+EVERY = 5.0
+"""Seconds between two looks at the jobs."""
+
+AGAIN = 30.0
+"""Seconds between two looks into the queue, and before a failed command is given again."""
+
+LONG = 600.0
+"""Seconds without any worker after which it is said again that there is none."""
+
+LIMIT = 3
+"""Jobs in a row that may end, or fail to be submitted, without a worker to show for them."""
+
+
+def check(settings: Settings) -> None:
+    """Raise a `UsageError` where options do not fit together, or something is not installed."""
+    if settings.executor not in SYSTEMS:
+        if settings.cluster_config:
+            raise UsageError(
+                f"--cluster-config: is for {', '.join(SYSTEMS)}; --executor is {settings.executor}"
+            )
+    elif not find_spec("dask_jobqueue"):
+        raise UsageError(
+            f"--executor {settings.executor}: dask-jobqueue is not installed: "
+            "pip install 'bids-brainmask[cluster]'"
+        )
+
+
+def noise(settings: Settings) -> int:
+    """Level from which dask's own messages are shown: what matters of them is said here."""
+    return (logging.CRITICAL, logging.WARNING, logging.INFO)[min(settings.verbose, 2)]
+
+
+def import_jobqueue():
+    """Import dask-jobqueue and keep it from writing its defaults into the home folder."""
+    import dask.config
+
+    before, dask.config.PATH = dask.config.PATH, os.devnull
+    try:
+        import dask_jobqueue
+    finally:
+        dask.config.PATH = before
+    return dask_jobqueue
+
+
+def read_config(settings: Settings) -> dict:
+    """Read what to ask the batch system for: dask's own configuration, and the file over it.
+
+    Returns
+    -------
+    dict
+        All of dask-jobqueue's keys for the system, with dashes.
+
+    Raises
+    ------
+    UsageError
+        The file cannot be read, is not of the form ``jobqueue: {system: {key: value}}``, or has
+        a key that dask-jobqueue does not know.
+    """
+    import dask.config
+    import yaml
+
+    import_jobqueue()
+    system, path = settings.executor, settings.cluster_config
+    config = dict(dask.config.get(f"jobqueue.{system}"))
+    if not path:
+        return config
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise UsageError(f"--cluster-config: {path} cannot be read as YAML: {error}") from error
+    asked = content.get("jobqueue") if isinstance(content, dict) else None
+    asked = asked.get(system) if isinstance(asked, dict) else None
+    if not isinstance(asked, dict):
+        raise UsageError(
+            f"--cluster-config: {path}: expected `jobqueue:`, below it `{system}:`, and below "
+            "that what to ask for, such as `cores: 4` and `memory: 8GB`"
+        )
+    asked = {str(key).replace("_", "-"): value for key, value in asked.items()}
+    if unknown := sorted(asked.keys() - config.keys()):
+        raise UsageError(
+            f"--cluster-config: {path}: jobqueue.{system} has no key {', '.join(unknown)}; it has "
+            f"{', '.join(sorted(config))}"
+        )
+    return config | asked
+
+
+def processes(config: dict, run: Run) -> int:
+    """Tell how many worker processes a job has: as asked for, or as many as its memory holds.
+
+    Raises
+    ------
+    UsageError
+        The configuration does not say what a job has, or that is too little for a process.
+    """
+    from dask.utils import parse_bytes
+
+    where = f"--cluster-config: jobqueue.{run.settings.executor}"
+    try:
+        cores, memory = int(config["cores"]), parse_bytes(str(config["memory"])) / 1e9
+        count = int(config["processes"] or 0)
+    except (TypeError, ValueError) as error:
+        raise UsageError(
+            f"{where}: wants `cores`, `memory` such as 8GB, and may have `processes`, of a job; "
+            f"found {config['cores']}, {config['memory']} and {config['processes']}"
+        ) from error
+    model = max(run.models.values(), key=lambda model: model.memory_gb)
+    count = count or max(1, min(cores, int(memory / model.memory_gb)))
+    if memory / count < model.memory_gb:
+        raise UsageError(
+            f"{where}: {memory:.1f} GB for {count} processes, and {model.name} takes "
+            f"{model.memory_gb:g} GB in each. Ask for more memory, or fewer processes."
+        )
+    return count
+
+
+class Jobs:
+    """The batch jobs of a run: as many as it has a use for, and new ones for those that end.
+
+    Parameters
+    ----------
+    run : Run
+
+    Raises
+    ------
+    UsageError
+        The configuration cannot be used, or this machine has no command to submit jobs.
+    """
+
+    def __init__(self, run: Run):
+        settings = run.settings
+        self.system, self.most = settings.executor, settings.max_jobs
+        config = read_config(settings)
+        self.processes = processes(config, run)
+        self.logs = Path(config["log-directory"] or settings.output_dir / "logs/jobs")
+        self.refused: list[tuple[str, str]] = []  # names of jobs, and what the system said
+        with ExitStack() as stack:
+            self.cluster = stack.enter_context(self._start(config, settings))
+            self.close = stack.pop_all().close  # cancels the jobs, and ends the scheduler
+        self.seen: dict[str, float] = {}  # names of jobs, and when they had a worker last
+        self.fruitless = 0  # jobs that came to nothing since there was a worker
+        self.look = self.submit = self.query = 0.0  # when to do so next
+        self.complain = time.monotonic() + LONG
+
+    @contextmanager
+    def _start(self, config: dict, settings: Settings) -> Iterator:
+        """Start a scheduler in this process, with no job yet."""
+        import dask.config
+
+        base = getattr(import_jobqueue(), SYSTEMS[self.system])
+        command = base.job_cls.submit_command.split()[0]
+        if not shutil.which(command):
+            raise UsageError(
+                f"--executor {self.system}: there is no command {command} here. Start where jobs "
+                "are submitted from, and not in a container that does not have it."
+            )
+        if config["name"] == "dask-worker":  # dask-jobqueue's default
+            config["name"] = "bids-brainmask"
+        config["log-directory"] = str(self.logs)
+        config["local-directory"] = config["local-directory"] or (
+            settings.work_dir and str(settings.work_dir)
+        )
+        self.logs.mkdir(parents=True, exist_ok=True)
+        with (
+            dask.config.set({f"jobqueue.{self.system}": config}),
+            certificates(self.logs) as security,
+        ):
+            try:
+                cluster = base(
+                    job_cls=self._job(base.job_cls),
+                    processes=self.processes,
+                    security=security,
+                    scheduler_options={"dashboard": False, "dashboard_address": "127.0.0.1:0"}
+                    | (config["scheduler-options"] or {}),
+                    silence_logs=noise(settings),
+                )
+            except (AttributeError, OSError, RuntimeError, TypeError, ValueError) as error:
+                raise UsageError(
+                    f"--cluster-config: jobqueue.{self.system}: dask-jobqueue cannot use it: "
+                    f"{error}"
+                ) from error
+            with cluster:
+                log.debug("%s", cluster.job_script())
+                yield cluster
+
+    def _job(self, base: type) -> type:
+        """Make dask-jobqueue's kind of job note that it is refused.
+
+        What it raises is lost in the event loop.
+        """
+        from distributed.core import Status
+
+        refused = self.refused
+
+        class Job(base):
+            async def start(self):
+                try:
+                    await super().start()
+                    log.info("batch job %s is submitted", self.job_id)
+                except Exception as error:  # noqa: BLE001 - whatever it is, it is told of
+                    refused.append((self.name, " ".join(str(error).split())))
+                    self.status = Status.running
+
+            async def close(self):
+                await super().close()
+                self.status = Status.closed
+
+        return Job
+
+    def keep(self, tasks: int) -> None:
+        """Let go of jobs that have ended, and ask for as many as some tasks have a use for.
+
+        Raises
+        ------
+        UsageError
+            The batch system takes no jobs, or they end before a worker comes of them.
+        """
+        now = time.monotonic()
+        if now < self.look:
+            return
+        self.look = now + EVERY
+        there = {worker.name for worker in list(self.cluster.scheduler.workers.values())}
+        if self.processes > 1:  # names are JOB-0, JOB-1
+            there = {name.rpartition("-")[0] for name in there}
+        self.seen |= dict.fromkeys(there, now)
+        if there:
+            self.fruitless, self.complain = 0, now + LONG
+        gone = {name for name, when in self.seen.items() if now - when > GRACE}
+        gone |= self._refused(now) | self._vanished(now)
+        if gone:
+            log.info("batch jobs that have ended, or never begun: %d", len(gone))
+            self.cluster.sync(self.cluster.scale_down, gone)
+            self.seen = {name: when for name, when in self.seen.items() if name not in gone}
+        wanted = min(self.most, -(-tasks // self.processes))
+        if wanted > len(self.cluster.worker_spec) and now >= self.submit:
+            self.cluster.scale(jobs=wanted)
+        if now > self.complain:
+            self.complain = now + LONG
+            ids = [job.job_id for job in list(self.cluster.workers.values())]
+            log.warning("no worker yet of jobs %s: look at the queue, and in %s", ids, self.logs)
+
+    def _refused(self, now: float) -> set[str]:
+        """Names of jobs that the batch system did not take."""
+        names = set()
+        while self.refused:
+            name, why = self.refused.pop()
+            names.add(name)
+            self.submit = now + AGAIN
+            self._fruitless(f"no job can be submitted: {why}", at_once=not self.seen)
+        return names
+
+    def _vanished(self, now: float) -> set[str]:
+        """Names of jobs that ended before a worker came of them, where the system can be asked."""
+        unseen = {
+            job.job_id: name
+            for name, job in list(self.cluster.workers.items())
+            if name not in self.seen and job.job_id
+        }
+        if not unseen or self.system not in QUEUED or now < self.query:
+            return set()
+        self.query = now + AGAIN
+        names = set()
+        for number in sorted(unseen.keys() - queued(self.system, unseen)):
+            names.add(unseen[number])
+            last = [line for path in self.logs.glob(f"*{number}.err") for line in tail(path)]
+            words = " ".join(last) or "it left no message"
+            self._fruitless(f"job {number} ended before its worker came: {words} ({self.logs})")
+        return names
+
+    def _fruitless(self, why: str, *, at_once: bool = False) -> None:
+        """Count a job that came to nothing, and give up after some in a row."""
+        self.fruitless += 1
+        if at_once or self.fruitless >= LIMIT:
+            raise UsageError(f"--executor {self.system}: {why}")
+        log.warning("%s", why)
+
+
+@contextmanager
+def certificates(folder: Path) -> Iterator:
+    """Make certificates for the scheduler and its workers, in a hidden folder, for a while.
+
+    Whoever reaches a scheduler can have it run what they like; so only who can read them may.
+
+    Yields
+    ------
+    distributed.security.Security
+    """
+    from distributed.security import Security
+
+    made = Security.temporary()
+    with tempfile.TemporaryDirectory(prefix=".certificates-", dir=folder) as hidden:
+        paths = {name: str(Path(hidden, f"{name}.pem")) for name in ("ca_file", "cert", "key")}
+        for name, content in zip(
+            paths, (made.tls_ca_file, made.tls_worker_cert, made.tls_worker_key), strict=True
+        ):
+            Path(paths[name]).write_text(content)
+        roles = {
+            f"tls_{role}_{name}": paths[name]
+            for role in ("client", "scheduler", "worker")
+            for name in ("cert", "key")
+        }
+        yield Security(require_encryption=True, tls_ca_file=paths["ca_file"], **roles)
+
+
+def queued(system: str, numbers: Iterable[str]) -> set[str]:
+    """Tell which of some jobs wait or run; all of them where the system does not answer."""
+    numbers = set(numbers)
+    command = [*QUEUED[system], ",".join(sorted(numbers))]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)  # noqa: S603
+    except (OSError, subprocess.TimeoutExpired):
+        return numbers
+    unknown = "Invalid job id" in done.stderr  # said where none of them is known any more
+    return numbers if done.returncode and not unknown else numbers & set(done.stdout.split())
+
+
+def tail(path: Path) -> list[str]:
+    """Last lines of a log; none where it cannot be read."""
+    with suppress(OSError):
+        return path.read_text(encoding="utf-8", errors="replace").splitlines()[-3:]
+    return []

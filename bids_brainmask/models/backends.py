@@ -1,0 +1,314 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What runs a network: OpenVINO on processors, TensorFlow on GPUs and as the reference.
+
+Both are built from the same `Architecture` and the same named weights, and answer with
+probabilities. The OpenVINO graph is put together operation by operation: it needs neither
+TensorFlow nor Keras, whose import alone takes longer than a head.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+import sys
+import textwrap
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from bids_brainmask.errors import ModelError, in_a_line
+from bids_brainmask.models import registry, weights
+from bids_brainmask.models.registry import Model
+from bids_brainmask.models.unet import COMPACT, SEED, Architecture
+
+log = logging.getLogger(__name__)
+
+Weights = dict[str, np.ndarray]
+
+HIDDEN = ("", "-1", "none", "NoDevFiles")
+"""What ``CUDA_VISIBLE_DEVICES`` is where no GPU is to be used."""
+
+
+CAPABILITIES = "OPTIMIZATION_CAPABILITIES"
+"""What OpenVINO calls what a processor computes in by itself."""
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network ready to run."""
+
+    run: Callable[[np.ndarray], np.ndarray]
+    """Probabilities (I, J, K), float32 in [0, 1], of scaled intensities (I, J, K), float32."""
+
+    engine: str
+    """What runs it, with its version, for the record."""
+
+    divisor: int
+    """Every axis of the input must divide by this."""
+
+
+def import_openvino():
+    """Import OpenVINO without its telemetry, which reports every import to a server.
+
+    OpenVINO goes without where the package that sends is not importable.
+
+    Raises
+    ------
+    ImportError
+        It is not installed, or not for this processor.
+    """
+    sys.modules.setdefault("openvino_telemetry", None)  # makes its import an ImportError
+    import openvino
+
+    return openvino
+
+
+@functools.cache
+def choose(engine: str) -> str:
+    """Name the engine to use: ``auto`` is TensorFlow where there is a GPU, else OpenVINO.
+
+    A GPU that cannot be used is told of in one line, once a process, and passed over; and so is
+    an OpenVINO that does not work.
+    """
+    if engine == "tensorflow" or (engine == "auto" and gpu_works()):
+        return "tensorflow"
+    try:
+        import_openvino().Core().get_property("CPU", "FULL_DEVICE_NAME")
+    except (ImportError, RuntimeError) as error:
+        why = textwrap.shorten(in_a_line(error), 300)
+        log.warning("OpenVINO cannot be used (%s): running in TensorFlow, slower to start", why)
+        return "tensorflow"
+    return "openvino"
+
+
+def gpu_present() -> bool:
+    """Tell whether a driver shows an NVIDIA device that ``CUDA_VISIBLE_DEVICES`` does not hide."""
+    hidden = os.environ.get("CUDA_VISIBLE_DEVICES", "all") in HIDDEN
+    return not hidden and any(Path("/dev").glob("nvidia[0-9]*"))
+
+
+@functools.cache
+def gpu_works() -> bool:
+    """Tell whether TensorFlow computes on a GPU. One that was given and does not is told of.
+
+    It is tried: a GPU that another job holds for itself, or whose libraries are too old, is listed
+    as any other, and fails when first used.
+    """
+    if not gpu_present():
+        given = os.environ.get("CUDA_VISIBLE_DEVICES", HIDDEN[0])
+        if given not in HIDDEN:
+            log.warning("GPU %s is given, and no driver shows it: running on the CPU", given)
+        return False
+    import tensorflow as tf
+
+    why = "it lists none"
+    try:
+        if tf.config.list_physical_devices("GPU"):
+            with tf.device("GPU:0"):
+                tf.nn.conv3d(tf.zeros([1, 4, 4, 4, 1]), tf.zeros([3, 3, 3, 1, 1]), [1] * 5, "SAME")
+            return True
+    except (tf.errors.OpError, RuntimeError) as error:
+        why = textwrap.shorten(in_a_line(error), 300)
+    log.warning("a GPU is present but TensorFlow cannot use it (%s): running on the CPU", why)
+    try:
+        tf.config.set_visible_devices([], "GPU")
+    except RuntimeError:  # it has started with it, so each call is kept from it: `keras_network`
+        log.debug("TensorFlow has started: it goes on seeing the GPU")
+    return False
+
+
+def load(model: Model, engine: str, threads: int, precision: str = "float32") -> Network:
+    """Read a model's weights and make it ready to run.
+
+    Parameters
+    ----------
+    model : Model
+        From the registry. A whole Keras model of the user's own runs in TensorFlow only.
+    engine : {"auto", "openvino", "tensorflow"}
+    threads : int
+        Processor threads to use.
+    precision : {"float32", "bfloat16"}
+        What products are computed in. In bfloat16 a processor with AMX takes a third to a fifth
+        of the time, and probabilities are off by some hundredths at the edges of what is found.
+
+    Raises
+    ------
+    ModelError
+        The file is not what the registry says, or does not hold the network; or nothing here
+        computes in bfloat16: a result never depends on what a machine happens to have.
+    """
+    path = model.path or registry.find(model.name)
+    if engine != "openvino" and gpu_present():
+        limit_tensorflow(threads)  # which starts when the GPU is tried
+        gpu_works()  # before anything is put there
+    if model.architecture == "keras":
+        if engine == "openvino":
+            raise ModelError(f"{path}: a Keras model runs in TensorFlow: --engine tensorflow.")
+        refuse_tensorflow(precision)
+        limit_tensorflow(threads)
+        stored = weights.load_keras(path, model.block)
+        return keras_network(stored, model.divisor, probabilities=weights.ends_in_sigmoid(stored))
+    architecture = {"seed": SEED, "compact": COMPACT}[model.architecture]
+    if choose(engine) == "openvino":
+        arrays = weights.read(path, architecture)
+        return openvino_network(architecture, arrays, threads, precision)
+    refuse_tensorflow(precision)
+    return tensorflow_network(architecture, weights.read(path, architecture), threads)
+
+
+def refuse_tensorflow(precision: str) -> None:
+    """Refuse what TensorFlow, which was chosen, is not asked to do."""
+    if precision != "float32":
+        raise ModelError(
+            f"--precision {precision}: the network would run in TensorFlow, and only OpenVINO "
+            "computes in it. Give --engine openvino, or leave --precision out."
+        )
+
+
+def openvino_network(
+    architecture: Architecture, arrays: Weights, threads: int, precision: str = "float32"
+) -> Network:
+    """Build the network in OpenVINO, in the precision asked for on every processor."""
+    ov = import_openvino()
+    graph = openvino_graph(architecture, arrays)
+    core = ov.Core()
+    options = {
+        "INFERENCE_NUM_THREADS": threads,
+        # Unless told, OpenVINO takes bfloat16 where the processor has it.
+        "INFERENCE_PRECISION_HINT": {"float32": "f32", "bfloat16": "bf16"}[precision],
+        "PERFORMANCE_HINT": "LATENCY",
+        "ENABLE_CPU_PINNING": False,  # leaves the threads to the scheduler on a shared node
+    }
+    if precision == "bfloat16" and "BF16" not in core.get_property("CPU", CAPABILITIES):
+        raise ModelError(
+            f"--precision bfloat16: {core.get_property('CPU', 'FULL_DEVICE_NAME')} does not "
+            "compute in it. Leave --precision out, or run where lscpu lists avx512_bf16."
+        )
+    compiled: dict = {}
+
+    def run(block: np.ndarray) -> np.ndarray:
+        if block.shape not in compiled:
+            compiled.clear()  # one shape at a time: each holds its own memory
+            graph.reshape([1, 1, *block.shape])
+            compiled[block.shape] = core.compile_model(graph, "CPU", options)
+        return compiled[block.shape](block[None, None])[0][0, 0].copy()
+
+    version = ov.get_version().split("-")[0]
+    return Network(run, f"OpenVINO {version}", architecture.divisor)
+
+
+def openvino_graph(architecture: Architecture, arrays: Weights):
+    """Put the network together from OpenVINO's operations.
+
+    Parameters
+    ----------
+    architecture : Architecture
+    arrays : dict of str to float32 array
+        Kernels as Keras lays them out; OpenVINO has channels first.
+
+    Returns
+    -------
+    openvino.Model
+        Probabilities (1, 1, I, J, K) from (1, 1, I, J, K).
+    """
+    ov = import_openvino()
+    op = ov.opset13
+
+    def bias(x, name):
+        return op.add(x, op.constant(arrays[f"{name}/bias"].reshape(1, -1, 1, 1, 1)))
+
+    def conv(x, name, stride=1):
+        kernel = np.ascontiguousarray(arrays[f"{name}/kernel"].transpose(4, 3, 0, 1, 2))
+        pad = [1 if kernel.shape[-1] == 3 else 0] * 3
+        return bias(op.convolution(x, op.constant(kernel), [stride] * 3, pad, pad, [1] * 3), name)
+
+    def transposed(x, name):
+        kernel = np.ascontiguousarray(arrays[f"{name}/kernel"].transpose(4, 3, 0, 1, 2))
+        return bias(op.convolution_backprop_data(x, op.constant(kernel), [2] * 3), name)
+
+    def block(x, name, widths):
+        for index in range(len(widths)):
+            x = op.relu(conv(x, f"{name}_{index}"))
+        return x
+
+    inputs = x = op.parameter([1, 1, -1, -1, -1], np.float32, name="image")
+    if architecture.stem:
+        x = conv(x, "stem", stride=2)
+    skips = []
+    for level, widths in enumerate(architecture.encoder):
+        if level:
+            x = op.max_pool(x, [2] * 3, [1] * 3, [0] * 3, [0] * 3, [2] * 3).output(0)
+        skips.append(x := block(x, f"encoder_{level}", widths))
+    for level, widths in enumerate(architecture.decoder):
+        x = op.concat([skips[-2 - level], transposed(x, f"up_{level}")], axis=1)
+        x = block(x, f"decoder_{level}", widths)
+    logits = transposed(x, "logits") if architecture.stem else conv(x, "logits")
+    return ov.Model([op.sigmoid(logits)], [inputs], "unet3d")
+
+
+def tensorflow_network(architecture: Architecture, arrays: Weights, threads: int) -> Network:
+    """Build the network in Keras on TensorFlow, which takes a visible GPU."""
+    limit_tensorflow(threads)
+    return keras_network(weights.into_keras(architecture, arrays), architecture.divisor)
+
+
+def limit_tensorflow(threads: int) -> None:
+    """Hold TensorFlow to some threads. Without effect once it has started to compute."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    import tensorflow as tf
+
+    try:
+        tf.config.threading.set_intra_op_parallelism_threads(threads)
+        tf.config.threading.set_inter_op_parallelism_threads(1)
+    except RuntimeError:
+        log.debug("TensorFlow has started already: its threads stay as they are")
+
+
+def keras_network(model, divisor: int, *, probabilities: bool = False) -> Network:
+    """Run a Keras model, wherever it comes from.
+
+    Parameters
+    ----------
+    model : keras.Model
+        From (N, I, J, K, 1) to (N, I, J, K, 1).
+    divisor : int
+    probabilities : bool
+        The model ends in a sigmoid; else it gives logits.
+
+    Raises
+    ------
+    ModelError
+        Keras runs on a backend other than TensorFlow, or the model's output is not of the
+        input's shape.
+    """
+    import keras
+    import tensorflow as tf
+
+    if keras.backend.backend() != "tensorflow":
+        raise ModelError(
+            f"Keras runs on {keras.backend.backend()}, and models are run on tensorflow: "
+            "unset KERAS_BACKEND."
+        )
+
+    signature = [tf.TensorSpec([1, None, None, None, 1], tf.float32)]
+    device = None if gpu_works() or not gpu_present() else "CPU:0"  # None: TensorFlow chooses
+
+    @tf.function(input_signature=signature, autograph=False)
+    def forward(x):
+        found = model(x, training=False)
+        return found if probabilities else tf.sigmoid(found)
+
+    def run(block: np.ndarray) -> np.ndarray:
+        with tf.device(device):
+            found = forward(block[None, ..., None])
+        if found.shape != (1, *block.shape, 1):
+            raise ModelError(
+                f"the model gives shape {tuple(found.shape)} for {(1, *block.shape, 1)}; "
+                "expected the same"
+            )
+        return found[0, ..., 0].numpy()
+
+    return Network(run, f"TensorFlow {tf.__version__}", divisor)

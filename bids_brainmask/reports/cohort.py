@@ -1,0 +1,206 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where the measures of one mask lie among those of like images, from the group level's table."""
+
+from __future__ import annotations
+
+import csv
+import logging
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from bids_brainmask.analyses import confidence, quality
+from bids_brainmask.reports import outliers
+
+log = logging.getLogger(__name__)
+
+TABLE = "group_desc-brain_qc.tsv"
+"""The group level's table of measures, in the output folder."""
+
+PERCENTILES = (5, 50, 95)
+"""What is shown of the values of a group; between two values they are interpolated linearly."""
+
+WIDTH, MARGIN = 150.0, 6.0
+"""Units of the drawn scale, and those at either end that a dot does not enter."""
+
+
+COLUMNS = quality.COLUMNS | {
+    "boundary_uncertainty": {
+        "LongName": "Boundary uncertainty",
+        "Description": (
+            "Share of the voxels on the mask's boundary whose probability lies between "
+            f"{confidence.UNSURE[0]:g} and {confidence.UNSURE[1]:g}, BoundaryUncertainty of the "
+            "mask's sidecar"
+        ),
+    },
+}
+"""Measures that are shown, by their names in the table."""
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Values of one measure over a group, and where they are drawn on a scale."""
+
+    low: float
+    middle: float
+    high: float
+    drawn: tuple[float, float, float, float]
+    """Places of these three and of the image's value on a scale of `WIDTH`: from `low` to `high`
+    it is half of it, and what lies beyond the scale is at its end."""
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One measure of a mask, as it is shown."""
+
+    key: str
+    name: str
+    description: str
+    units: str
+    value: str
+    spread: Spread | None
+    place: str  # in words, where it lies
+    outlier: bool
+
+
+@dataclass(frozen=True)
+class Peers:
+    """The images that one is compared with, itself among them."""
+
+    group: str
+    rows: Sequence[Mapping[str, str]]
+    reasons: Sequence[str]
+    """In what the table tells that the image is unlike them."""
+
+    def is_reason(self, key: str) -> bool:
+        """Tell whether a measure is among the reasons."""
+        metric = outliers.METRICS.get(key)
+        if metric is None:
+            return False
+        start = re.compile(rf"{re.escape(metric.words)} [0-9.]+ MAD ")
+        return any(start.match(reason) for reason in self.reasons)
+
+    def values(self, key: str) -> list[float]:
+        """Values of a measure that are numbers."""
+        found = (number(row.get(key)) for row in self.rows)
+        return [value for value in found if value is not None]
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """The table of all images; without rows where there is none yet."""
+
+    rows: Sequence[Mapping[str, str]] = ()
+
+    def peers(self, image: str) -> Peers | None:
+        """Find the images that one is compared with; None where the table does not tell.
+
+        Parameters
+        ----------
+        image : str
+            Path of its brain mask in the output folder.
+        """
+        own = next((row for row in self.rows if row.get("image") == image), None)
+        group = own.get("group") if own else None
+        if own is None or group in (None, "", "n/a"):
+            return None
+        rows = [row for row in self.rows if row.get("group") == group]
+        judged = number(own.get("outlier_score")) is not None
+        reasons = (own.get("outlier_reasons") or "").split(";") if judged else []
+        told = (reason.strip() for reason in reasons)
+        return Peers(group, rows, [reason for reason in told if reason not in ("", "n/a")])
+
+
+def read(root: Path) -> Cohort:
+    """Read the group level's table, if it has been made; one that cannot be read is told of.
+
+    Parameters
+    ----------
+    root : Path
+        Derivative dataset.
+    """
+    path = root / TABLE
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            return Cohort(list(csv.DictReader(file, delimiter="\t")))
+    except FileNotFoundError:
+        pass
+    except (OSError, ValueError, csv.Error) as error:
+        log.warning("%s: passed over: %s", path, error)
+    return Cohort()
+
+
+def measures(record: Mapping, peers: Peers | None) -> list[Measure]:
+    """Describe every measure of a mask; none where none was recorded.
+
+    Parameters
+    ----------
+    record : mapping of str to object
+        The mask's sidecar.
+    peers : Peers or None
+        What to compare with.
+    """
+    found = record.get("Quality")
+    if not isinstance(found, Mapping) or not found:
+        return []
+    found = {**found, "boundary_uncertainty": record.get("BoundaryUncertainty")}
+    described = []
+    for key, column in COLUMNS.items():
+        value = number(found.get(key))
+        spread = peers and _spread(peers.values(key), value)
+        described.append(
+            Measure(
+                key=key,
+                name=column.get("LongName", key),
+                description=column["Description"],
+                units=column.get("Units", ""),
+                value="n/a" if value is None else digits(value),
+                spread=spread,
+                place=_place(value, spread) if spread else "",
+                outlier=bool(peers and peers.is_reason(key)),
+            )
+        )
+    return described
+
+
+def _spread(values: Sequence[float], value: float | None) -> Spread | None:
+    if value is None or len(values) < outliers.LEAST:
+        return None
+    low, middle, high = np.percentile(values, PERCENTILES).tolist()
+    width = high - low
+    shares = [0.0, 0.5, 1.0, 0.5 + np.sign(value - middle)]  # for a group of equal values
+    if width:
+        shares = [(one - low) / width for one in (low, middle, high, value)]
+    places = WIDTH * (0.25 + 0.5 * np.array(shares))
+    drawn = tuple(np.clip(places, MARGIN, WIDTH - MARGIN).round(1).tolist())
+    return Spread(low, middle, high, drawn)
+
+
+def _place(value: float, spread: Spread) -> str:
+    if value < spread.low:
+        return "low"
+    return "high" if value > spread.high else "usual"
+
+
+def number(value) -> float | None:
+    """Take what is a finite number, or text of one; None for all else."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        found = float(value)
+    except (ValueError, OverflowError):
+        return None
+    return found if math.isfinite(found) else None
+
+
+def digits(value: float) -> str:
+    """Write a number for people: whole ones in full, others with four digits that count."""
+    if isinstance(value, int) or (math.isfinite(value) and value == int(value)):
+        return str(int(value))
+    if not math.isfinite(value):
+        return "n/a"
+    return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.4g}"

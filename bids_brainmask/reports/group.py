@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The group level: tables and a page over all participants, from the derivatives alone.
+
+It may run any number of times, while participants still run elsewhere: it reads sidecars, which
+are written last, and passes over what is not whole.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from bids_brainmask.dataset import query, readback, storage
+from bids_brainmask.dataset.readback import Result
+from bids_brainmask.errors import NothingToDo, UsageError
+from bids_brainmask.reports import group_page, group_tables, tumor_growth
+from bids_brainmask.reports.group_page import Row
+from bids_brainmask.settings import Settings
+
+log = logging.getLogger(__name__)
+
+QUALITY = "group_desc-brain_qc"
+LESIONS = "group_desc-meningioma_qc"
+VOLUMES = "group_desc-meningioma_volumes"
+"""Names of the tables, without extension."""
+
+PAGE = "group_desc-brain.html"
+
+
+def write(settings: Settings) -> list[Path]:
+    """Write the tables and the page of a derivative dataset.
+
+    Returns
+    -------
+    list of Path
+        Files that were written.
+
+    Raises
+    ------
+    UsageError
+        There is no such folder, or it cannot be written to.
+    NothingToDo
+        It holds no result that they are made of.
+    """
+    root = settings.output_dir
+    if not root.is_dir():
+        raise UsageError(f"{root}: no such folder; run the participant level first.")
+    storage.prepare(root)
+    found = readback.read(root, settings.participant_label)
+    brains = gather([one for one in found if one.brain], group_tables.of_brain)
+    tumours = gather(
+        [one for one in found if one.tumour],
+        lambda one: (
+            group_tables.of_meningiomas(one, readback.lesions(root, one)),
+            tumor_growth.measured(one),
+        ),
+    )
+    if not brains and not tumours:
+        raise NothingToDo(
+            f"{root}: holds no masks of the participants asked for, and tables are made of them. "
+            "Run the participant level first."
+        )
+    judged = group_tables.judge(list(brains.values()), list(brains))
+    over_time = tumor_growth.rows(measured for _, measured in tumours.values())
+    written = copy_participants(settings)
+    if brains:
+        written += write_table(root / QUALITY, group_tables.BRAIN, judged)
+        written.append(write_page(settings, list(brains), judged, over_time))
+    if tumours:
+        written += write_table(
+            root / LESIONS, group_tables.MENINGIOMA, [row for row, _ in tumours.values()]
+        )
+        written += write_table(root / VOLUMES, tumor_growth.COLUMNS, over_time)
+    return written
+
+
+def gather(found: Sequence[Result], measure: Callable[[Result], object]) -> dict[Result, object]:
+    """Measure every result; one whose record lacks something is told of and passed over."""
+    measured = {}
+    for one in found:
+        try:
+            measured[one] = measure(one)
+        except (KeyError, TypeError, ValueError) as error:
+            log.warning("%s: passed over, not a whole record: %r", one.prefix, error)
+    return measured
+
+
+def write_table(path: Path, columns: Mapping, rows: Sequence[Mapping]) -> list[Path]:
+    """Write a table and the dictionary of its columns beside it; `path` is without extension."""
+    table, dictionary = path.with_name(f"{path.name}.tsv"), path.with_name(f"{path.name}.json")
+    storage.write_bytes(table, group_tables.text(columns, rows).encode("utf-8", "replace"))
+    storage.write_json(dictionary, columns)
+    return [table, dictionary]
+
+
+def write_page(settings: Settings, found: Sequence[Result], judged, over_time) -> Path:
+    """Write the page about all images."""
+    root = settings.output_dir
+    rows = []
+    for result, values in zip(found, judged, strict=True):
+        thumbnail = result.figures["thumbnail"]
+        there = (root / thumbnail).is_file()
+        report = f"sub-{result.participant}.html"
+        rows.append(Row(result.prefix, report, thumbnail if there else None, values))
+    page = group_page.page(
+        rows,
+        group_tables.BRAIN,
+        title=str(query.description(root).get("Name") or root.resolve().name),
+        volumes=over_time,
+        failures=readback.failures(root, settings.participant_label),
+    )
+    storage.write_bytes(root / PAGE, page.encode())
+    return root / PAGE
+
+
+def copy_participants(settings: Settings) -> list[Path]:
+    """Copy participants.tsv and its dictionary from the raw dataset, as far as they are there."""
+    copied = []
+    for name in ("participants.tsv", "participants.json"):
+        try:
+            content = (settings.bids_dir / name).read_bytes()
+        except OSError:
+            continue  # the raw dataset may be gone
+        storage.write_bytes(settings.output_dir / name, content)
+        copied.append(settings.output_dir / name)
+    return copied

@@ -1,0 +1,362 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The page about all images: what stands out, how everything is spread, and what people think.
+
+One file that opens from the disk and asks nobody for anything. Its pictures and the participants'
+pages lie beside it. `page` takes values and gives text; the drawing, in the browser, is Plotly's
+and Tabulator's, which our own script connects.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from urllib.parse import quote
+
+import bids_brainmask
+from bids_brainmask.dataset.readback import natural
+from bids_brainmask.reports import templates
+
+Value = str | float | int | bool | None
+
+FIRST_METRICS = (
+    "volume_ml",
+    "predicted_dice",
+    "roughness",
+    "asymmetry",
+    "rim_contrast",
+    "margin_smallest_mm",
+    "boundary_probability",
+    "boundary_uncertainty",
+    "removed_ml",
+    "seconds",
+)
+"""Metrics that are plotted before the others, and shown in the table at first."""
+
+MARGINS = "margin_"
+"""How the names of columns begin that are plotted as one: the smallest of them."""
+
+SMALLEST_MARGIN = {
+    "LongName": "Smallest margin",
+    "Description": "Smallest way from the mask's box to the edge of the image: of its six margins",
+    "Units": "mm",
+}
+
+FAILURES_LISTED = 200
+"""More are counted only."""
+
+STYLES = ("web/tabulator.min.css", "report.css", "group.css")
+LIBRARIES = ("web/tabulator.min.js", "web/plotly-cartesian.min.js")
+PARTS = ("data", "ratings", "cards", "plots", "table")
+LICENCES = {"Plotly": "web/plotly.LICENSE", "Tabulator": "web/tabulator.LICENSE"}
+"""Files of `bids_brainmask.data` that every page has a copy of; `PARTS` are of our own script."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One image: its row in the table of quality, and where to look at it."""
+
+    prefix: str
+    """Name of the image up to ``_T1w``; the anchor in its participant's page."""
+
+    report: str
+    """Path of that page, relative to this one; any characters, nothing encoded."""
+
+    thumbnail: str | None
+    """Path of a picture, likewise; None where there is none."""
+
+    values: Mapping[str, Value]
+    """By column; None, or none, for what is not known."""
+
+
+def page(
+    rows: Sequence[Row],
+    columns: Mapping[str, Mapping[str, str]],
+    *,
+    title: str,
+    volumes: Iterable[Mapping[str, Value]] = (),
+    failures: Sequence[Mapping[str, str]] = (),
+    made: datetime | None = None,
+) -> str:
+    """Write the page about all images.
+
+    Whatever it shows is shown as text: nothing in names, reasons or messages becomes a tag, an
+    attribute or a script.
+
+    Parameters
+    ----------
+    rows : sequence of Row
+        Of ``group_desc-brain_qc.tsv``, in the order in which it has them.
+    columns : mapping
+        BIDS data dictionary of that table: what a column is called, is, and is measured in.
+    title : str
+        Name of the dataset.
+    volumes : iterable of mapping
+        Rows of ``group_desc-meningioma_volumes.tsv``: ``participant_id``, ``session_id``,
+        ``image``, ``model`` and ``volume_ml``, a number or one in words.
+    failures : sequence of mapping
+        Crash records, as of `export.failures`: ``Source`` and ``Message``.
+    made : datetime or None
+        When, with a time zone; None: now.
+
+    Returns
+    -------
+    str
+        HTML, whose every character can be encoded in UTF-8. About 2.1 MB and 0.5 kB an image.
+    """
+    from markupsafe import Markup
+
+    parts = [*(f"group_{part}.js" for part in PARTS), "group.js"]
+    own = "\n".join(['"use strict";', "(() => {", *map(read, parts), "})();"])
+    scripts = [script(code) for code in (*map(read, LIBRARIES), own)]
+    text = (
+        templates.environment()
+        .get_template("group.html")
+        .render(
+            title=title,
+            made=(made or datetime.now(UTC)).astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+            version=bids_brainmask.__version__,
+            counts=counts(rows),
+            failed=len(failures),
+            failures=failures[:FAILURES_LISTED],
+            columns=columns,
+            data=Markup(in_script(content(rows, columns, title, volumes))),  # noqa: S704 - escaped
+            policy=policy(scripts),
+            styles=[Markup(read(name).replace("</", r"<\/")) for name in STYLES],  # noqa: S704 - ours
+            scripts=[Markup(code) for code in scripts],  # noqa: S704 - of this package
+            licences={name: read(file) for name, file in LICENCES.items()},
+        )
+    )
+    return text.encode("utf-8", "replace").decode()  # names of files may be no text
+
+
+def counts(rows: Iterable[Row]) -> dict[str, int]:
+    """Count what the page's head counts."""
+    rows = list(rows)
+    return {
+        "images": len(rows),
+        "participants": len({row.values["participant_id"] for row in rows}),
+        "sessions": len({(row.values["participant_id"], session(row)) for row in rows}),
+        "outliers": sum(map(is_outlier, rows)),
+    }
+
+
+def is_outlier(row: Row) -> bool:
+    """Tell whether an image could be judged, and something in it is unlike its group."""
+    reasons, score = row.values.get("outlier_reasons"), row.values.get("outlier_score")
+    return bool(reasons) and score is not None
+
+
+def session(row: Row) -> str:
+    """Name of an image's session, with ``ses-``; empty for none."""
+    return str(row.values.get("session_id") or "")
+
+
+def content(
+    rows: Sequence[Row],
+    columns: Mapping[str, Mapping[str, str]],
+    title: str,
+    volumes: Iterable[Mapping[str, Value]] = (),
+) -> dict:
+    """Gather what the page's script is given.
+
+    Returns
+    -------
+    dict
+        ``columns``, the ``first`` ones, and ``rows`` of their values in that order; ``names``,
+        ``links`` and ``thumbnails`` of the same images, and indices of the ``outliers``;
+        ``metrics``, whose ``columns`` are indices of columns; ``constant``, those that are the
+        same everywhere; ``plots`` of volumes over sessions; ``key``, under which the browser
+        keeps ratings: its first two parts are those of every page of this dataset.
+    """
+    shown, constant = metrics(rows, columns)
+    names = [row.prefix for row in rows]
+    return {
+        "title": title,
+        "key": ["brainmask-ratings", digest(title), digest(*sorted(names))],
+        "columns": [
+            {
+                "name": name,
+                "title": meaning.get("LongName", name),
+                "units": meaning.get("Units", ""),
+                "description": meaning.get("Description", ""),
+                "number": is_number(name, rows),
+            }
+            for name, meaning in columns.items()
+        ],
+        "first": FIRST_METRICS,
+        "rows": [[plain(row.values.get(name)) for name in columns] for row in rows],
+        "names": names,
+        "links": [link(row) for row in rows],
+        "outliers": [index for index, row in enumerate(rows) if is_outlier(row)],
+        "thumbnails": [row.thumbnail and relative(row.thumbnail) for row in rows],
+        "metrics": shown,
+        "constant": constant,
+        "plots": plots(rows, volumes),
+    }
+
+
+def metrics(
+    rows: Sequence[Row], columns: Mapping[str, Mapping[str, str]]
+) -> tuple[list[dict], list[dict]]:
+    """Choose what is plotted: every column of numbers, the margins as one.
+
+    Returns
+    -------
+    tuple of two lists of dict
+        Metrics with at least two values, and those with one, its ``value`` with them: ``name``,
+        ``title``, ``units``, ``description``, and ``columns``, indices of the columns whose
+        smallest number it is. A metric that no image has is in neither.
+    """
+    order = list(columns)
+    numeric = [name for name in order if is_number(name, rows)]
+    parts = {name: [name] for name in numeric if not name.startswith(MARGINS)}
+    if margins := [name for name in numeric if name.startswith(MARGINS)]:
+        parts["margin_smallest_mm"] = margins
+    first = [name for name in FIRST_METRICS if name in parts]
+    shown, constant = [], []
+    for name in first + [name for name in parts if name not in first]:
+        meaning = columns.get(name, SMALLEST_MARGIN)
+        metric = {
+            "name": name,
+            "title": meaning.get("LongName", name),
+            "units": meaning.get("Units", ""),
+            "description": meaning.get("Description", ""),
+            "columns": [order.index(part) for part in parts[name]],
+        }
+        values = {smallest(row, parts[name]) for row in rows} - {None}
+        if len(values) == 1:
+            constant.append(metric | {"value": values.pop()})
+        else:
+            shown.append(metric)
+    return shown, constant
+
+
+def smallest(row: Row, names: Iterable[str]) -> float | int | None:
+    """Smallest of some of a row's numbers; None where it has none of them."""
+    found = [plain(row.values.get(name)) for name in names]
+    return min((value for value in found if value is not None), default=None)
+
+
+def is_number(name: str, rows: Iterable[Row]) -> bool:
+    """Tell whether a column holds numbers, and nothing but them and what is not known."""
+    found = [plain(row.values.get(name)) for row in rows]
+    known = [value for value in found if value is not None]
+    return bool(known) and all(type(value) in (int, float) for value in known)
+
+
+def plain(value: Value) -> Value:
+    """Make what is no number, or infinite, unknown: JSON has no word for it."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def plots(rows: Sequence[Row], volumes: Iterable[Mapping[str, Value]]) -> list[dict]:
+    """Lay out volumes over the sessions of participants who have several.
+
+    Returns
+    -------
+    list of dict
+        ``title`` and ``units`` of a plot, its ``sessions`` from left to right, and its ``lines``:
+        ``name``, and ``points`` of session, volume and index of the image, -1 for one that is not
+        among the rows.
+    """
+    where = {row.prefix: index for index, row in enumerate(rows)}
+    brains = [
+        (row.prefix, "", session(row), row.values.get("volume_ml"), index)
+        for index, row in enumerate(rows)
+    ]
+    tumours = []
+    for row in volumes:
+        prefix = str(row["image"]).rpartition("/")[2].partition("_label-")[0]
+        found = (prefix, str(row["model"]), str(row["session_id"] or ""), number(row["volume_ml"]))
+        tumours.append((*found, where.get(prefix, -1)))
+    drawn = [("Brain volume", lines(brains)), ("Meningioma volume", lines(tumours))]
+    return [
+        {
+            "title": title,
+            "units": "mL",
+            "sessions": sorted({p[0] for line in found for p in line["points"]}, key=natural),
+            "lines": found,
+        }
+        for title, found in drawn
+        if found
+    ]
+
+
+def lines(measured: Iterable[tuple[str, str, str, Value, int]]) -> list[dict]:
+    """Join what differs in nothing but its session; what has one session only is left out.
+
+    Parameters
+    ----------
+    measured : iterable of tuple
+        Name of the image, model, session with ``ses-``, volume, and index of the image.
+    """
+    joined: dict[tuple[str, str], list] = {}
+    for prefix, model, name, volume, index in measured:
+        series = "_".join(part for part in prefix.split("_") if not part.startswith("ses-"))
+        if name and plain(volume) is not None:
+            joined.setdefault((series, model), []).append([name, volume, index])
+    return [
+        {
+            "name": ", ".join(filter(None, series)),
+            "points": sorted(points, key=lambda point: natural(point[0])),
+        }
+        for series, points in joined.items()
+        if len({point[0] for point in points}) > 1
+    ]
+
+
+def number(value: Value) -> Value:
+    """Read a number that may be written out; None for ``n/a``."""
+    return None if value in (None, "n/a") else float(value)
+
+
+def link(row: Row) -> str:
+    """Address of an image in its participant's page."""
+    return f"{relative(row.report)}#{quote(os.fsencode(row.prefix), safe='')}"
+
+
+def relative(path: str) -> str:
+    """Make a relative address of a path: never one of a scheme, or of a host."""
+    return f"./{quote(os.fsencode(path))}"
+
+
+def digest(*texts: str) -> str:
+    """Name texts by 16 digits; no two lists of them have the same."""
+    return hashlib.sha256(json.dumps(texts).encode()).hexdigest()[:16]
+
+
+def in_script(found: Mapping) -> str:
+    """Write JSON that can stand in a script element: ASCII, and nothing that ends it."""
+    text = json.dumps(found, separators=(",", ":"), allow_nan=False)
+    for character in "&<>":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return text
+
+
+def read(name: str) -> str:
+    """Read a file that pages have a copy of, without where its source map would be."""
+    text = templates.packaged(name)
+    return re.sub(r"^(//|/\*)# sourceMappingURL=.*$", "", text, flags=re.MULTILINE)
+
+
+def script(code: str) -> str:
+    """Make code fit a script element: nothing in it may end, or hide the end of, the element.
+
+    Both stand in strings and regular expressions alone, where a backslash changes nothing.
+    """
+    return code.replace("</script", r"<\/script").replace("<!--", r"<\!--")
+
+
+def policy(scripts: Iterable[str]) -> str:
+    """Forbid everything but these scripts, styles, and pictures from beside the page."""
+    allowed = " ".join(templates.allow(code.encode()) for code in scripts)
+    return (
+        f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; "
+        "img-src 'self' file: data: blob:; base-uri 'none'; form-action 'none'"
+    )

@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What to write of masks in a paper, from the records of how they were made."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from bids_brainmask.models import registry
+from bids_brainmask.reports import templates
+
+ALWAYS = ("bids_brainmask", "gorgolewski2016", "gorgolewski2017", "yarkoni2019", "nibabel")
+ALWAYS += ("virtanen2020",)
+"""References of every text, by their keys in references.bib."""
+
+GRIDS = {
+    "fsconform": "256 x 256 x 256 voxels of 1 mm, as FreeSurfer conforms images",
+    "head": "voxels of 1 mm along its own axes, over the head",
+}
+"""The models' grids, in words."""
+
+
+@dataclass(frozen=True)
+class Use:
+    """Images that were given to one model in one way."""
+
+    images: int
+    stripped: int  # of which were known to hold a brain alone
+    parameters: Mapping
+    near: Mapping  # of lesions: how near to the brain they are to come, and what found it
+    grid: str  # empty where it is not known
+    shipped: bool  # whether the model is a part of this package
+    citation: str
+    notice: str
+    cited: Sequence[str]  # keys of references
+
+
+@dataclass(frozen=True)
+class Methods:
+    """All that the text says."""
+
+    brains: Sequence[Use]
+    meningiomas: Sequence[Use]
+    images: int
+    software: Mapping[str, str]
+    references: str
+    """In BibTeX: what the text cites."""
+
+
+def describe(brains: Sequence[Mapping], tumours: Sequence[Mapping]) -> Methods:
+    """Sum up how masks were made.
+
+    Parameters
+    ----------
+    brains, tumours : sequence of mapping
+        Their sidecars.
+    """
+    library = bibliography()
+    models = {model.sha256: model for model in registry.models().values()}
+    uses = [
+        [_use(same, models, library) for same in _alike(records)] for records in (brains, tumours)
+    ]
+    cited = {*ALWAYS, *(key for each in uses for use in each for key in use.cited)}
+    software: dict[str, set[str]] = {}
+    for record in (*brains, *tumours):
+        for name, version in _mapping(record.get("Software")).items():
+            software.setdefault(name, set()).add(str(version))
+    return Methods(
+        brains=uses[0],
+        meningiomas=uses[1],
+        images=max(len(brains), len(tumours)),
+        software={name: " and ".join(sorted(found)) for name, found in software.items()},
+        references="\n".join(entry for key, entry in library.items() if key in cited),
+    )
+
+
+def bibliography() -> dict[str, str]:
+    """Read the package's references: BibTeX by key, each with a newline at its end."""
+    text = templates.packaged("references.bib")
+    entries = re.findall(r"^@\w+\{([^,]+),.*?^\}\n", text, re.MULTILINE | re.DOTALL)
+    bodies = re.findall(r"^@.*?^\}\n", text, re.MULTILINE | re.DOTALL)
+    return dict(zip(entries, bodies, strict=True))
+
+
+def _alike(records: Iterable[Mapping]) -> list[list[Mapping]]:
+    """Put records of the same parameters together, in the order in which they first come."""
+    found: list[list[Mapping]] = []
+    for record in records:
+        for same in found:
+            if same[0].get("Parameters") == record.get("Parameters"):
+                same.append(record)
+                break
+        else:
+            found.append([record])
+    return found
+
+
+def _use(records: Sequence[Mapping], models: Mapping, library: Mapping[str, str]) -> Use:
+    parameters = _mapping(records[0].get("Parameters"))
+    sha256 = parameters.get("ModelSHA256")
+    model = models.get(sha256) if isinstance(sha256, str) else None
+    citation = records[0].get("ModelCitation")
+    citation = citation if isinstance(citation, str) else ""
+    cited = ["cicek2016"] if model and model.architecture in ("seed", "compact") else []
+    cited += ["nobrainer"] if model and model.architecture == "seed" else []
+    for key, entry in library.items():
+        doi = re.search(r"doi = \{(.+)\}", entry)
+        if doi and doi[1] in citation and key not in cited:
+            cited.append(key)
+    shipped = bool(model and not model.url)
+    return Use(
+        images=len(records),
+        stripped=sum(record.get("AlreadyStripped") is True for record in records),
+        parameters=parameters,
+        near=_mapping(parameters.get("NearBrain")),
+        grid=GRIDS[model.grid] if model else "",
+        shipped=shipped,
+        citation="" if model else citation,
+        notice=notice if isinstance(notice := records[0].get("ModelNotice"), str) else "",
+        cited=cited,
+    )
+
+
+def _mapping(value) -> Mapping:
+    return value if isinstance(value, Mapping) else {}
+
+
+def markdown(value: str) -> str:
+    """Escape text so that Markdown shows it as it is, on one line."""
+    return re.sub(r"([\\`*_\[\]<>&@$~^|{}])", r"\\\1", " ".join(value.split()))

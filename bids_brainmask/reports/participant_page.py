@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A participant's report: one page that holds all it shows, and asks nothing of any host.
+
+It is made of what the participant level left, which anybody may have changed: every value is text
+of unknown content and type, is escaped where it is shown, and may be missing.
+"""
+
+from __future__ import annotations
+
+import base64
+import functools
+import importlib.resources
+import zlib
+from pathlib import Path
+
+import bids_brainmask
+from bids_brainmask.analyses import lesions
+from bids_brainmask.dataset import readback
+from bids_brainmask.errors import UsageError
+from bids_brainmask.reports import cohort, methods, participant_data, templates
+
+VIEWER = "web/niivue.umd.js"
+"""NiiVue, among the package's data; put there when the package is built."""
+
+GROUP_PAGE = "group_desc-brain.html"
+"""Name of the page about all participants, to which theirs lead once it is there."""
+
+POLICY = (
+    "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src {}; "
+    "base-uri 'none'; form-action 'none'"
+)
+"""What a page may do. Only scripts with these hashes run, so that no text of a file ever does."""
+
+
+def participant(root: Path, label: str, *, viewer: bool = False) -> str:
+    """Make the page of a participant, for ``sub-<label>.html`` in the folder of the results.
+
+    The same files give the same page. The part of each image has the start of its name, up to
+    ``_T1w``, for an anchor.
+
+    Parameters
+    ----------
+    root : Path
+        Derivative dataset.
+    label : str
+        Participant, without ``sub-``.
+    viewer : bool
+        Put NiiVue and the volumes for it into the page.
+
+    Raises
+    ------
+    UsageError
+        The viewer is asked for, and this installation has none.
+    """
+    code = viewer_library() if viewer else b""
+    packed = pack(code) if viewer else ""
+    everybody, found = cohort.read(root), readback.read(root, [label])
+    sections = [
+        participant_data.gather(root, result, number, everybody, packed)
+        for number, result in enumerate(found, 1)
+    ]
+    scripts = [
+        templates.packaged("report.js"),
+        *([templates.packaged("viewer.js")] if viewer else []),
+    ]
+    run = [*map(str.encode, scripts), *([code] if viewer else [])]
+    allowed = [templates.allow(script) for script in run]
+    page = (
+        environment()
+        .get_template("participant.html")
+        .render(
+            label=f"sub-{label}",
+            version=bids_brainmask.__version__,
+            policy=POLICY.format(" ".join(allowed)),
+            style=templates.packaged("report.css"),
+            scripts=scripts,
+            sections=sections,
+            failures=readback.failures(root, [label]),
+            lesion_columns=lesions.COLUMNS,
+            methods=methods.describe(
+                [one.brain for one in sections if one.brain],
+                [one.tumour for one in sections if one.tumour],
+            ),
+            library=packed,
+            home=GROUP_PAGE if (root / GROUP_PAGE).is_file() else "",
+        )
+    )
+    # A lone half of a surrogate pair, as JSON may hold, is no text that can be written.
+    return page.encode("utf-8", "backslashreplace").decode()
+
+
+@functools.cache
+def environment():
+    """Jinja2, as of `templates.environment`, with the words that this page shows values in.
+
+    Returns
+    -------
+    jinja2.Environment
+    """
+    filters = {
+        "address": participant_data.address,
+        "words": participant_data.words,
+        "markdown": methods.markdown,
+    }
+    return templates.environment(**filters)
+
+
+def viewer_library() -> bytes:
+    """Read NiiVue's script from the package.
+
+    Raises
+    ------
+    UsageError
+        The package was built without it.
+    """
+    try:
+        return (importlib.resources.files("bids_brainmask.data") / VIEWER).read_bytes()
+    except OSError as error:
+        raise UsageError(
+            f"--viewer: this installation has no viewer: {error}. Build the package with access "
+            "to the npm registry, or leave the option out."
+        ) from error
+
+
+def pack(content: bytes) -> str:
+    """Gzip bytes, and give them as base64."""
+    return base64.b64encode(zlib.compress(content, 9, wbits=31)).decode()

@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Volumes of meningiomas over the sessions of a participant, from what the sidecars say."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from bids_brainmask.dataset.readback import Result, natural
+
+FIRST = "the first session of the same participant, kind of image, model and threshold"
+
+COLUMNS: dict[str, dict[str, str]] = {
+    "participant_id": {"Description": "Participant"},
+    "session_id": {"Description": "Session; n/a where the dataset has none"},
+    "image": {"Description": "Tumour mask, in this dataset"},
+    "model": {"Description": "Model and its version"},
+    "lesions": {"Description": "Meningiomas of at least the smallest volume that counts"},
+    "volume_ml": {"Description": "Volume of all of them", "Units": "mL"},
+    "change_ml": {"Description": f"Volume less that of {FIRST}", "Units": "mL"},
+    "change_percent": {
+        "Description": f"Change over the volume of {FIRST}; n/a where that is 0",
+        "Units": "%",
+    },
+    "since_last_ml": {"Description": "Volume less that of the session before", "Units": "mL"},
+    "since_last_percent": {
+        "Description": "That over the volume of the session before; n/a where that is 0",
+        "Units": "%",
+    },
+}
+"""The table's columns. Sessions come in the order of their labels, 2 before 10."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The meningiomas of one image, as its sidecar has them."""
+
+    image: str  # path of the mask in the output folder
+    entities: tuple[tuple[str, str], ...]
+    parameters: str  # JSON
+    model: str
+    lesions: int
+    volume_ml: float
+
+    @property
+    def session(self) -> str:
+        """Label of the session, without ``ses-``; empty for none."""
+        return dict(self.entities).get("ses", "")
+
+    @property
+    def series(self) -> tuple:
+        """What images of several sessions share that can be compared."""
+        return (*(pair for pair in self.entities if pair[0] != "ses"), self.parameters)
+
+
+def measured(result: Result) -> Measured:
+    """Take what the table wants from the sidecar of a tumour mask.
+
+    Raises
+    ------
+    KeyError, TypeError, ValueError
+        It lacks a key, or holds something else there.
+    """
+    record = result.tumour
+    parameters = record["Parameters"]
+    return Measured(
+        image=result.tumour_mask,
+        entities=result.entities,
+        parameters=json.dumps(parameters, sort_keys=True),
+        model=f"{parameters['Model']} {parameters['ModelVersion']}",
+        lesions=int(record["LesionCount"]),
+        volume_ml=float(record["LesionVolume"]),
+    )
+
+
+def rows(found: Iterable[Measured]) -> list[dict[str, str]]:
+    """Compare every image with those of earlier sessions; one row an image."""
+    table = []
+    before: dict[tuple, list[Measured]] = {}
+    ordered = sorted(found, key=lambda one: (one.entities[0], natural(one.session), one.image))
+    for one in ordered:
+        series = before.setdefault(one.series, [])
+        first, last = (series[0], series[-1]) if series else (None, None)
+        table.append(
+            {
+                "participant_id": f"sub-{dict(one.entities)['sub']}",
+                "session_id": f"ses-{one.session}" if one.session else "n/a",
+                "image": one.image,
+                "model": one.model,
+                "lesions": str(one.lesions),
+                "volume_ml": f"{one.volume_ml:.3f}",
+                **change(one, first, "change"),
+                **change(one, last, "since_last"),
+            }
+        )
+        series.append(one)
+    return table
+
+
+def change(one: Measured, other: Measured | None, name: str) -> dict[str, str]:
+    """Say how a volume differs from an earlier one, in mL and in % of it."""
+    difference = one.volume_ml - other.volume_ml if other else None
+    percent = 100 * difference / other.volume_ml if other and other.volume_ml else None
+    return {
+        f"{name}_ml": "n/a" if difference is None else f"{difference:.3f}",
+        f"{name}_percent": "n/a" if percent is None else f"{percent:.1f}",
+    }

@@ -1,0 +1,254 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a training gives: a model that the app runs, its card, its scores and its curve."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import logging
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import keras
+import numpy as np
+
+import bids_brainmask
+from bids_brainmask.analyses.probability import probability_map
+from bids_brainmask.dataset import query
+from bids_brainmask.models import registry
+from bids_brainmask.models.backends import Network
+from bids_brainmask.models.unet import fold_normalisation, unet3d
+from bids_brainmask.train.config import Config, network_of
+from bids_brainmask.train.dataset import Head, target_of
+from bids_brainmask.train.fit import Trained
+from bids_brainmask.voxels import agreement, cleanup, image
+
+log = logging.getLogger(__name__)
+
+BLOCKS = {"fsconform": 128, "head": 0}
+"""Side of the cubes that a model is given in use, by its grid; 0: the head at once."""
+
+
+def write(trained: Trained, config: Config, out: Path) -> registry.Model:
+    """Write ``model.keras``, ``model.toml``, ``scores.tsv``, ``curve.png`` and the card.
+
+    ``bids-brainmask ... --model OUT`` then runs it.
+
+    Parameters
+    ----------
+    trained : Trained
+    config : Config
+    out : Path
+
+    Returns
+    -------
+    registry.Model
+    """
+    model = plain(trained.model, config)
+    export(model, config, out)
+    entry = registry_entry(out / registry.OWN_FILE, config)
+    (out / registry.OWN_TABLE).write_text(toml(entry), encoding="utf-8")
+    entry = registry.resolve(out)
+    scores = [score(head, model, entry, config) for head in trained.kept if head.image.exists()]
+    write_scores(scores, out / "scores.tsv")
+    draw_curve(trained.record.rows, trained.record.best_epoch, out / "curve.png")
+    text = card(trained, config, entry, scores)
+    (out / "README.md").write_text(text, encoding="utf-8")
+    return entry
+
+
+def plain(model: keras.Model, config: Config) -> keras.Model:
+    """Network in full precision, without batch normalisation, that computes what `model` does."""
+    keras.mixed_precision.set_global_policy("float32")
+    architecture = network_of(config)
+    if architecture is None:
+        return model
+    found = unet3d(architecture)
+    for name, array in _layers(fold_normalisation(model, architecture)).items():
+        found.get_layer(name).set_weights(array)
+    return found
+
+
+def _layers(weights: dict[str, np.ndarray]) -> dict[str, list[np.ndarray]]:
+    """Kernel and bias of each layer."""
+    names = dict.fromkeys(key.split("/")[0] for key in weights)
+    return {name: [weights[f"{name}/kernel"], weights[f"{name}/bias"]] for name in names}
+
+
+def export(model: keras.Model, config: Config, out: Path) -> None:
+    """Save a network for Keras, and one of ours also as named arrays in half precision."""
+    model.save(out / registry.OWN_FILE)
+    if architecture := network_of(config):
+        arrays = fold_normalisation(model, architecture)
+        half = {name: array.astype(np.float16) for name, array in arrays.items()}
+        np.savez_compressed(out / "weights.npz", **half)
+
+
+def registry_entry(path: Path, config: Config) -> registry.Model:
+    """Describe a trained model as the registry does."""
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    return registry.Model(
+        name=config.name,
+        version=f"{datetime.now(UTC):%Y%m%d}",
+        task=config.task,
+        file=path.name,
+        size=path.stat().st_size,
+        sha256=found,
+        license=config.card.license,
+        architecture="keras",
+        grid=config.grid,
+        intensities=config.intensities,
+        block=BLOCKS[config.grid],
+        divisor=divisor(config),
+        threshold=config.threshold,
+        near_brain=config.near_brain,
+        peak=config.peak,
+        flips=config.flips,
+        memory_gb=8.0 if config.grid == "fsconform" else 4.0,
+        citation=config.card.citation,
+    )
+
+
+def divisor(config: Config) -> int:
+    """Tell what every axis of the network's input divides by."""
+    architecture = network_of(config)
+    return architecture.divisor if architecture else config.divisor
+
+
+def toml(model: registry.Model) -> str:
+    """Write a model as a table of the registry."""
+    lines = [f"[{json.dumps(model.name)}]"]
+    for key, value in vars(model).items():
+        if key not in ("name", "path"):
+            lines.append(f"{key} = {json.dumps(value, ensure_ascii=False)}")
+    return "\n".join(lines) + "\n"
+
+
+def score(head: Head, model: keras.Model, entry: registry.Model, config: Config) -> dict:
+    """Dice of a validation image, found as the app finds it, with its label."""
+
+    def run(block):
+        logits = model(block[None, ..., None], training=False)
+        return keras.ops.convert_to_numpy(keras.ops.sigmoid(logits))[0, ..., 0]
+
+    network = Network(run, "keras", entry.divisor)
+    found = probability_map(image.read(head.image), entry, network) >= config.threshold
+    if config.task == "brain":
+        found = cleanup.brain(found).mask
+    truth = target_of(image.read_labels(head.labels).data, config.data)
+    row = {"image": head.relative, "dice": agreement.dice(found, truth)}
+    log.info("%s: Dice %.4f", *row.values())
+    return row
+
+
+def write_scores(scores: list[dict], path: Path) -> None:
+    """Write a table of the validation images."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, ["image", "dice"], delimiter="\t")
+        writer.writeheader()
+        writer.writerows(scores)
+
+
+def draw_curve(rows: list[dict], best: int, path: Path) -> None:
+    """Draw loss and Dice against epochs, of training and validation."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 3.5), layout="constrained")
+    for axes, name in zip(figure.subplots(1, 2), ("loss", "dice"), strict=True):
+        for key, label in ((name, "training"), (f"val_{name}", "validation")):
+            points = [(row["epoch"] + 1, row[key]) for row in rows if key in row]
+            if points:
+                axes.plot(*zip(*points, strict=True), marker=".", label=label)
+        axes.axvline(best, color="0.7", linewidth=1, zorder=0)
+        axes.set(xlabel="epoch", ylabel=name)
+        axes.legend()
+    figure.savefig(path, dpi=120)
+
+
+def card(trained: Trained, config: Config, entry: registry.Model, scores: list[dict]) -> str:
+    """Model card in Markdown (Mitchell et al. 2019, https://doi.org/10.1145/3287560.3287596)."""
+    data, best, epochs = config.data, trained.record.best_epoch, len(trained.record.rows)
+    learnt, kept = (
+        sorted({head.participant for head in heads}) for heads in (trained.learnt, trained.kept)
+    )
+    values = f"values {', '.join(map(str, data.values))}" if data.values else "all values but 0"
+    sources = "".join(f"- {source}\n" for source in config.card.sources)
+    start = f"The weights of `{config.start}`" if config.start else "Random weights"
+    choice = f"number {best} was kept" if kept else "the last was kept"
+    return f"""\
+# {entry.name}
+
+`{entry.file}`, version {entry.version}, SHA-256 `{entry.sha256}`. Licence of the weights: \
+{entry.license or "not stated"}.
+
+## Intended use
+
+{config.card.intended_use} For research only; not a medical device. Task: {config.task}. Run it \
+with `bids-brainmask BIDS_DIR OUTPUT_DIR participant --model DIR`, where DIR is this folder.
+
+## Data
+
+Images of {data_name(config)}; labels of `{data.labels}`, files that end in `{data.ending}`, \
+{values}.
+
+{sources or "Sources and licences: not stated."}
+
+Split by participant:
+
+- learnt from ({len(learnt)}): {", ".join(learnt)}
+- validated on ({len(kept)}): {", ".join(kept) or "none"}
+
+## Training
+
+{start}; loss {config.loss}, Adam, seed {config.seed}, {config.policy}; {epochs} epochs, of which \
+{choice}. All that decided the result is in `config.json`.
+
+{stage_table(config)}
+
+bids_brainmask {bids_brainmask.__version__}, Keras {version("keras")} on {keras.backend.backend()}.
+
+![Loss and Dice against epochs](curve.png)
+
+## Scores
+
+{score_text(scores)}
+"""
+
+
+def stage_table(config: Config) -> str:
+    """Table of the stages."""
+    rows = ["| stage | epochs | windows a step | learning rate |", "|---|---|---|---|"]
+    for number, stage in enumerate(config.stages):
+        size = "x".join(map(str, stage.window))
+        rows.append(
+            f"| {number + 1} | {stage.epochs} | {stage.batch} of {size}, {stage.windows} | "
+            f"{stage.rate[0]:g} to {stage.rate[1]:g} |"
+        )
+    return "\n".join(rows)
+
+
+def data_name(config: Config) -> str:
+    """Name that a dataset gives itself, or that of its folder."""
+    folder = Path(config.data.bids_dir)
+    return str(query.description(folder).get("Name") or folder.name)
+
+
+def score_text(scores: list[dict]) -> str:
+    """Summary of the validation, and each image."""
+    if not scores:
+        return "Nothing was kept apart to validate on, so there are none."
+    values = [row["dice"] for row in scores]
+    lines = [
+        f"Dice of {len(values)} validation images with their labels, found as the app finds them: "
+        f"median {np.median(values):.4f}, mean {np.mean(values):.4f}, minimum {min(values):.4f}, "
+        f"maximum {max(values):.4f}. They were used to choose the epoch, so new images may score "
+        "lower.",
+        "",
+        "| image | Dice |",
+        "|---|---|",
+        *(f"| {row['image']} | {row['dice']:.4f} |" for row in scores),
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The steps of a volume: from its file to a network's grid, through it, and back."""

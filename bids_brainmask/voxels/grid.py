@@ -1,0 +1,219 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a scan's grid to a network's, and back. World space decides; no files here.
+
+Two grids are wanted: FreeSurfer's conformed one, on which the published networks were trained, and
+one of 1 mm voxels that follows the scan's own axes and ends where the head does.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation
+from scipy import ndimage
+
+from bids_brainmask.voxels.image import Volume
+
+LARGEST_EXTENT = 320
+"""mm along an axis that a head and its neck never exceed."""
+
+MARGIN = 8.0
+"""mm of air kept around the head."""
+
+
+LIA = np.array([[-1.0, 0, 0], [0, 0, 1], [0, -1, 0]])
+"""Directions in the world of the conformed grid's axes, one a column."""
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Where voxels lie: ``xyz_mm = affine @ (i, j, k, 1)``, RAS+."""
+
+    shape: tuple[int, int, int]
+    affine: np.ndarray  # (4, 4)
+
+
+def fsconform(volume: Volume) -> Grid:
+    """FreeSurfer's conformed grid: 256^3 voxels of 1 mm, LIA, about the middle of the image.
+
+    The middle is that of FreeSurfer's ``c_ras``: index ``shape / 2``, not ``(shape - 1) / 2``
+    (https://surfer.nmr.mgh.harvard.edu/fswiki/CoordinateSystems).
+    """
+    middle = volume.affine[:3, :3] @ (np.array(volume.data.shape) / 2) + volume.affine[:3, 3]
+    affine = np.eye(4)
+    affine[:3, :3] = LIA
+    affine[:3, 3] = middle - affine[:3, :3] @ np.full(3, 128.0)
+    return Grid((256, 256, 256), affine)
+
+
+def head(volume: Volume, divisor: int) -> Grid:
+    """Voxels of 1 mm over the head, along the scan's own axes, taken in the order R, A, S.
+
+    Parameters
+    ----------
+    volume : Volume
+        Its axes may be oblique or sheared; the grid's are the nearest orthonormal ones.
+    divisor : int
+        Every axis of the grid divides by it.
+    """
+    volume = canonical(volume)
+    left, _, right = np.linalg.svd(volume.affine[:3, :3] / volume.spacing)
+    axes = left @ right  # of its polar decomposition
+    corners = np.array(np.meshgrid(*foreground(volume), indexing="ij")).reshape(3, -1)
+    along = axes.T @ (volume.affine[:3, :3] @ corners + volume.affine[:3, 3:])
+    low, high = along.min(1) - MARGIN, along.max(1) + MARGIN
+    size = np.minimum(high - low, LARGEST_EXTENT)
+    shape = divisor * np.ceil(size / divisor).astype(int)
+    affine = np.eye(4)
+    affine[:3, :3] = axes
+    affine[:3, 3] = axes @ ((low + high) / 2 - (shape - 1) / 2)
+    return Grid(tuple(int(n) for n in shape), affine)
+
+
+def canonical(volume: Volume) -> Volume:
+    """Look at the same voxels along R, A and S, as far as their axes go; a view, not a copy."""
+    order = io_orientation(volume.affine)
+    affine = volume.affine @ inv_ornt_aff(order, volume.data.shape)
+    return Volume(apply_orientation(volume.data, order), affine)
+
+
+def foreground(volume: Volume) -> list[tuple[float, float]]:
+    """First and last index, along each axis, of what is brighter than air.
+
+    A slice counts from two bright blocks in a thousand.
+    """
+    means, bright, steps = blocks(volume)
+    counts = means.shape
+    bounds = []
+    for axis, size in enumerate(volume.data.shape):
+        found = np.flatnonzero(bright.mean(tuple({0, 1, 2} - {axis})) > 0.002)
+        last = size - 1 if found[-1] == counts[axis] - 1 else (found[-1] + 1) * steps[axis] - 1
+        bounds.append((float(found[0] * steps[axis]), float(last)))
+    return bounds
+
+
+def air(volume: Volume) -> float:
+    """Level of the air around a head, which noise raises above 0 in a magnitude image.
+
+    The median of the blocks that are not bright; of a constant image, its value.
+    """
+    means, bright, _ = blocks(volume)
+    return float(np.median(means[~bright])) if not bright.all() else float(means.min())
+
+
+def blocks(volume: Volume) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Tell head from air by means over blocks of about 4 mm, so that noise does not count.
+
+    Returns
+    -------
+    means : (A, B, C) float32 array
+    bright : (A, B, C) bool array
+        From a tenth of the way from dark (5th percentile) to light (99th).
+    steps : (3,) int array
+        Voxels of a block along each axis.
+    """
+    steps = np.clip(np.round(4 / volume.spacing), 1, volume.data.shape).astype(int)
+    counts = np.array(volume.data.shape) // steps
+    means = volume.data
+    for axis in np.argsort(np.abs(means.strides))[::-1]:  # the farthest first, by whole lines
+        lines = np.moveaxis(means, axis, 0)[: counts[axis] * steps[axis]]
+        sums = sum((lines[k :: steps[axis]] for k in range(1, steps[axis])), lines[:: steps[axis]])
+        means = np.moveaxis(sums, 0, axis)
+    means = means / np.float32(steps.prod())
+    dark, light = np.percentile(means, [5, 99])
+    return means, means >= dark + 0.1 * (light - dark), steps
+
+
+def resample(volume: Volume, grid: Grid, outside: float = 0.0) -> np.ndarray:
+    """Interpolate linearly onto a grid.
+
+    Parameters
+    ----------
+    volume : Volume
+    grid : Grid
+    outside : float
+        Value beyond the volume.
+
+    Returns
+    -------
+    (I, J, K) float32 array
+        Of ``grid.shape``.
+    """
+    to_voxel = np.linalg.inv(volume.affine) @ grid.affine
+    matrix, offset = to_voxel[:3, :3], to_voxel[:3, 3]
+    source = np.abs(matrix).argmax(0)  # the axis of the volume that each grid axis runs along
+    straight = matrix[source, range(3)]
+    stray = np.abs(matrix).sum() - np.abs(straight).sum()
+    # NIfTI's voxels lie with the first axis nearest: walked the other way, each is a cache miss.
+    if len(set(source)) < 3 or stray > 1e-4:
+        data = np.ascontiguousarray(volume.data)
+        options = {"output": np.float32, "order": 1, "prefilter": False, "cval": outside}
+        return ndimage.affine_transform(data, matrix, offset, grid.shape, **options)
+    data = np.ascontiguousarray(volume.data.transpose(source))
+    places = [
+        start + step * np.arange(size)
+        for start, step, size in zip(offset[source], straight, grid.shape, strict=True)
+    ]
+    return interpolate(data, places, outside)
+
+
+def interpolate(data: np.ndarray, places: list[np.ndarray], outside: float) -> np.ndarray:
+    """Interpolate linearly where axes only swap, flip and stretch: along one after the other.
+
+    It goes plane by plane, so that all but the reading and writing stays in the processor's cache.
+
+    Parameters
+    ----------
+    data : (I, J, K) array
+        C-contiguous, for speed.
+    places : list of three arrays, (A,), (B,) and (C,)
+        Indices into each axis, with fractions, that rise or fall.
+    outside : float
+        Value beyond the data.
+
+    Returns
+    -------
+    (A, B, C) float32 array
+    """
+    inside, lower, part = [], [], []
+    for at, size in zip(places, data.shape, strict=True):
+        # What rounding leaves outside of the last voxel's middle is on it.
+        within = np.flatnonzero((at >= -1e-6) & (at <= size - 1 + 1e-6))
+        low = np.clip(np.floor(at[within]), 0, max(size - 2, 0)).astype(int)
+        inside.append(slice(within[0], within[-1] + 1) if within.size else slice(0, 0))
+        lower.append(low)
+        part.append(np.clip(at[within] - low, 0, 1).astype(np.float32))
+    upper = [np.minimum(low + 1, size - 1) for low, size in zip(lower, data.shape, strict=True)]
+    found = np.full([len(at) for at in places], outside, np.float32)
+    rows, columns = part[1][:, None], part[2]
+    for plane, low, high, share in zip(found[inside[0]], lower[0], upper[0], part[0], strict=True):
+        along = data[low] * (1 - share) + data[high] * share
+        along = _between(along[lower[1]], along[upper[1]], rows)
+        along = _between(along.take(lower[2], 1), along.take(upper[2], 1), columns)
+        plane[inside[1], inside[2]] = along
+    return found
+
+
+def _between(lower: np.ndarray, upper: np.ndarray, part: np.ndarray) -> np.ndarray:
+    """Go some part of the way from the one to the other, in the memory of the other."""
+    upper -= lower
+    upper *= part
+    upper += lower
+    return upper
+
+
+def restore(data: np.ndarray, grid: Grid, volume: Volume) -> np.ndarray:
+    """Take values on a grid back to the voxels of the volume that it was made for.
+
+    Parameters
+    ----------
+    data : (I, J, K) float32 array
+        Of ``grid.shape``.
+
+    Returns
+    -------
+    (I, J, K) float32 array
+        Of the volume's shape; 0 where the grid does not reach.
+    """
+    return resample(Volume(data, grid.affine), Grid(volume.data.shape, volume.affine))

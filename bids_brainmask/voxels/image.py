@@ -1,0 +1,297 @@
+# SPDX-License-Identifier: Apache-2.0
+"""NIfTI files to arrays with an affine, and back onto the very same grid.
+
+The header's policy is all here. The affine is the sform where its code is not 0, else the qform,
+else what the voxel sizes give (nibabel's rule, and the standard's). A result carries both of the
+source's transforms and codes untouched, whichever was used.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import nibabel as nb
+import numpy as np
+from isal import igzip
+from nibabel.volumeutils import apply_read_scaling
+
+from bids_brainmask.errors import ImageError
+from bids_brainmask.voxels import nifti
+
+log = logging.getLogger(__name__)
+
+LARGEST_VALUE = 1e12
+"""Intensities of this size and over are damage, and their squares might overflow."""
+
+SMALLEST_RANGE = 1e-20
+"""Intensities that differ by less are one: no unit makes them so small."""
+
+SAME_GRID = 1e-3
+"""Affines that differ by more than this anywhere, mm, are of different grids."""
+
+
+@dataclass(frozen=True)
+class Volume:
+    """Voxels and their place in the world: ``xyz_mm = affine @ (i, j, k, 1)``, RAS+."""
+
+    data: np.ndarray  # (I, J, K)
+    affine: np.ndarray  # (4, 4)
+
+    def __post_init__(self):
+        if self.data.ndim != 3 or self.affine.shape != (4, 4):
+            raise ValueError(
+                f"need (I, J, K) and (4, 4), got {self.data.shape} and {self.affine.shape}"
+            )
+
+    @property
+    def spacing(self) -> np.ndarray:
+        """Voxel sizes along the three axes, mm."""
+        return np.sqrt((self.affine[:3, :3] ** 2).sum(0))
+
+
+@dataclass(frozen=True)
+class Source:
+    """An image as it was read: its intensities, and its file for the results to be like."""
+
+    volume: Volume  # float32, finite
+    file: nb.Nifti1Image
+
+
+def read(path: Path) -> Source:
+    """Read a 3D NIfTI image.
+
+    Parameters
+    ----------
+    path : Path
+        ``.nii`` or ``.nii.gz``, NIfTI-1 or NIfTI-2, of any real data type and byte order.
+
+    Returns
+    -------
+    Source
+        Scaled intensities as float32; NaN, infinite ones and those from `LARGEST_VALUE` are 0.
+        A fourth axis of one frame is dropped.
+
+    Raises
+    ------
+    ImageError
+        The file is absent, no file, empty, truncated, not NIfTI, not 3D, of complex or RGB
+        voxels, too small or too large for a head, without a place in the world, without finite
+        voxels, or constant.
+    """
+    file = nifti.read(path)
+    data = _intensities(file)
+    finite = (data > -LARGEST_VALUE) & (data < LARGEST_VALUE)
+    if not finite.all():
+        if not finite.any():
+            raise ImageError(
+                f"{path}: no voxel has a finite value, so there is nothing to see. Fetch or "
+                "convert it again."
+            )
+        log.warning("%s: %d voxels are not finite; taken as 0", path, (~finite).sum())
+        data = np.where(finite, data, np.float32(0))
+    if data.max() - data.min() < SMALLEST_RANGE:
+        raise ImageError(
+            f"{path}: every voxel is {data.flat[0]:g}, so there is nothing to see. Fetch or "
+            "convert it again."
+        )
+    return Source(Volume(data, file.affine), file)
+
+
+def read_mask(path: Path) -> np.ndarray:
+    """Read a mask, (I, J, K) bool: True where the image is above one half."""
+    return _values(nifti.read(path)) > 0.5
+
+
+def read_labels(path: Path) -> Volume:
+    """Read a segmentation: whole numbers, int32, on their grid. NaN and infinite ones are 0.
+
+    Raises
+    ------
+    ImageError
+        As `read`; or the image holds other numbers than whole ones.
+    """
+    file = nifti.read(path)
+    values = _values(file)
+    values = np.where(np.isfinite(values), values, 0)
+    with np.errstate(invalid="ignore"):  # of what int32 does not hold, and is refused below
+        labels = np.round(values).astype(np.int32)
+    if not np.allclose(values, labels, atol=1e-3):
+        raise ImageError(f"{path}: expected whole numbers as labels, found fractions.")
+    return Volume(labels, file.affine)
+
+
+def read_structure(path: Path, values: Sequence[int] = ()) -> Volume:
+    """Read where a segmentation has some values: bool, on its grid.
+
+    Parameters
+    ----------
+    path : Path
+    values : sequence of int
+        Labels that count; all but 0 if empty. That the image has none of them is warned of.
+
+    Raises
+    ------
+    ImageError
+        As `read_labels`.
+    """
+    volume = read_labels(path)
+    if not values:
+        return replace(volume, data=volume.data != 0)
+    found = np.isin(volume.data, values)
+    if not found.any():
+        there = np.unique(volume.data)
+        log.warning(
+            "%s: no voxel is one of %s; it holds %d values: %s%s",
+            *(path, list(values), len(there), there[:20].tolist()),
+            " ..." if len(there) > 20 else "",
+        )
+    return replace(volume, data=found)
+
+
+def check_same_grid(paths: Sequence[Path], volumes: Sequence[Volume]) -> None:
+    """Raise unless two volumes are on one grid; warn if its axes are not at right angles.
+
+    Parameters
+    ----------
+    paths, volumes : two each
+        What is to be compared, and with what.
+
+    Raises
+    ------
+    ImageError
+        Other shapes, or affines that differ by more than `SAME_GRID`.
+    """
+    one, other = volumes
+    near = np.allclose(one.affine, other.affine, rtol=0, atol=SAME_GRID)
+    if one.data.shape != other.data.shape or not near:
+        grids = " and ".join(
+            f"{path} (shape {volume.data.shape}, affine {volume.affine.round(4).tolist()})"
+            for path, volume in zip(paths, volumes, strict=True)
+        )
+        raise ImageError(
+            f"{grids} are not on one grid; affines may differ by {SAME_GRID:g} mm. Resample one "
+            "onto the other's grid, to the nearest neighbour."
+        )
+    axes = other.affine[:3, :3] / other.spacing
+    if not np.allclose(axes.T @ axes, np.eye(3), atol=0.01):
+        log.warning("%s: axes not at right angles; volumes and distances are rough", paths[1])
+
+
+def _values(file: nb.Nifti1Image) -> np.ndarray:
+    """Scaled values, (I, J, K)."""
+    with np.errstate(all="ignore"):
+        return np.asanyarray(file.dataobj).reshape(file.shape[:3])
+
+
+def _intensities(file: nb.Nifti1Image) -> np.ndarray:
+    """Scaled intensities, (I, J, K) float32, C-contiguous; what that does not hold is infinite.
+
+    A file has the first axis nearest, and a network the last. Turned and scaled plane by plane, a
+    head takes a third of the time that it takes at once, and no memory but its own.
+    """
+    stored = np.asanyarray(file.dataobj.get_unscaled()).reshape(file.shape[:3])
+    slope, inter = file.dataobj.slope, file.dataobj.inter
+    found = np.empty(stored.shape, np.float32)
+    with np.errstate(all="ignore"):
+        for j in range(stored.shape[1]):
+            found[:, j] = apply_read_scaling(stored[:, j], slope, inter)
+    return found
+
+
+def bounds(mask: np.ndarray) -> tuple[slice, slice, slice] | None:
+    """Smallest box around a mask, (I, J, K) bool of any order in memory; None if it is empty.
+
+    `scipy.ndimage.find_objects` takes ten times as long where the first axis is the nearest.
+    """
+    sides = [np.flatnonzero(mask.any(tuple({0, 1, 2} - {axis}))) for axis in range(3)]
+    return tuple(slice(int(at[0]), int(at[-1]) + 1) for at in sides) if sides[0].size else None
+
+
+def boundary(mask: np.ndarray) -> np.ndarray:
+    """Find the voxels of a mask, (I, J, K) bool, that share a face with others or the edge."""
+    inner = mask.copy()
+    for axis in range(3):
+        source, target = np.moveaxis(mask, axis, 0), np.moveaxis(inner, axis, 0)
+        target[1:] &= source[:-1]
+        target[:-1] &= source[1:]
+        target[:1] = target[-1:] = False  # slices, for an array may have no voxels
+    return mask & ~inner
+
+
+def _header_like(source: Source, kind) -> nb.Nifti1Header:
+    """Header of the source with its grid, transforms, codes and units, and nothing else of it."""
+    header = source.file.header.copy()
+    header.extensions.clear()
+    header.set_data_shape(source.volume.data.shape)
+    header.set_data_dtype(kind)
+    header.set_slope_inter(1, 0)
+    header["cal_min"] = header["cal_max"] = 0
+    header["descrip"] = b""
+    header["intent_code"] = 0
+    return header
+
+
+def mask_like(source: Source, mask: np.ndarray) -> nb.Nifti1Image:
+    """Put a mask into a file of the source's grid: uint8, 0 and 1, slope 1.
+
+    Parameters
+    ----------
+    source : Source
+    mask : (I, J, K) bool array
+    """
+    stored = _as_stored(mask).view(np.uint8)
+    return type(source.file)(stored, None, _header_like(source, np.uint8))
+
+
+def _as_stored(mask: np.ndarray) -> np.ndarray:
+    """Lay a mask out in memory as in a file, first axis nearest: the part that is not empty."""
+    stored = np.zeros(mask.shape, bool, order="F")
+    if there := bounds(mask):
+        stored[there] = mask[there]
+    return stored
+
+
+def probability_like(source: Source, probability: np.ndarray) -> nb.Nifti1Image:
+    """Put probabilities, (I, J, K) float32 in [0, 1], into a float32 file of the source's grid."""
+    return type(source.file)(
+        probability.astype(np.float32), None, _header_like(source, np.float32)
+    )
+
+
+def brain_like(source: Source, mask: np.ndarray) -> nb.Nifti1Image:
+    """Keep the source's voxels inside the mask, bit for bit, with its data type and scaling.
+
+    Outside, the stored value is the one that scales to 0, or the nearest to it that the data type
+    holds.
+    """
+    stored = np.asanyarray(source.file.dataobj.get_unscaled()).reshape(mask.shape)
+    slope, intercept = source.file.dataobj.slope, source.file.dataobj.inter
+    blank = -intercept / slope
+    if stored.dtype.kind in "iu":
+        limits = np.iinfo(stored.dtype)
+        blank = int(np.clip(round(blank), limits.min, limits.max))
+    header = source.file.header.copy()
+    header.set_data_shape(mask.shape)
+    header["cal_min"] = header["cal_max"] = 0
+    mask = _as_stored(mask)
+    brain = type(source.file)(np.where(mask, stored, stored.dtype.type(blank)), None, header)
+    brain.header.set_slope_inter(slope, intercept)  # set by hand: the array is stored as it is
+    return brain
+
+
+def of_volume(volume: Volume) -> nb.Nifti1Image:
+    """Put a volume into a file of its own, in mm, with its affine as both transforms."""
+    file = nb.Nifti1Image(volume.data, volume.affine)
+    file.set_qform(volume.affine, code=1)  # its nearest rigid one, for a sheared affine
+    file.set_sform(volume.affine, code=1)
+    file.header.set_xyzt_units("mm")
+    return file
+
+
+def to_bytes(file: nb.Nifti1Image, *, compress: bool) -> bytes:
+    """Bytes of the file, gzipped or not; the same image gives the same bytes."""
+    plain = file.to_bytes()
+    return igzip.compress(plain, compresslevel=2, mtime=0) if compress else plain
