@@ -22,8 +22,11 @@ import document
 import heads
 import numpy as np
 
-from bids_brainmask import app, clean, demo, engine, image, metrics, registry
+from bids_brainmask.analyses import brain as brains
+from bids_brainmask.demo import phantom_dataset
 from bids_brainmask.errors import ImageError
+from bids_brainmask.models import backends, registry
+from bids_brainmask.voxels import agreement, cleanup, image
 
 IXI, OTHERS, CONTRAST, STRIPPED, COLIN, PHANTOMS, ALSO = (
     "IXI",
@@ -153,7 +156,7 @@ def with_made(head: heads.Head, masks: Path | None, name: str) -> heads.Head:
 
 def phantoms(folder: Path) -> Iterator[Member]:
     """Write the demonstration's heads, and list them with their true masks."""
-    root = demo.write_dataset(folder / "demo")
+    root = phantom_dataset.write_dataset(folder / "demo")
     for path in sorted(root.glob("sub-*/**/*_T1w.nii.gz")):
         name = path.name.removesuffix("_T1w.nii.gz")
         place = path.parent.relative_to(root)
@@ -167,7 +170,7 @@ def quick(found: Sequence[Member]) -> list[Member]:
     return [one for group, most in QUICK.items() for one in sets[group][:most]]
 
 
-def measure(member: Member, model: registry.Model, network: engine.Network) -> list[Score]:
+def measure(member: Member, model: registry.Model, network: backends.Network) -> list[Score]:
     """Compare a network's mask of a head with each of its references."""
     head, scores = member.head, []
     mask = extract(head, model, network)
@@ -175,17 +178,23 @@ def measure(member: Member, model: registry.Model, network: engine.Network) -> l
         truth = image.read(path).volume.data != 0
         found = np.zeros_like(truth) if mask is None else mask
         ratio = float(found.sum() / truth.sum())
-        scores.append(Score(member.group, head.name, reference, metrics.dice(found, truth), ratio))
+        scores.append(
+            Score(member.group, head.name, reference, agreement.dice(found, truth), ratio)
+        )
     return scores
 
 
-def extract(head: heads.Head, model: registry.Model, network: engine.Network) -> np.ndarray | None:
+def extract(
+    head: heads.Head, model: registry.Model, network: backends.Network
+) -> np.ndarray | None:
     """Find the brain by the network alone, (I, J, K) bool; None: there is none."""
     try:
-        brain = app.extract(image.read(head.image), model, network, model.threshold)
+        brain = brains.extract(image.read(head.image), model, network, model.threshold)
     except ImageError:
         return None
-    return clean.brain(brain.probability >= model.threshold).mask if brain.stripped else brain.mask
+    return (
+        cleanup.brain(brain.probability >= model.threshold).mask if brain.stripped else brain.mask
+    )
 
 
 def summary(scores: Sequence[Score]) -> str:
@@ -260,7 +269,7 @@ def main() -> None:
     parser.add_argument("--markdown", type=Path)
     args = parser.parse_args()
     models = [registry.resolve(name, allow_unverified=True) for name in args.model]
-    loaded = [(model, engine.load(model, "auto", args.threads)) for model in models]
+    loaded = [(model, backends.load(model, "auto", args.threads)) for model in models]
     found = list(members(args.data, args.masks, args.colin, args.also))
     if args.quick:
         found = quick(found)

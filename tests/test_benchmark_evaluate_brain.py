@@ -9,7 +9,7 @@ import pytest
 from bench import load
 from test_benchmarks import EMBEDDED, cells, make, network, write
 
-from bids_brainmask import phantom
+from bids_brainmask.demo import phantom
 
 evaluate_brain = load("evaluate_brain")
 
@@ -46,7 +46,7 @@ def data(tmp_path):
 
 
 def run(data, monkeypatch, *words):
-    monkeypatch.setattr(evaluate_brain.engine, "load", lambda *_: BRIGHT)
+    monkeypatch.setattr(evaluate_brain.backends, "load", lambda *_: BRIGHT)
     head = phantom.head
     monkeypatch.setattr(phantom, "head", lambda seed, **how: head(seed, spacing=4.0, **how))
     paths = {f"--{name}": str(data / name) for name in ("masks", "colin")}

@@ -525,7 +525,7 @@ def unseen_data(tmp_path):
 def test_every_unseen_source_is_compared_with_its_references(unseen_data, monkeypatch, capsys):
     """A network that takes the brightest for brain finds all of the phantom's, every time."""
     bright = network(lambda block: (block > 0.9 * block.max()).astype(np.float32))
-    monkeypatch.setattr(unseen.engine, "load", lambda *_: bright)
+    monkeypatch.setattr(unseen.backends, "load", lambda *_: bright)
     command = [str(unseen_data / name) for name in ("data", "masks", "colin", "unseen.md")]
     words = zip(("--masks", "--colin", "--markdown"), command[1:], strict=True)
     monkeypatch.setattr(

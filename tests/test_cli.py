@@ -143,7 +143,7 @@ FOR_DISCOVERY = {"bids", "bids_validator", "sqlalchemy", "upath", "fsspec", "asy
 def imported(module, *words):
     """Run a command in a process of its own; what it prints, and the names of what it imports."""
     code = (
-        f"import sys; from bids_brainmask.cli.bids_app import {module}\n"
+        f"import sys; from bids_brainmask.cli import {module}\n"
         f"try: {module}.main(sys.argv[1:])\n"
         "except SystemExit: pass\n"
         "print('IMPORTED', *{name.split('.')[0] for name in sys.modules})"
