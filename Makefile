@@ -1,5 +1,5 @@
 # The two commands of the README, and what developers use. PYTHON=... chooses the interpreter.
-.PHONY: demo test container-test engine image lock lint audit clean
+.PHONY: demo check test coverage container-test programs engine image lock lint hooks audit clean
 
 OUT ?= demo
 
@@ -8,14 +8,22 @@ demo:  ## extract the brains of phantom heads, from nothing
 	rm -rf "$(OUT)"
 	.venv/bin/brainmask demo "$(OUT)"
 
-test: engine  ## lint, then all tests
+check:  ## lint, types, spelling, unit tests and the examples of docstrings, in a minute
 	sh scripts/environment.sh test
+	sh scripts/check.sh $(ARGS)
+
+test: programs  ## all of that and all other tests; KINDS="heads system" chooses
+	sh scripts/environment.sh test
+	sh scripts/test.sh $(ARGS)
+
+coverage: programs  ## the same, and which lines and branches were run, in subprocesses too
+	sh scripts/environment.sh test
+	COVERAGE=1 sh scripts/test.sh $(ARGS)
+
+programs: engine  ## what tests need beside Python: a browser, git-annex, strace
 	command -v chromedriver >/dev/null || sh scripts/debian.sh chromium chromium-driver || true
 	command -v git-annex >/dev/null || sh scripts/debian.sh git git-annex || true
 	command -v strace >/dev/null || sh scripts/debian.sh strace || true
-	.venv/bin/ruff check .
-	.venv/bin/ruff format --check .
-	.venv/bin/python -m pytest $(ARGS)
 
 container-test: engine  ## build the image, and run it in the ways that users do
 	sh scripts/environment.sh test
@@ -33,7 +41,11 @@ lock:  ## lock anew what the images are made of; UPGRADE=--upgrade takes the new
 	.venv/bin/python -m pip install --quiet uv
 	UV=.venv/bin/uv sh scripts/lock.sh
 
-lint:
+hooks:  ## check each commit before it is made
+	sh scripts/environment.sh test
+	.venv/bin/pre-commit install
+
+lint:  ## fix what can be fixed
 	sh scripts/environment.sh test
 	.venv/bin/ruff check --fix .
 	.venv/bin/ruff format .

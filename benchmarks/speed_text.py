@@ -37,7 +37,7 @@ NOTES = {
     "startup": "Datasets of empty images with a sidecar each, `--dry-run`, by "
     "`benchmarks/startup.py`.",
     "memory": "Small images, the embedded network, all outputs. "
-    "`tests/test_memory.py` fails where it grows.",
+    "`tests/system/test_memory.py` fails where it grows.",
 }
 """What is said below the title of each part."""
 

@@ -3,6 +3,7 @@
 
 import json
 import os
+from itertools import permutations, product
 from pathlib import Path
 from typing import NoReturn
 
@@ -12,7 +13,26 @@ import pytest
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-SHARED = Path(__file__).parents[2] / "shared"
+TESTS = Path(__file__).parent
+ROOT = TESTS.parent
+SHARED = ROOT.parent / "shared"
+
+AXCODES = ["".join(c) for p in permutations(("LR", "PA", "IS")) for c in product(*p)]
+"""All 48 orientations of an image."""
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks for groups
+def pytest_collection_modifyitems(items):
+    """Mark each test with its kind, the folder that it lies in; a file's tests share a process.
+
+    So they share what a module's fixture has made. A test with a group of its own is left in that.
+    """
+    for item in items:
+        if item.path.is_relative_to(TESTS):
+            kind, *_ = item.path.relative_to(TESTS).parts
+            item.add_marker(kind)
+        if not item.get_closest_marker("xdist_group"):
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
 
 
 def missing(reason: str) -> NoReturn:

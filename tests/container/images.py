@@ -12,9 +12,8 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from conftest import missing
+from conftest import ROOT, missing
 
-ROOT = Path(__file__).parents[2]
 TOOLS = ROOT.parent / "shared" / "tools"
 NAME = "localhost/bids-brainmask:test"
 USER = "12345:54321"  # whom no image knows

@@ -6,12 +6,12 @@ import io
 from datetime import datetime
 
 import pytest
-from browser import chromium
+from chromium_driver import chromium
+from group_rows import COLUMNS, row
 from PIL import Image
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.alert import Alert
 from selenium.webdriver.common.keys import Keys
-from test_group_page import COLUMNS, row
 
 from bids_brainmask.reports import group_page
 from bids_brainmask.reports.group_page import Row

@@ -16,7 +16,7 @@ import nibabel as nb
 import numpy as np
 import pytest
 import yaml
-from conftest import Dataset, missing
+from conftest import ROOT, Dataset, missing
 
 from bids_brainmask import __version__, app
 from bids_brainmask.cli import descriptor, options
@@ -24,7 +24,6 @@ from bids_brainmask.demo import phantom
 from bids_brainmask.reports import participant_page
 from bids_brainmask.settings import Settings
 
-ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs/hpc.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```bash\n(.*?)```", PAGE, re.DOTALL)
 NIPOPPY = ROOT / "docs/hpc/nipoppy"

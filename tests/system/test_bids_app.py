@@ -14,15 +14,13 @@ from pathlib import Path
 
 import nibabel as nb
 import pytest
-from conftest import head_phantom
+from conftest import ROOT, head_phantom
 
 from bids_brainmask import __version__
 from bids_brainmask.cli import bids_app, options
 from bids_brainmask.errors import BrainMaskError, ImageError, ModelError, NothingToDo, UsageError
 from bids_brainmask.models import registry
 from bids_brainmask.settings import Settings
-
-ROOT = Path(__file__).parents[1]
 
 
 def parsed(*words):

@@ -6,7 +6,7 @@ import io
 import nibabel as nb
 import numpy as np
 import pytest
-from browser import chromium
+from chromium_driver import chromium
 from conftest import Dataset
 from PIL import Image
 

@@ -16,10 +16,10 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from browser import chromium
-from conftest import head_phantom, missing
+from chromium_driver import chromium
+from conftest import ROOT, head_phantom, missing
 from processes import heads
-from test_weights import TINY, random_weights, write_hdf5
+from weight_files import TINY, random_weights, write_hdf5
 
 import bids_brainmask
 from bids_brainmask import plan
@@ -471,7 +471,7 @@ def test_a_run_writes_nowhere_else_and_makes_temporary_files_safely(trace):
 
 
 def test_the_audit_is_a_job_of_the_workflow():
-    root = Path(__file__).parents[1]
+    root = ROOT
     config = (root / ".circleci/config.yml").read_text()
     assert "make audit" in config
     recipe = re.search(r"^audit:.*\n((?:\t.*\n)+)", (root / "Makefile").read_text(), re.MULTILINE)[

@@ -5,11 +5,11 @@ import csv
 import json
 import math
 from dataclasses import fields
-from pathlib import Path
 
 import nibabel as nb
 import numpy as np
 import pytest
+from conftest import ROOT
 
 from bids_brainmask import evaluate
 from bids_brainmask.cli import brainmask
@@ -472,7 +472,7 @@ def test_every_measure_is_shown():
 
 
 def test_every_option_is_in_the_usage():
-    usage = (Path(__file__).parents[1] / "docs/usage.md").read_text(encoding="utf-8")
+    usage = (ROOT / "docs/usage.md").read_text(encoding="utf-8")
     commands = next(a for a in brainmask.parser()._actions if a.choices)
     for action in commands.choices["evaluate"]._actions:
         for option in action.option_strings:

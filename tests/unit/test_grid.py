@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Where voxels go: every orientation, oblique, sheared, stretched."""
 
-from itertools import permutations, product
-
 import nibabel as nb
 import numpy as np
 import pytest
+from conftest import AXCODES
 from nibabel.orientations import axcodes2ornt, ornt_transform
 from nilearn.image import resample_img
 from scipy import ndimage
@@ -13,8 +12,6 @@ from scipy.spatial.transform import Rotation
 
 from bids_brainmask.voxels import grid
 from bids_brainmask.voxels.image import Volume
-
-AXCODES = ["".join(c) for p in permutations(("LR", "PA", "IS")) for c in product(*p)]  # all 48
 
 OBLIQUE = Rotation.from_euler("xy", [20, 20], degrees=True).as_matrix()
 

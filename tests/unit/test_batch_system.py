@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from conftest import ROOT
 
 from bids_brainmask.errors import UsageError
 from bids_brainmask.execution import batch_system
@@ -15,7 +16,7 @@ from bids_brainmask.models import registry
 from bids_brainmask.plan import Run
 from bids_brainmask.settings import Settings
 
-DOCS = Path(__file__).parents[1] / "docs/clusters.md"
+DOCS = ROOT / "docs/clusters.md"
 BLOCKS = re.findall(r"```yaml\n(.*?)```", DOCS.read_text(encoding="utf-8"), re.DOTALL)
 
 PYTHON = {
@@ -217,15 +218,16 @@ def test_without_a_file_dasks_own_configuration_counts(plan, tmp_path):
         batch_system.Jobs(plan())
     (tmp_path / "own.yaml").write_text(jobs(job_script_prologue="[echo here]"))
     code = (
-        "import sys; sys.path.insert(0, 'tests'); from test_batch import *; "
-        "run = planning.Run(Settings(bids_dir=Path(), output_dir=Path(sys.argv[1]), "
+        "import sys; sys.path[:0] = ['tests', 'tests/unit']; "
+        "from test_batch_system import *; "
+        "run = Run(Settings(bids_dir=Path(), output_dir=Path(sys.argv[1]), "
         "analysis_level='participant', executor='slurm'), {'brain': registry.models()['embedded']}"
-        ", {'brain': 0.5}, []); print(batch.Jobs(run).cluster.job_script())"
+        ", {'brain': 0.5}, []); print(batch_system.Jobs(run).cluster.job_script())"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, tmp_path / "out"],
         env={"DASK_CONFIG": str(tmp_path / "own.yaml"), "PATH": str(tmp_path)},
-        cwd=Path(__file__).parents[1],
+        cwd=ROOT,
         capture_output=True,
         text=True,
     )

@@ -4,10 +4,10 @@
 import nibabel as nb
 import numpy as np
 import pytest
+from conftest import AXCODES
 from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
 from nibabel.processing import resample_from_to
 from scipy.spatial.transform import Rotation
-from test_grid import AXCODES
 
 from bids_brainmask.analyses import brain as brains
 from bids_brainmask.models import backends, registry

@@ -9,7 +9,7 @@ import time
 
 import numpy as np
 import pytest
-from test_results import put
+from test_readback import put
 
 from bids_brainmask.analyses import quality
 from bids_brainmask.dataset import readback

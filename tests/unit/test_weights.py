@@ -4,9 +4,9 @@
 import io
 import zipfile
 
-import h5py
 import numpy as np
 import pytest
+from weight_files import TINY, random_weights, write_hdf5
 
 from bids_brainmask.errors import ModelError
 from bids_brainmask.models import weights
@@ -15,37 +15,7 @@ from bids_brainmask.models.unet import COMPACT, SEED, Architecture
 # TensorFlow's variables, which Keras turns into arrays when it saves, are behind NumPy 2
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
-TINY = Architecture(encoder=((2, 3), (3, 4)), up=(4,), decoder=((3, 2),))
 STEMMED = Architecture(encoder=((2,), (3,)), up=(3,), decoder=((2,),), stem=2)
-
-
-def random_weights(architecture, seed=0):
-    rng = np.random.default_rng(seed)
-    shapes = architecture.shapes()
-    return {name: rng.normal(0, 0.3, shape).astype(np.float32) for name, shape in shapes}
-
-
-def write_hdf5(path, arrays, *, whole=True, names=bytes):
-    """Write weights as Keras 2 does: a whole model, or weights alone; names as bytes or str."""
-
-    def listed(values):
-        return np.array([value.encode() for value in values]) if names is bytes else list(values)
-
-    layers = list(dict.fromkeys(name.split("/")[0] for name in arrays))
-    with h5py.File(path, "w") as file:
-        root = file.create_group("model_weights") if whole else file
-        root.attrs["layer_names"] = listed(["input_1", *layers, "activation"])
-        for empty in ("input_1", "activation"):
-            root.create_group(empty).attrs["weight_names"] = np.array([], dtype="S1")
-        for layer in layers:
-            own = [f"{layer}/{part}" for part in ("kernel", "bias") if f"{layer}/{part}" in arrays]
-            group = root.create_group(layer)
-            group.attrs["weight_names"] = listed([f"{name}:0" for name in own])
-            for name in own:
-                group[f"{name}:0"] = arrays[name]
-        if whole:
-            file.attrs["model_config"] = b"not even JSON: it is not looked at"
-            file["optimizer_weights/training/Adam/iter:0"] = 7
 
 
 def assert_same(found, expected):

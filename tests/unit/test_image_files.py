@@ -11,12 +11,11 @@ from pathlib import Path
 
 import pytest
 import yaml
+from conftest import ROOT
 from packaging.requirements import Requirement
 
 from bids_brainmask import __version__
 from bids_brainmask.models import registry
-
-ROOT = Path(__file__).parents[1]
 
 
 def text(name):

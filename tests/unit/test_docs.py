@@ -4,9 +4,9 @@
 import json
 import re
 import tomllib
-from pathlib import Path
 
 import pytest
+from conftest import ROOT
 
 from bids_brainmask import __version__
 from bids_brainmask.analyses import lesions
@@ -16,8 +16,6 @@ from bids_brainmask.dataset import query
 from bids_brainmask.models import registry
 from bids_brainmask.reports import group_tables, tumor_growth
 from bids_brainmask.train.transforms.steps import STEPS
-
-ROOT = Path(__file__).parents[1]
 
 
 def text(name):
