@@ -40,6 +40,22 @@ def add_train(commands) -> None:
         "--labels", metavar="DIR", help="dataset of the labels, in place of the configuration's"
     )
     train.add_argument(
+        "--label-maps", metavar="DIR", help="label maps of heads, in place of the configuration's"
+    )
+    train.add_argument(
+        "--workers",
+        type=options.positive(int),
+        default=0,
+        metavar="N",
+        help="processes that make samples (default: two threads of the training's process do)",
+    )
+    train.add_argument(
+        "--show",
+        type=options.positive(int),
+        metavar="N",
+        help="draw the first N samples and their labels into DIR/samples.png, and stop",
+    )
+    train.add_argument(
         "--lay-out",
         action="store_true",
         help="read the images into DIR/heads and stop, so that "
@@ -162,21 +178,27 @@ def add_learning(group) -> None:
 def run_train(args) -> int:
     """Train as a configuration says."""
     check_packages()
-    from bids_brainmask.train import config, dataset
+    from bids_brainmask.train import config, show, sources
 
     folders = {
         name: str(Path(folder).resolve())
-        for name, folder in (("bids_dir", args.bids_dir), ("labels", args.labels))
+        for name, folder in (
+            ("bids_dir", args.bids_dir),
+            ("labels", args.labels),
+            ("label_maps", args.label_maps),
+        )
         if folder
     }
     asked = config.read(Path(args.config), **folders)
     root = Path(args.config).parent
-    if args.lay_out:
+    if args.lay_out or args.show:
         config.remember(asked, args.out)
-        heads = dataset.lay_out(asked, root, args.out / "heads")
-        print(f"{len(heads)} heads in {args.out / 'heads'}")
+        found = sources.lay_out(asked, root, args.out)
+        print(f"{len(found.heads)} heads in {args.out / 'heads'}")
+        if args.show:
+            print(show.samples(asked, found, args.show, args.out / "samples.png"))
         return 0
-    return fit(asked, root, args.out)
+    return fit(asked, root, args.out, args.workers)
 
 
 def run_finetune(args) -> int:
@@ -257,13 +279,13 @@ def data_of(args) -> dict:
     }
 
 
-def fit(config, root: Path, out: Path) -> int:
+def fit(config, root: Path, out: Path, workers: int = 0) -> int:
     """Train, write what a training gives, and say how to use it."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     logging.getLogger("bids_brainmask").setLevel(logging.INFO)
     from bids_brainmask.train import export, fit
 
-    trained = fit.train(config, root, out)
+    trained = fit.train(config, root, out, workers)
     model = export.write(trained, config, out)
     print(f"{model.path}\n{out / 'README.md'}")
     print(f"Run it: bids-brainmask BIDS_DIR OUTPUT_DIR participant --model {out}")

@@ -1,208 +1,86 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Batches for Keras: random windows about the label, or the blocks that tile a conformed head."""
+"""Batches for Keras, made by threads of this process or by processes of their own."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+import multiprocessing
+import os
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 
 import keras
-import msgspec
-import numpy as np
-from scipy import ndimage
 
-from bids_brainmask.train.config import Config, Stage, Variant
-from bids_brainmask.train.dataset import Head
-from bids_brainmask.train.transforms import augment, steps
-from bids_brainmask.train.transforms.augment import Example
-from bids_brainmask.train.transforms.geometry import look
-from bids_brainmask.voxels.inference import levelling, scale_robustly, tiles
+from bids_brainmask.errors import WorkerError
+from bids_brainmask.train import samples
+from bids_brainmask.train.samples import BlockSampler, Sampler
 
-SIDE = 256
-"""Voxels of the conformed grid along each axis."""
+AHEAD = 3
+"""Batches that each process makes ahead of the training."""
 
 
-class Windows(keras.utils.PyDataset):
-    """Batches of random windows: (N, I, J, K, 1) images and labels.
-
-    Changing a head takes longer than looking at it, so a stage may have several looks at each.
-
-    A batch is a function of the seed, the epoch and its number alone, whichever worker draws it.
+class Batches(keras.utils.PyDataset):
+    """Batches of a sampler: (N, I, J, K, 1) images and labels.
 
     Parameters
     ----------
-    heads : list of Head
-    config : Config
-    stage : Stage
-    seed : int
-    still : bool
-        Give the same batches in every epoch, one head after the other: to validate.
+    sampler : Sampler or BlockSampler
+    processes : int
+        Processes that make samples; 0: two threads of this one do.
     """
 
-    def __init__(self, heads, config, stage, seed, *, still=False, **kwargs):
-        super().__init__(**kwargs)
-        self.heads, self.config, self.stage, self.seed = heads, config, stage, seed
-        self.epoch, self.still = 0, still
-        self.share = np.array([head.weight for head in heads])
-        self.share /= self.share.sum()
+    def __init__(self, sampler: Sampler | BlockSampler, processes: int = 0):
+        threads = {"workers": 2, "max_queue_size": 6} if not processes else {}
+        super().__init__(**threads)
+        self.sampler, self.processes, self.epoch = sampler, processes, 0
+        self.pool: ProcessPoolExecutor | None = None
+        self.waiting: dict[tuple[int, int], Future] = {}
 
     def __len__(self):
-        return self.stage.steps
+        blocks = isinstance(self.sampler, BlockSampler)
+        return self.sampler.count() if blocks else self.sampler.stage.steps
 
     def __getitem__(self, number):
-        rng = np.random.default_rng([self.seed, self.epoch, number])
-        if self.still:
-            first = number * self.stage.batch
-            heads = self.heads[first : first + self.stage.batch]
-        else:
-            heads = rng.choice(self.heads, self.stage.batch // self.stage.looks, p=self.share)
-        return stack([window for head in heads for window in self._draw(head, rng)])
+        if self.pool is None:
+            return self.sampler.batch(self.epoch, number)
+        for ahead in range(number, min(number + AHEAD * self.processes, len(self))):
+            if (key := (self.epoch, ahead)) not in self.waiting:
+                self.waiting[key] = self.pool.submit(samples.make, *key)
+        try:
+            return self.waiting.pop((self.epoch, number)).result()
+        except BrokenProcessPool as error:
+            raise WorkerError(
+                f"A process that makes samples ended by itself (epoch {self.epoch + 1}, batch "
+                f"{number + 1}). The system may have run out of memory: give fewer --workers. The "
+                "same command goes on from the last checkpoint."
+            ) from error
 
     def on_epoch_end(self):
-        """Go on to the next epoch's windows; Keras calls this."""
-        self.epoch += not self.still
+        """Go on to the next epoch's batches; Keras calls this."""
+        self.epoch += not self.sampler.still
 
-    def _draw(self, head, rng):
-        centres = [self._centre(head, rng) for _ in range(self.stage.looks)]
-        variant = choose(self.config, self.stage, rng)
-        example = changed(head, variant, self.config, rng)
-        for centre in centres:
-            yield seen(example, head, centre, self.stage, variant, self.config, rng)
+    @contextmanager
+    def running(self):
+        """Have the processes run for as long as the context lasts.
 
-    def _centre(self, head, rng):
-        centre = head.middle + rng.uniform(-self.stage.reach, self.stage.reach, 3)
-        if rng.random() < self.stage.neck:
-            centre[2] = head.middle[2] - rng.uniform(40, 100)
-        return centre
-
-
-class Blocks(keras.utils.PyDataset):
-    """Batches of the cubes that tile conformed heads, head after head, in a new order each epoch.
-
-    Parameters
-    ----------
-    heads : list of Head
-        On a conformed grid.
-    config : Config
-    stage : Stage
-        Its window is the cube, and divides 256.
-    seed : int
-    still : bool
-        Give the same batches in every epoch: to validate.
-    """
-
-    def __init__(self, heads, config, stage, seed, *, still=False, **kwargs):
-        super().__init__(**kwargs)
-        self.heads, self.config, self.stage, self.seed = heads, config, stage, seed
-        self.epoch, self.still = 0, still
-        self.places = list(tiles((SIDE,) * 3, stage.window[0]))
-        self.drawn: tuple = (None, None)  # the last head that was drawn, for its other blocks
-
-    def __len__(self):
-        return -(-len(self.heads) * len(self.places) // self.stage.batch)
-
-    def __getitem__(self, number):
-        first = number * self.stage.batch
-        last = min(first + self.stage.batch, len(self.heads) * len(self.places))
-        return stack([self._block(index) for index in range(first, last)])
-
-    def on_epoch_end(self):
-        """Go on to the next epoch's order; Keras calls this."""
-        self.epoch += not self.still
-
-    def _block(self, index):
-        turn, place = divmod(index, len(self.places))
-        key = (self.epoch, turn)
-        found, volume = self.drawn
-        if found != key:
-            volume = self._volume(turn)
-            self.drawn = (key, volume)
-        return tuple(values[self.places[place]] for values in volume)
-
-    def _volume(self, turn):
-        order = np.random.default_rng([self.seed, self.epoch]).permutation(len(self.heads))
-        rng = np.random.default_rng([self.seed, self.epoch, turn])
-        head = self.heads[order[turn]]
-        centre = (head.affine @ [*[(SIDE - 1) / 2] * 3, 1])[:3]
-        variant = choose(self.config, self.stage, rng)
-        whole = msgspec.structs.replace(self.stage, window=(SIDE,) * 3, near=0.0)
-        return draw(head, centre, whole, variant, self.config, rng)
+        Each has one thread for its linear algebra, so that N processes take N cores.
+        """
+        if not self.processes:
+            yield self
+            return
+        kept = {name: os.environ.get(name) for name in THREADS}
+        os.environ |= dict.fromkeys(THREADS, "1")
+        context = multiprocessing.get_context("spawn")
+        options = {"initializer": samples.hold, "initargs": (self.sampler,)}
+        try:
+            with ProcessPoolExecutor(self.processes, context, **options) as self.pool:
+                yield self
+                self.pool.shutdown(cancel_futures=True)
+        finally:
+            self.pool, self.waiting = None, {}
+            for name, value in kept.items():
+                os.environ.pop(name) if value is None else os.environ.update({name: value})
 
 
-def choose(config: Config, stage: Stage, rng: np.random.Generator) -> Variant:
-    """Draw one of a stage's variants; what their shares leave of 1 is the head as it is."""
-    names = list(stage.variants)
-    bounds = np.cumsum([stage.variants[name] for name in names])
-    number = int(np.searchsorted(bounds, rng.random(), side="right"))
-    return config.variants[names[number]] if number < len(names) else Variant()
-
-
-def draw(head: Head, centre, stage: Stage, variant: Variant, config: Config, rng):
-    """Change a head by a variant's steps, and look at it once: `changed`, then `seen`."""
-    example = changed(head, variant, config, rng)
-    return seen(example, head, centre, stage, variant, config, rng)
-
-
-def changed(head: Head, variant: Variant, config: Config, rng: np.random.Generator) -> Example:
-    """Take a variant's steps on a head, and scale it as in use, by the statistics of all of it."""
-    example = steps.change(head.example(), variant.steps, rng)
-    gain = np.float32(np.exp(rng.normal(0, variant.gain)))
-    image = scale_robustly(example.image) * gain
-    if config.intensities == "brain" and rng.random() < 0.5:
-        image = level(image, example.label)
-    label = lesion_of(example) if config.target == "lesion" else example.label
-    return replace(example, image=image, label=label)
-
-
-def seen(
-    example: Example, head: Head, centre, stage: Stage, variant: Variant, config: Config, rng
-):
-    """Look at a changed head through one window, add noise, and scale it as in use.
-
-    Parameters
-    ----------
-    centre : (3,) array
-        World position, mm, of the window's middle, unless the window is to be near a lesion.
-
-    Returns
-    -------
-    image, label : window float32 arrays
-        The label is in [0, 1].
-    """
-    if config.target == "lesion" and example.label.any() and rng.random() < stage.near:
-        reach = min(stage.reach, min(stage.window) / 3)  # so that the lesion is in sight
-        centre = middle(example, rng) + rng.uniform(-reach, reach, 3)
-    options = {"axes": head.axes, "interpolation": config.data.interpolation}
-    image, label = look(example, centre, stage.window, variant.geometry, rng, **options)
-    if rng.random() < variant.steps.get("noise", 0):
-        image = augment.noise(image, rng)
-    if config.intensities == "zscore":
-        return (image - example.image.mean()) / max(float(example.image.std()), 1e-6), label
-    return np.clip(image, 0, 2), label
-
-
-def lesion_of(example: Example) -> np.ndarray:
-    """Give what was grown in an example, on the label's grid; zeros for nothing."""
-    return np.zeros_like(example.label) if example.lesion is None else example.lesion
-
-
-def middle(example: Example, rng: np.random.Generator) -> np.ndarray:
-    """World position of the middle of one of the label's pieces, whichever, (3,), mm."""
-    pieces, number = ndimage.label(example.label > 0)
-    one = ndimage.center_of_mass(pieces == rng.integers(1, number + 1))
-    return (example.label_affine @ [*one, 1])[:3]
-
-
-def level(image: np.ndarray, label: np.ndarray) -> np.ndarray:
-    """Bring the brain to the level at which a network is given it the second time.
-
-    An image of thick slices, which is on another grid than its label, is left as it is.
-    """
-    if image.shape != label.shape:
-        return image
-    return np.clip(image * levelling(image, label > 0.5), 0, 2)
-
-
-def stack(examples) -> tuple[np.ndarray, np.ndarray]:
-    """Put examples into a batch, with an axis for the one channel."""
-    images, labels = (np.stack(values)[..., None] for values in zip(*examples, strict=True))
-    return images, labels
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+"""Variables that say how many threads linear algebra takes."""

@@ -12,10 +12,10 @@ from msgspec import Meta
 
 from bids_brainmask.errors import UsageError
 from bids_brainmask.models.unet import COMPACT, SEED, Architecture
+from bids_brainmask.train.ranges import Part, Share, Synthesis
 from bids_brainmask.train.transforms.geometry import Geometry
 from bids_brainmask.train.transforms.steps import STEPS
 
-Share = Annotated[float, Meta(ge=0, le=1)]
 Count = Annotated[int, Meta(ge=1)]
 Loss = Literal[
     "dice",
@@ -42,10 +42,6 @@ FINETUNING = {
     },
 }
 """Variants for any target: none of them takes the label to be a brain."""
-
-
-class Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A part of the configuration. An unknown key is an error."""
 
 
 class Data(Part):
@@ -80,6 +76,20 @@ class Data(Part):
 
     validation: Share = 0.1
     """Share of the participants that are kept apart to tell when to stop; 0: none."""
+
+
+class LabelMaps(Part):
+    """Label maps of whole heads, from which images are made."""
+
+    folder: str
+    """Files ``*_dseg.nii.gz``; relative to the configuration's folder."""
+
+    table: str = ""
+    """What each label is; relative to the configuration's folder. Empty: the package's table, for
+    the label maps of SynthSeg's repository."""
+
+    exclude: tuple[str, ...] = ()
+    """Names to leave out: what precedes ``_dseg``."""
 
 
 class Variant(Part):
@@ -127,6 +137,9 @@ class Stage(Part):
     neck: Share = 0.0
     """Share of the random windows that look 40 to 100 mm below the label."""
 
+    synthetic: Share = 0.0
+    """Share of the samples that are made from label maps."""
+
     variants: dict[str, Share] = {}
     """Names of variants, and their shares of the examples; the rest are left as they are."""
 
@@ -170,6 +183,10 @@ class Config(Part):
 
     data: Data
     stages: Annotated[tuple[Stage, ...], Meta(min_length=1)]
+    label_maps: LabelMaps | None = None
+    synthesis: Synthesis | None = None
+    """Ranges from which images are made of the label maps."""
+
     task: Literal["brain", "meningioma"] = "brain"
     target: Literal["label", "lesion"] = "label"
     """What is learnt: the label, or what the step ``meningiomas`` grows in heads whose label is
@@ -223,6 +240,15 @@ class Config(Part):
                 )
             if stage.windows == "blocks" and self.grid != "fsconform":
                 raise ValueError(f"stages[{number}]: blocks tile a conformed grid: fsconform")
+            if stage.synthetic and not (self.label_maps and self.synthesis):
+                raise ValueError(f"stages[{number}]: synthetic wants label_maps and synthesis")
+            if stage.synthetic and (self.target != "label" or self.intensities == "zscore"):
+                raise ValueError(
+                    f"stages[{number}]: synthetic wants a target of label, and intensities of "
+                    "robust or brain"
+                )
+            if stage.synthetic and stage.windows == "blocks":
+                raise ValueError(f"stages[{number}]: synthetic wants random windows")
             if stage.near and self.target != "lesion":
                 raise ValueError(f"stages[{number}]: near wants a target of lesion")
         if self.data.validation and self.target == "lesion":
@@ -254,13 +280,15 @@ def network_of(config: Config, stage: Stage | None = None) -> Architecture | Non
         raise UsageError(f"architecture: {error}") from error
 
 
-def read(path: Path | str, **replacements: str) -> Config:
+def read(path: Path | str, label_maps: str = "", **replacements: str) -> Config:
     """Read a configuration.
 
     Parameters
     ----------
     path : Path
         YAML; or the name of a recipe in the package, without suffix.
+    label_maps : str
+        Folder of label maps, in place of that in the file.
     replacements
         Fields of `Data` to put in place of those in the file.
 
@@ -278,6 +306,8 @@ def read(path: Path | str, **replacements: str) -> Config:
             raise UsageError(f"{path}: expected a mapping of keys to values, found {content!r}")
         if isinstance(content.get("data"), dict):
             content["data"] |= replacements
+        if label_maps:
+            content["label_maps"] = (content.get("label_maps") or {}) | {"folder": label_maps}
         return msgspec.convert(content, Config)
     except (yaml.YAMLError, msgspec.ValidationError) as error:
         raise UsageError(f"{path}: not a configuration of a training: {error}") from error

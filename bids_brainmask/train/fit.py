@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import keras
@@ -20,10 +20,12 @@ from bids_brainmask.errors import ModelError, UsageError
 from bids_brainmask.models import registry, weights
 from bids_brainmask.models.unet import fold_normalisation, unet3d
 from bids_brainmask.train import dataset, losses
-from bids_brainmask.train.batches import Blocks, Windows
+from bids_brainmask.train.batches import Batches
 from bids_brainmask.train.checkpoints import Record
 from bids_brainmask.train.config import ARCHITECTURES, Config, Stage, network_of, remember
 from bids_brainmask.train.dataset import Head
+from bids_brainmask.train.samples import BlockSampler, Sampler
+from bids_brainmask.train.sources import Sources, lay_out
 from bids_brainmask.train.surgery import widen, with_normalisation
 
 log = logging.getLogger(__name__)
@@ -43,7 +45,7 @@ class Trained:
     record: Record
 
 
-def train(config: Config, root: Path, out: Path) -> Trained:
+def train(config: Config, root: Path, out: Path, workers: int = 0) -> Trained:
     """Train, or go on training.
 
     Parameters
@@ -53,18 +55,27 @@ def train(config: Config, root: Path, out: Path) -> Trained:
         Folder that a relative ``bids_dir`` starts from.
     out : Path
         Folder of the training.
+    workers : int
+        Processes that make samples; 0: two threads of this one do. The samples are the same.
 
     Raises
     ------
+    WorkerError
+        A process that makes samples ended by itself.
     UsageError
         `out` holds another training, or the data cannot be used.
     ImageError
         A label does not fit its image.
     """
     remember(config, out)
-    heads = dataset.lay_out(config, root, out / "heads")
-    learnt, kept = dataset.split(heads, config.data.validation, config.seed)
-    log.info("%d heads to learn from, %d to validate on", len(learnt), len(kept))
+    sources = lay_out(config, root, out)
+    learnt, kept = dataset.split(sources.heads, config.data.validation, config.seed)
+    sources = replace(sources, heads=learnt)
+    maps = len(sources.label_maps)
+    log.info(
+        "%d heads and %d label maps to learn from, %d heads to validate on",
+        *(len(learnt), maps, len(kept)),
+    )
     keras.utils.set_random_seed(config.seed)
     keras.mixed_precision.set_global_policy(config.policy)
     loss = losses.loss_of(config.loss, config.crossentropy)
@@ -73,22 +84,23 @@ def train(config: Config, root: Path, out: Path) -> Trained:
     for number, start, stage in remaining(config, record.epochs):
         if record.stopped:
             break
-        some = [head for head in learnt if head.participant not in stage.exclude]
+        some = sources.without(stage.exclude)
         if record.epochs == start:
             model = network(model, config, number, some)
-        windows = batches(config, stage, some, config.seed + number)
+        windows = batches(config, stage, some, config.seed + number, workers)
         if record.epochs == start:
             compile_for(model, stage, len(windows), loss)
         windows.epoch = record.epochs
-        model.fit(
-            windows,
-            validation_data=checks(config, stage, kept),
-            initial_epoch=record.epochs,
-            epochs=start + stage.epochs,
-            shuffle=False,  # else the order would depend on what ran before in the process
-            verbose=0,
-            callbacks=[record],
-        )
+        with windows.running():
+            model.fit(
+                windows,
+                validation_data=checks(config, stage, kept),
+                initial_epoch=record.epochs,
+                epochs=start + stage.epochs,
+                shuffle=False,  # else the order would depend on what ran before in the process
+                verbose=0,
+                callbacks=[record],
+            )
     return Trained(record.best() or model, learnt, kept, record)
 
 
@@ -101,24 +113,29 @@ def remaining(config: Config, done: int) -> Iterator[tuple[int, int, Stage]]:
         start += stage.epochs
 
 
-def batches(config: Config, stage: Stage, heads: list[Head], seed: int) -> keras.utils.PyDataset:
-    """Batches of a stage, drawn by two threads while the network learns."""
-    kind = Blocks if stage.windows == "blocks" else Windows
-    return kind(heads, config, stage, seed, workers=2, max_queue_size=6)
+def batches(
+    config: Config, stage: Stage, sources: Sources, seed: int, workers: int = 0
+) -> Batches:
+    """Batches of a stage, made while the network learns."""
+    if stage.windows == "blocks":
+        return Batches(BlockSampler(sources.heads, config, stage, seed), workers)
+    return Batches(Sampler(config, stage, seed, **vars(sources)), workers)
 
 
-def checks(config: Config, stage: Stage, heads: list[Head]) -> keras.utils.PyDataset | None:
+def checks(config: Config, stage: Stage, heads: list[Head]) -> Batches | None:
     """Batches to validate on: the same in every epoch, and of heads as they are."""
     if not heads:
         return None
     count = -(-len(heads) // stage.batch)
-    plain = msgspec.structs.replace(stage, variants={}, looks=1, neck=0.0, reach=0.0, steps=count)
-    kind = Blocks if stage.windows == "blocks" else Windows
-    return kind(heads, config, plain, config.seed, still=True)
+    changes = {"variants": {}, "looks": 1, "neck": 0.0, "reach": 0.0, "synthetic": 0.0}
+    plain = msgspec.structs.replace(stage, **changes, steps=count)
+    if stage.windows == "blocks":
+        return Batches(BlockSampler(heads, config, plain, config.seed, still=True))
+    return Batches(Sampler(config, plain, config.seed, heads, still=True))
 
 
 def network(
-    before: keras.Model | None, config: Config, number: int, heads: list[Head]
+    before: keras.Model | None, config: Config, number: int, sources: Sources
 ) -> keras.Model:
     """Network that a stage begins with: of the stage before, or the weights to start from.
 
@@ -149,7 +166,7 @@ def network(
     plain = weights.into_keras(wanted, arrays)
     if not stage.normalise:
         return plain
-    windows = batches(config, stage, heads, config.seed + number)
+    windows = batches(config, stage, sources, config.seed + number)
     return with_normalisation(plain, wanted, [windows[n][0] for n in range(min(6, len(windows)))])
 
 

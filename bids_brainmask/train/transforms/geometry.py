@@ -41,7 +41,10 @@ class Geometry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Chance of exchanging left and right."""
 
     quarter_turns: float = 0.0
-    """Chance of random turns by 90 degrees about each axis."""
+    """Chance of random turns by 90 degrees about each axis; with flips, any of 48 axis orders."""
+
+    any_turn: float = 0.0
+    """Chance of a rotation drawn uniformly from all of them."""
 
 
 def random_matrix(geometry: Geometry, rng: np.random.Generator) -> np.ndarray:
@@ -56,6 +59,8 @@ def random_matrix(geometry: Geometry, rng: np.random.Generator) -> np.ndarray:
     if rng.random() < geometry.quarter_turns:
         right = Rotation.from_euler("xyz", rng.integers(0, 4, 3) * 90, degrees=True)
         turn = turn @ np.round(right.as_matrix())
+    if geometry.any_turn and rng.random() < geometry.any_turn:
+        turn = Rotation.random(rng=rng).as_matrix()
     size = np.exp(rng.uniform(-geometry.scale, geometry.scale))
     size = size * rng.uniform(1 - geometry.stretch, 1 + geometry.stretch, 3)
     shear = np.eye(3) + np.triu(rng.normal(0, geometry.shear, (3, 3)), 1)

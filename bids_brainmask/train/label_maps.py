@@ -1,0 +1,255 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Label maps of whole heads, read and laid out once, so that images are made from them fast.
+
+A table says of each label which tissue it is, whether it belongs to the target, and which label
+is its partner in the other half of the body.
+"""
+
+from __future__ import annotations
+
+import csv
+import importlib.resources
+import json
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from scipy import ndimage
+
+from bids_brainmask.voxels import grid, image
+from bids_brainmask.errors import ImageError, UsageError
+from bids_brainmask.voxels.image import Volume
+from bids_brainmask.train.dataset import depth_of
+from bids_brainmask.train.ranges import TISSUES
+
+log = logging.getLogger(__name__)
+
+COLUMNS = ("index", "name", "tissue", "target", "partner")
+"""Columns that a table of labels must have."""
+
+BELOW_CEREBELLUM = 5.0
+"""The foramen magnum, where a brain mask ends, lies this far below the cerebellum, mm."""
+
+
+@dataclass(frozen=True)
+class LabelTable:
+    """What each label of a set of label maps is.
+
+    Raises
+    ------
+    UsageError
+        A partner is unknown, or is not the partner of its partner.
+    """
+
+    path: str
+    names: tuple[str, ...]
+    tissues: tuple[str, ...]
+    values: np.ndarray  # (N,) int, value of each label in the label maps
+    target: np.ndarray  # (N,) bool, whether it belongs to what is learnt
+    partner: np.ndarray  # (N,) int, position in this table of its mirror image
+
+    def __post_init__(self):
+        wrong = np.flatnonzero(self.partner[self.partner] != np.arange(len(self.values)))
+        if wrong.size:
+            where = [self.names[number] for number in wrong]
+            raise UsageError(
+                f"{self.path}: the partner of {', '.join(where)} does not name it as its own "
+                "partner. A label of the midline is its own partner."
+            )
+
+    def of(self, *tissues: str) -> np.ndarray:
+        """Tell which labels are of some tissues, (N,) bool."""
+        return np.isin(self.tissues, tissues)
+
+
+@dataclass(frozen=True)
+class LabelMap:
+    """A head's label map, laid out; its axes run along R, A and S as far as can be."""
+
+    name: str
+    folder: Path  # of its arrays
+    affine: np.ndarray  # (4, 4), to RAS+ mm
+    middle: np.ndarray  # (3,), of the target, mm
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Arrays of one shape, (I, J, K), mapped into memory.
+
+        ``labels``: uint8, positions in the `LabelTable`. ``depth``: int8, signed distance from
+        the target's outline in quarters of a mm, positive inside. ``skin``: uint8, distance from
+        the air around the head, mm.
+        """
+        return {
+            name: np.load(self.folder / f"{name}.npy", mmap_mode="r")
+            for name in ("labels", "depth", "skin")
+        }
+
+
+def read_table(path: Path | None = None) -> LabelTable:
+    """Read what labels are.
+
+    Parameters
+    ----------
+    path : Path, optional
+        TSV with the columns of `COLUMNS`; that of the package, for the label maps of SynthSeg's
+        repository, if not given.
+
+    Raises
+    ------
+    UsageError
+        It cannot be read; a column is missing; a value is not of its kind.
+    """
+    place = path or Path(str(importlib.resources.files("bids_brainmask.data") / "tissues.tsv"))
+    try:
+        text = place.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{place}: the table of labels cannot be read: {error}") from error
+    reader = csv.DictReader(text.splitlines(), delimiter="\t")
+    if missing := [name for name in COLUMNS if name not in (reader.fieldnames or ())]:
+        raise UsageError(f"{place}: no column {', '.join(missing)}; expected {list(COLUMNS)}")
+    rows = list(reader)
+    known = {*TISSUES, "soft"}
+    for number, row in enumerate(rows, 2):
+        if row["tissue"] not in known:
+            raise UsageError(
+                f"{place}, line {number}: tissue {row['tissue']!r} is unknown; expected one of "
+                f"{sorted(known)}"
+            )
+    try:
+        values = np.array([int(row["index"]) for row in rows])
+        target = np.array([bool(int(row["target"])) for row in rows])
+        position = {int(value): number for number, value in enumerate(values)}
+        partner = np.array([position[int(row["partner"])] for row in rows])
+    except (KeyError, TypeError, ValueError) as error:
+        raise UsageError(
+            f"{place}: index, target (0 or 1) and partner (an index) must be whole numbers, and "
+            f"each partner a label of the table: {error}"
+        ) from error
+    if len(position) != len(rows) or len(rows) > 256 or not target.any():
+        raise UsageError(
+            f"{place}: expected up to 256 labels, each once, and one or more of the target; found "
+            f"{len(rows)} rows, {len(position)} labels, {target.sum()} of the target"
+        )
+    names = tuple(row["name"] for row in rows)
+    tissues = tuple(row["tissue"] for row in rows)
+    return LabelTable(str(place), names, tissues, values, target, partner)
+
+
+def lay_out(
+    source: Path, table: LabelTable, exclude: tuple[str, ...], folder: Path
+) -> list[LabelMap]:
+    """Read every label map of a folder and write its arrays, unless they are there from before.
+
+    Parameters
+    ----------
+    source : Path
+        Folder of files ``*_dseg.nii.gz``, sorted by name.
+    table : LabelTable
+    exclude : tuple of str
+        Names to leave out: what precedes ``_dseg``.
+    folder : Path
+        Where the arrays are, or go.
+
+    Raises
+    ------
+    ImageError
+        A label map is damaged, or holds a label that the table lacks.
+    UsageError
+        No such folder, no label map, or one to exclude that is not there.
+    """
+    index = folder / "label_maps.json"
+    if index.exists():
+        records = json.loads(index.read_text(encoding="utf-8"))
+        return [_label_map(record, folder) for record in records]
+    found = {path.name.split("_dseg.nii")[0]: path for path in source.rglob("*_dseg.nii*")}
+    if unknown := sorted(set(exclude) - set(found)):
+        raise UsageError(f"label_maps: exclude: {', '.join(unknown)}: not in {source}")
+    chosen = sorted(set(found) - set(exclude))
+    if not chosen:
+        raise UsageError(f"label_maps: no file *_dseg.nii.gz in {source}")
+    folder.mkdir(parents=True, exist_ok=True)
+    records = [_lay_out(name, found[name], table, folder / name) for name in chosen]
+    index.write_text(json.dumps(records, indent=1), encoding="utf-8")
+    return [_label_map(record, folder) for record in records]
+
+
+def _label_map(record: dict, folder: Path) -> LabelMap:
+    """Label map that was laid out."""
+    affine, middle = np.array(record["affine"]), np.array(record["middle"])
+    return LabelMap(record["name"], folder / record["name"], affine, middle)
+
+
+def _lay_out(name: str, path: Path, table: LabelTable, place: Path) -> dict:
+    """Read one label map, write its arrays, and tell what is known of it."""
+    log.info("label map %s", name)
+    volume = grid.canonical(image.read_labels(path))
+    labels = positions(volume.data, table, path)
+    inside = target(Volume(labels, volume.affine), table)
+    if not inside.any():
+        raise ImageError(f"{path}: no voxel is of the target of {table.path}. Exclude it.")
+    spacing = volume.spacing
+    place.mkdir(parents=True, exist_ok=True)
+    skin = ndimage.distance_transform_edt(~outside(labels, table), spacing)
+    arrays = {
+        "labels": labels,
+        "depth": np.round(4 * depth_of(inside, spacing)).clip(-127, 127).astype(np.int8),
+        "skin": np.round(skin).clip(0, 255).astype(np.uint8),
+    }
+    for key, array in arrays.items():
+        np.save(place / f"{key}.npy", np.ascontiguousarray(array))
+    middle = volume.affine @ [*np.argwhere(inside).mean(0), 1]
+    return {"name": name, "affine": volume.affine.tolist(), "middle": middle[:3].tolist()}
+
+
+def positions(values: np.ndarray, table: LabelTable, path: Path) -> np.ndarray:
+    """Turn the values of a label map into positions in the table, uint8.
+
+    Raises
+    ------
+    ImageError
+        A value is none of the table's.
+    """
+    order = np.argsort(table.values)
+    place = np.searchsorted(table.values[order], values).clip(0, len(order) - 1)
+    found = order[place]
+    if (wrong := table.values[found] != values).any():
+        unknown, counts = np.unique(values[wrong], return_counts=True)
+        shown = ", ".join(f"{v} ({n} voxels)" for v, n in zip(unknown[:20], counts, strict=False))
+        raise ImageError(
+            f"{path}: the labels {shown} are not in {table.path}. Add a row for each, or exclude "
+            "the label map."
+        )
+    return found.astype(np.uint8)
+
+
+def target(labels: Volume, table: LabelTable) -> np.ndarray:
+    """Where the target is: its largest component, gaps and holes filled, to the foramen magnum.
+
+    Parameters
+    ----------
+    labels : Volume
+        Positions in the table; axes along R, A, S.
+    table : LabelTable
+
+    Returns
+    -------
+    (I, J, K) bool array
+    """
+    padded = np.pad(table.target[labels.data], 3)
+    closed = ndimage.binary_closing(padded, iterations=2)[3:-3, 3:-3, 3:-3]
+    closed |= table.target[labels.data]
+    cerebellum = np.flatnonzero(table.of("cerebellum")[labels.data].any((0, 1)))
+    if cerebellum.size:
+        below = round(BELOW_CEREBELLUM / labels.spacing[2])
+        closed[:, :, : max(0, cerebellum[0] - below)] = False
+    components, number = ndimage.label(closed)
+    if number > 1:
+        closed = components == 1 + np.bincount(components.ravel())[1:].argmax()
+    return ndimage.binary_fill_holes(closed)
+
+
+def outside(labels: np.ndarray, table: LabelTable) -> np.ndarray:
+    """Air around the head, bool: air that reaches the end of the field of view."""
+    air = np.pad(table.of("air")[labels], 1, constant_values=True)
+    components, _ = ndimage.label(air)
+    return (components == components[0, 0, 0])[1:-1, 1:-1, 1:-1]

@@ -1,0 +1,231 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Samples to learn from: windows into real heads that were changed, and into synthetic ones.
+
+No Keras here, so that the processes that make samples start fast and stay small.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import msgspec
+import numpy as np
+from scipy import ndimage
+
+from bids_brainmask.voxels.inference import levelling, scale_robustly, tiles
+from bids_brainmask.train import synthesis
+from bids_brainmask.train.transforms import augment, steps
+from bids_brainmask.train.transforms.augment import Example
+from bids_brainmask.train.config import Config, Stage, Variant
+from bids_brainmask.train.dataset import Head
+from bids_brainmask.train.transforms.geometry import look
+from bids_brainmask.train.label_maps import LabelMap, LabelTable
+
+SIDE = 256
+"""Voxels of the conformed grid along each axis."""
+
+
+@dataclass(frozen=True)
+class Sampler:
+    """Batches of random windows, (N, I, J, K, 1) images and labels.
+
+    A batch is a function of the seed, the epoch and its number alone, whichever process makes it.
+    Changing a head takes longer than looking at it, so a stage may have several looks at each.
+    """
+
+    config: Config
+    stage: Stage
+    seed: int
+    heads: list[Head]
+    label_maps: Sequence[LabelMap] = ()
+    table: LabelTable | None = None
+    still: bool = False
+    """Give one head after the other, as `stage` has no variants: to validate."""
+
+    def batch(self, epoch: int, number: int) -> tuple[np.ndarray, np.ndarray]:
+        """Make one batch, float32."""
+        rng = np.random.default_rng([self.seed, epoch, number])
+        count = self.stage.batch // self.stage.looks
+        if self.still:
+            first = number * self.stage.batch
+            heads = self.heads[first : first + self.stage.batch]
+        elif self.stage.synthetic:
+            heads = self._mixed(count, rng)
+        else:
+            heads = rng.choice(self.heads, count, p=self._shares())
+        return stack([window for head in heads for window in self._draw(head, rng)])
+
+    def _mixed(self, count, rng):
+        """Heads and label maps, each drawn by itself."""
+        heads = []
+        for _ in range(count):
+            if rng.random() < self.stage.synthetic:
+                heads.append(self.label_maps[rng.integers(len(self.label_maps))])
+            else:
+                heads.append(rng.choice(self.heads, p=self._shares()))
+        return heads
+
+    def _shares(self):
+        weights = np.array([head.weight for head in self.heads])
+        return weights / weights.sum()
+
+    def _draw(self, head, rng):
+        centres = [self._centre(head, rng) for _ in range(self.stage.looks)]
+        if isinstance(head, LabelMap):
+            level = self.config.intensities == "brain"
+            ranges, shape = self.config.synthesis, self.stage.window
+            for centre in centres:
+                yield synthesis.draw(head, self.table, ranges, centre, shape, rng, level=level)
+            return
+        variant = choose(self.config, self.stage, rng)
+        example = changed(head, variant, self.config, rng)
+        for centre in centres:
+            yield seen(example, head, centre, self.stage, variant, self.config, rng)
+
+    def _centre(self, head, rng):
+        centre = head.middle + rng.uniform(-self.stage.reach, self.stage.reach, 3)
+        if rng.random() < self.stage.neck:
+            centre[2] = head.middle[2] - rng.uniform(40, 100)
+        return centre
+
+
+@dataclass
+class BlockSampler:
+    """Batches of the cubes that tile conformed heads, head after head, in a new order each epoch.
+
+    The stage's window is the cube, and divides 256.
+    """
+
+    heads: list[Head]
+    config: Config
+    stage: Stage
+    seed: int
+    still: bool = False
+
+    def __post_init__(self):
+        self.places = list(tiles((SIDE,) * 3, self.stage.window[0]))
+        self.drawn: tuple = (None, None)  # the last head that was drawn, for its other blocks
+
+    def count(self) -> int:
+        """Batches of an epoch."""
+        return -(-len(self.heads) * len(self.places) // self.stage.batch)
+
+    def batch(self, epoch: int, number: int) -> tuple[np.ndarray, np.ndarray]:
+        """Make one batch, float32."""
+        first = number * self.stage.batch
+        last = min(first + self.stage.batch, len(self.heads) * len(self.places))
+        return stack([self._block(epoch, index) for index in range(first, last)])
+
+    def _block(self, epoch, index):
+        turn, place = divmod(index, len(self.places))
+        key = (epoch, turn)
+        found, volume = self.drawn
+        if found != key:
+            volume = self._volume(*key)
+            self.drawn = (key, volume)
+        return tuple(values[self.places[place]] for values in volume)
+
+    def _volume(self, epoch, turn):
+        order = np.random.default_rng([self.seed, epoch]).permutation(len(self.heads))
+        rng = np.random.default_rng([self.seed, epoch, turn])
+        head = self.heads[order[turn]]
+        centre = (head.affine @ [*[(SIDE - 1) / 2] * 3, 1])[:3]
+        variant = choose(self.config, self.stage, rng)
+        whole = msgspec.structs.replace(self.stage, window=(SIDE,) * 3, near=0.0)
+        return draw(head, centre, whole, variant, self.config, rng)
+
+
+held: Sampler | BlockSampler | None = None
+"""The sampler of a process that makes samples; one process has one."""
+
+
+def hold(sampler: Sampler | BlockSampler) -> None:
+    """Keep a sampler for `make`, at the start of a process that makes samples."""
+    global held
+    held = sampler
+
+
+def make(epoch: int, number: int) -> tuple[np.ndarray, np.ndarray]:
+    """Make a batch with the sampler that this process holds."""
+    return held.batch(epoch, number)
+
+
+def choose(config: Config, stage: Stage, rng: np.random.Generator) -> Variant:
+    """Draw one of a stage's variants; what their shares leave of 1 is the head as it is."""
+    names = list(stage.variants)
+    bounds = np.cumsum([stage.variants[name] for name in names])
+    number = int(np.searchsorted(bounds, rng.random(), side="right"))
+    return config.variants[names[number]] if number < len(names) else Variant()
+
+
+def draw(head: Head, centre, stage: Stage, variant: Variant, config: Config, rng):
+    """Change a head by a variant's steps, and look at it once: `changed`, then `seen`."""
+    example = changed(head, variant, config, rng)
+    return seen(example, head, centre, stage, variant, config, rng)
+
+
+def changed(head: Head, variant: Variant, config: Config, rng: np.random.Generator) -> Example:
+    """Take a variant's steps on a head, and scale it as in use, by the statistics of all of it."""
+    example = steps.change(head.example(), variant.steps, rng)
+    gain = np.float32(np.exp(rng.normal(0, variant.gain)))
+    image = scale_robustly(example.image) * gain
+    if config.intensities == "brain" and rng.random() < 0.5:
+        image = level(image, example.label)
+    label = lesion_of(example) if config.target == "lesion" else example.label
+    return replace(example, image=image, label=label)
+
+
+def seen(
+    example: Example, head: Head, centre, stage: Stage, variant: Variant, config: Config, rng
+):
+    """Look at a changed head through one window, add noise, and scale it as in use.
+
+    Parameters
+    ----------
+    centre : (3,) array
+        World position, mm, of the window's middle, unless the window is to be near a lesion.
+
+    Returns
+    -------
+    image, label : window float32 arrays
+        The label is in [0, 1].
+    """
+    if config.target == "lesion" and example.label.any() and rng.random() < stage.near:
+        reach = min(stage.reach, min(stage.window) / 3)  # so that the lesion is in sight
+        centre = middle(example, rng) + rng.uniform(-reach, reach, 3)
+    options = {"axes": head.axes, "interpolation": config.data.interpolation}
+    image, label = look(example, centre, stage.window, variant.geometry, rng, **options)
+    if rng.random() < variant.steps.get("noise", 0):
+        image = augment.noise(image, rng)
+    if config.intensities == "zscore":
+        return (image - example.image.mean()) / max(float(example.image.std()), 1e-6), label
+    return np.clip(image, 0, 2), label
+
+
+def lesion_of(example: Example) -> np.ndarray:
+    """Give what was grown in an example, on the label's grid; zeros for nothing."""
+    return np.zeros_like(example.label) if example.lesion is None else example.lesion
+
+
+def middle(example: Example, rng: np.random.Generator) -> np.ndarray:
+    """World position of the middle of one of the label's pieces, whichever, (3,), mm."""
+    pieces, number = ndimage.label(example.label > 0)
+    one = ndimage.center_of_mass(pieces == rng.integers(1, number + 1))
+    return (example.label_affine @ [*one, 1])[:3]
+
+
+def level(image: np.ndarray, label: np.ndarray) -> np.ndarray:
+    """Bring the brain to the level at which a network is given it the second time.
+
+    An image of thick slices, which is on another grid than its label, is left as it is.
+    """
+    if image.shape != label.shape:
+        return image
+    return np.clip(image * levelling(image, label > 0.5), 0, 2)
+
+
+def stack(examples) -> tuple[np.ndarray, np.ndarray]:
+    """Put examples into a batch, with an axis for the one channel."""
+    images, labels = (np.stack(values)[..., None] for values in zip(*examples, strict=True))
+    return images, labels

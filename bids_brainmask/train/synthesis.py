@@ -1,0 +1,299 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Images of heads, made from label maps: deform, colour, blur, corrupt, scale.
+
+After SynthSeg (Billot et al. 2023, https://doi.org/10.1016/j.media.2023.102789) and SynthStrip
+(Hoopes et al. 2022, https://doi.org/10.1016/j.neuroimage.2022.119474). A window of 1 mm voxels is
+made, not a whole head; what scales a whole head in use is taken from a coarse image of all of it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import ndimage
+
+from bids_brainmask.voxels.inference import levelling
+from bids_brainmask.train import acquisition
+from bids_brainmask.train.transforms.augment import smooth_field
+from bids_brainmask.train.transforms.geometry import bend, random_matrix
+from bids_brainmask.train.label_maps import LabelMap, LabelTable
+from bids_brainmask.train.ranges import TISSUES, Anatomy, Contrast, FieldOfView, Synthesis
+
+COARSE = 4
+"""Voxels of a label map that one voxel of the coarse image stands for, along each axis."""
+
+CODE = {tissue: number for number, tissue in enumerate(TISSUES)}
+"""Number of each tissue."""
+
+
+@dataclass(frozen=True)
+class Window:
+    """A part of a deformed label map, and where its voxels lie in the head."""
+
+    labels: np.ndarray  # (I, J, K) uint8, positions in the table
+    tissue: np.ndarray  # (I, J, K) uint8, positions in `TISSUES`
+    depth: np.ndarray  # (I, J, K) float32, mm inside (+) or outside (-) the target's outline
+    skin: np.ndarray  # (I, J, K) uint8, mm from the air around the head
+    forward: np.ndarray  # (I, J, K) float32, mm towards the face from the target's middle
+    upward: np.ndarray  # (I, J, K) float32, mm towards the crown
+    ends: np.ndarray  # (I, J, K) bool, beyond the end of the label map
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Voxels along each axis."""
+        return self.labels.shape
+
+
+def draw(
+    head: LabelMap,
+    table: LabelTable,
+    synthesis: Synthesis,
+    centre: np.ndarray,
+    shape: tuple[int, int, int],
+    rng: np.random.Generator,
+    *,
+    contrast: str = "",
+    level: bool = False,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Make an image of a part of a head, and its label.
+
+    Parameters
+    ----------
+    head : LabelMap
+    table : LabelTable
+    synthesis : Synthesis
+    centre : (3,) array
+        World position, mm, of the middle of the window.
+    shape : tuple of 3 int
+        Voxels of the window, 1 mm each.
+    rng : Generator
+    contrast : str
+        Name of the contrast; one is drawn if empty.
+    level : bool
+        Give half of the images with the brain at the level that a network is given it at the
+        second time, as `bids_brainmask.voxels.inference.levelling` says.
+
+    Returns
+    -------
+    image : shape float32 array
+        Scaled as in use, in [0, 2].
+    label : shape float32 array
+        In [0, 1], share of each voxel that belongs to the target.
+    """
+    names = list(synthesis.contrasts)
+    shares = [synthesis.contrasts[name].share for name in names]
+    kind = synthesis.contrasts[contrast or names[rng.choice(len(names), p=shares)]]
+    window = look(head, table, synthesis, centre, shape, rng)
+    means = draw_means(kind, table, rng)
+    tissue = with_anatomy(window, synthesis.anatomy, rng)
+    image = colour(window, tissue, means, kind, rng)
+    unit = max(means[CODE["white"]], 0.2)
+    image = vary(image, window, synthesis.anatomy, unit, rng)
+    label = np.clip(window.depth + 0.5, 0, 1)
+    removed, kept = remove(window, synthesis.field_of_view, rng)
+    image[removed] = 0
+    if kept is not None:
+        label = np.minimum(label, kept)
+    silent = removed | (
+        (window.skin == 0) if rng.random() < synthesis.field_of_view.zero_air else removed
+    )
+    image, noise = acquisition.acquire(
+        image, silent, synthesis.acquisition, unit, kind.noisy_air, rng
+    )
+    beyond = field_of_view(shape, synthesis.field_of_view, rng)
+    low, high = scale_of(head, means, noise, stripped=kept is not None)
+    image = np.clip((image - low) / max(high - low, 1e-6), 0, 2)
+    image[beyond], label[beyond] = 0, 0
+    image = np.clip(image * np.float32(np.exp(rng.normal(0, synthesis.gain))), 0, 2)
+    if level and rng.random() < 0.5:
+        image = np.clip(image * levelling(image, label > 0.5), 0, 2)
+    return image, label
+
+
+def look(head: LabelMap, table: LabelTable, synthesis: Synthesis, centre, shape, rng) -> Window:
+    """Look at a label map through a deformed window: the nearest label, and the distances."""
+    geometry = synthesis.geometry
+    matrix = random_matrix(geometry, rng)
+    centre = centre + rng.uniform(-geometry.shift, geometry.shift, 3)
+    offset = centre - matrix @ ((np.array(shape) - 1) / 2)
+    axes = [
+        np.arange(n, dtype=np.float32).reshape(np.roll([n, 1, 1], k)) for k, n in enumerate(shape)
+    ]
+    if geometry.bend and rng.random() < 0.6:
+        axes = bend(shape, rng.uniform(0, geometry.bend), rng)
+    matrix, offset = matrix.astype(np.float32), offset.astype(np.float32)
+    world = [sum(matrix[row, k] * axes[k] for k in range(3)) + offset[row] for row in range(3)]
+    to_voxel = np.linalg.inv(head.affine).astype(np.float32)
+    points = [
+        sum(to_voxel[row, k] * world[k] for k in range(3)) + to_voxel[row, 3] for row in range(3)
+    ]
+    arrays = head.arrays()
+    place, ends = nearest(points, arrays["labels"].shape)
+    labels = arrays["labels"].ravel()[place]
+    labels[ends] = np.flatnonzero(table.of("air"))[0]
+    if np.linalg.det(matrix) < 0:  # a left half that is mirrored is a right one
+        labels = table.partner.astype(np.uint8)[labels]
+    depth = ndimage.map_coordinates(
+        arrays["depth"], points, np.float32, order=1, prefilter=False, mode="nearest"
+    )
+    depth = np.where(ends, np.minimum(depth, -4.0), depth) / 4
+    skin = np.where(ends, np.uint8(0), arrays["skin"].ravel()[place])
+    forward, upward = (np.broadcast_to(world[k] - head.middle[k], shape) for k in (1, 2))
+    return Window(labels, tissues_of(table)[labels], depth, skin, forward, upward, ends)
+
+
+def nearest(points: list[np.ndarray], shape) -> tuple[np.ndarray, np.ndarray]:
+    """Flat index of the nearest voxel to each point, and whether a point is outside of them."""
+    flat, ends = np.int32(0), np.zeros((), bool)
+    for at, size in zip(points, shape, strict=True):
+        index = np.rint(at).astype(np.int32)
+        ends = ends | (index < 0) | (index >= size)
+        flat = flat * np.int32(size) + index.clip(0, size - 1)
+    return flat, ends
+
+
+def tissues_of(table: LabelTable) -> np.ndarray:
+    """Give the number of each label's tissue in `TISSUES`, (N,) uint8; ``soft`` is muscle."""
+    return np.array([CODE[t if t != "soft" else "muscle"] for t in table.tissues], np.uint8)
+
+
+def draw_means(kind: Contrast, table: LabelTable, rng: np.random.Generator) -> np.ndarray:
+    """Draw the mean intensity of each tissue, in the order of `TISSUES`, and then of each label.
+
+    Returns
+    -------
+    (len(TISSUES) + N,) float32 array
+        In a contrast with priors, a label has the mean of its tissue.
+    """
+    if not kind.tissues:
+        tissues = rng.uniform(0, 1, len(TISSUES))
+        tissues[CODE["air"]] *= rng.choice([0, 0.1, 1], p=[0.5, 0.35, 0.15])
+        labels = tissues[tissues_of(table)]
+        own = rng.random(len(labels)) < 0.5
+        labels = np.where(own & table.target, rng.uniform(0, 1, len(labels)), labels)
+        labels = np.where(table.partner < np.arange(len(labels)), labels[table.partner], labels)
+    else:
+        white = rng.uniform(0.7, 1.0)
+        spans = np.array([kind.tissues.get(name, (1.0, 1.0)) for name in TISSUES])
+        tissues = white * rng.uniform(spans[:, 0], spans[:, 1])
+        labels = tissues[tissues_of(table)]
+    return np.concatenate([tissues, labels]).astype(np.float32)
+
+
+def with_anatomy(window: Window, anatomy: Anatomy, rng: np.random.Generator) -> np.ndarray:
+    """Part muscle and fat, thin the inner table, and draw the dura; uint8, as ``tissue``."""
+    tissue, shape = window.tissue.copy(), window.shape
+    soft = tissue == CODE["muscle"]
+    if soft.any():
+        field = smooth_field(shape, rng.integers(8, 28), rng)
+        fade = np.exp(-np.arange(256, dtype=np.float32) / 6)[window.skin]
+        field += np.float32(rng.uniform(*anatomy.subcutaneous)) * fade
+        tissue[soft & (field > rng.uniform(*anatomy.fat))] = CODE["fat"]
+    near = (window.depth < 0) & (window.depth > -14)
+    if rng.random() < anatomy.thin_table:
+        patchy = smooth_field(shape, rng.integers(4, 9), rng) > rng.uniform(-1, 1)
+        thin = near & patchy & (window.depth < -rng.uniform(*anatomy.table))
+        tissue[thin & (tissue == CODE["bone"])] = CODE["marrow"]
+    if rng.random() < anatomy.dura:
+        patchy = smooth_field(shape, rng.integers(4, 9), rng) > rng.uniform(-1.5, 0.7)
+        layer = near & patchy & (window.depth > -rng.uniform(*anatomy.dura_thickness))
+        tissue[layer & np.isin(tissue, [CODE["bone"], CODE["marrow"], CODE["muscle"]])] = CODE[
+            "dura"
+        ]
+    return tissue
+
+
+def colour(
+    window: Window, tissue: np.ndarray, means: np.ndarray, kind: Contrast, rng
+) -> np.ndarray:
+    """Give each voxel the mean of its label, and some spread about it; float32."""
+    changed = tissue != window.tissue
+    image = means[len(TISSUES) :][window.labels]
+    image[changed] = means[tissue[changed]]
+    spread = np.float32(rng.uniform(*kind.spread)) * rng.uniform(0.2, 1.5, 2 + len(TISSUES))
+    image += spread.astype(np.float32)[tissue] * rng.standard_normal(window.shape, np.float32)
+    if rng.random() < kind.voids:
+        air = (tissue == CODE["air"]) | (tissue == CODE["mucosa"])
+        inner = air & (window.skin > 3)
+        lost = ndimage.uniform_filter(inner.astype(np.float32), rng.integers(7, 21)) > rng.uniform(
+            0.02, 0.15
+        )
+        image[lost] *= np.float32(rng.uniform(0, 0.6))
+    return np.maximum(image, 0, out=image)
+
+
+def vary(image: np.ndarray, window: Window, anatomy: Anatomy, unit: float, rng) -> np.ndarray:
+    """Change intensities smoothly within tissues, and put a lesion into or beside the target."""
+    texture = np.float32(unit * rng.uniform(*anatomy.texture))
+    image = image + texture * smooth_field(window.shape, rng.integers(8, 40), rng) * (
+        image > 0.1 * unit
+    )
+    if rng.random() < anatomy.lesion:
+        shape = np.array(window.shape)
+        radius = rng.uniform(3, 25, 3)
+        centre = rng.uniform(0.2, 0.8, 3) * shape
+        axes = np.ogrid[tuple(slice(0, n) for n in shape)]
+        radial = sum(((a - c) / r) ** 2 for a, c, r in zip(axes, centre, radius, strict=True))
+        ball = (radial < 1 + 0.4 * smooth_field(window.shape, 8, rng)) & (
+            window.depth > -rng.uniform(0, 6)
+        )
+        share = np.float32(rng.uniform(0.5, 1))
+        image[ball] += share * (np.float32(unit * rng.uniform(0, 2)) - image[ball])
+    return np.maximum(image, 0, out=image)
+
+
+def remove(window: Window, ranges: FieldOfView, rng: np.random.Generator):
+    """Tell what of the head is zeroed: its face, or all but the target.
+
+    Returns
+    -------
+    removed : (I, J, K) bool array
+    kept : (I, J, K) float32 array or None
+        What stripping leaves of the label, in [0, 1]; None where nothing was stripped.
+    """
+    if rng.random() < ranges.strip:
+        border = rng.uniform(*ranges.border)
+        kept = np.clip(window.depth + np.float32(border + 0.5), 0, 1)
+        return window.depth < -border, kept
+    if rng.random() >= ranges.deface:
+        return np.zeros(window.shape, bool), None
+    far = window.depth < -rng.uniform(0.5, 6)
+    if rng.random() < 0.5:  # a plane that looks forward and down
+        angle = rng.uniform(-0.2, 1.2)
+        toward = np.cos(angle) * window.forward - np.sin(angle) * window.upward
+        return far & (toward > rng.uniform(45, 85)), None
+    face = (window.forward > rng.uniform(10, 50)) & (window.upward < rng.uniform(-20, 40))
+    return far & face & (window.skin < rng.uniform(5, 40)), None
+
+
+def field_of_view(shape, ranges: FieldOfView, rng: np.random.Generator) -> np.ndarray:
+    """Draw where the field of view ends, along the axes of the window; bool, beyond it."""
+    beyond = np.zeros(shape, bool)
+    for _ in range(3):
+        if rng.random() >= ranges.ends:
+            break
+        axis = int(rng.integers(3))
+        place = [slice(None)] * 3
+        at = int(rng.uniform(0, 0.45) * shape[axis])
+        place[axis] = slice(0, at) if rng.random() < 0.5 else slice(shape[axis] - at, None)
+        beyond[tuple(place)] = True
+    return beyond
+
+
+def scale_of(
+    head: LabelMap, means: np.ndarray, noise: float, *, stripped: bool
+) -> tuple[float, float]:
+    """Level of the air and of what becomes 1, as `predict.scale_robustly` finds them in use.
+
+    From a coarse image of the whole head, which is not deformed.
+    """
+    arrays = head.arrays()
+    some = (slice(None, None, COARSE),) * 3
+    image = means[len(TISSUES) :][arrays["labels"][some]]
+    if stripped:
+        image = np.where(arrays["depth"][some] > 0, image, 0)
+    image = np.hypot(image, np.float32(noise))
+    low = image.min()
+    bright = image[image > image.mean()]
+    return float(low), float(np.percentile(bright, 98)) if bright.size else float(low + 1)
