@@ -1,0 +1,24 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A label map whose every distance is known: balls within balls, in 64^3 voxels of 1 mm."""
+
+import nibabel as nb
+import numpy as np
+
+AFFINE = np.array([[1.0, 0, 0, -40], [0, 1, 0, -10], [0, 0, 1, 20], [0, 0, 0, 1]])
+
+
+def label_map():
+    """Labels of the package's table: skin, soft tissue, bone, CSF, cortex, white matter."""
+    radius = np.sqrt(((np.indices((64, 64, 64)) - 32) ** 2).sum(0))
+    left = np.indices((64, 64, 64))[0] < 32
+    labels = np.zeros((64, 64, 64), np.uint8)
+    for limit, label in [(28, 48), (26, 45), (22, 51), (18, 16)]:
+        labels[radius < limit] = label
+    labels[radius < 15] = np.where(left, 2, 22)[radius < 15]
+    labels[radius < 11] = np.where(left, 1, 21)[radius < 11]
+    return labels
+
+
+def write(path, values):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nb.save(nb.Nifti1Image(values, AFFINE), path)

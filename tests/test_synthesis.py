@@ -1,0 +1,242 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Heads made from label maps: geometry, order of intensities, and what is acquired of them."""
+
+import msgspec
+import numpy as np
+import pytest
+from synthetic_heads import label_map, write
+
+from bids_brainmask.train import acquisition, label_maps, synthesis
+from bids_brainmask.train.config import read
+from bids_brainmask.train.geometry import Geometry
+from bids_brainmask.train.ranges import (
+    TISSUES,
+    Acquisition,
+    Anatomy,
+    Contrast,
+    FieldOfView,
+    Synthesis,
+)
+
+NOTHING = {
+    "anatomy": Anatomy(thin_table=0, dura=0, texture=(0, 0), lesion=0, fat=(9, 9)),
+    "field_of_view": FieldOfView(ends=0, deface=0, strip=0, zero_air=0),
+    "acquisition": Acquisition(
+        bias=(0, 0), gamma=0, blur=(0, 0), thick=0, in_plane=(1, 1), noise=0, motion=0, ghost=0,
+        clip=0, eight_bit=0,
+    ),
+    "gain": 0.0,
+}  # fmt: skip
+"""Ranges in which a head is given the means of its tissues, and nothing else happens."""
+
+RAMP = {name: (0.1 + number / 40,) * 2 for number, name in enumerate(TISSUES) if name != "white"}
+PLAIN = Contrast(share=1.0, tissues=RAMP | {"air": (0.0, 0.0)}, spread=(0, 0))
+SHAPE = (49, 49, 49)
+
+
+def ranges(**changes):
+    return Synthesis(contrasts={"plain": PLAIN}, **(NOTHING | changes))
+
+
+@pytest.fixture(scope="module")
+def table():
+    return label_maps.read_table()
+
+
+@pytest.fixture(scope="module")
+def head(tmp_path_factory, table):
+    folder = tmp_path_factory.mktemp("maps")
+    write(folder / "one_dseg.nii.gz", label_map())
+    return label_maps.lay_out(folder, table, (), folder / "out")[0]
+
+
+def draw(head, table, synthesis_, seed=0, shape=SHAPE, shift=0.0, **options):
+    rng = np.random.default_rng(seed)
+    return synthesis.draw(head, table, synthesis_, head.middle + shift, shape, rng, **options)
+
+
+def test_a_head_that_nothing_happens_to_is_its_label_map(head, table):
+    image, label = draw(head, table, ranges())
+    radius = np.sqrt(((np.indices(SHAPE) - 24) ** 2).sum(0))
+    assert (label[radius < 16.5] == 1).all()
+    assert (label[radius > 19.5] == 0).all()
+    white, csf = image[radius < 9], image[(radius > 16) & (radius < 17)]
+    assert np.ptp(white) < 1e-3
+    assert np.ptp(csf) < 1e-3
+    assert white.mean() > csf.mean() > 0
+    assert image[radius > 30].max(initial=0) == 0
+
+
+def test_intensities_are_scaled_as_in_use(head, table):
+    from bids_brainmask.predict import scale_robustly
+
+    image, _ = draw(head, table, ranges(), shape=(64, 64, 64), shift=-0.5)
+    np.testing.assert_allclose(image, scale_robustly(image), atol=0.03)
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize(
+    "geometry",
+    [
+        Geometry(shift=6),
+        Geometry(turn=20),
+        Geometry(any_turn=1),
+        Geometry(quarter_turns=1, flip=0.5),
+        Geometry(scale=0.15, stretch=0.1, shear=0.05),
+        Geometry(bend=2),
+    ],
+    ids=["shift", "turn", "any_turn", "orders", "size", "bend"],
+)
+def test_image_and_label_stay_on_one_grid(head, table, geometry, seed):
+    means = dict.fromkeys(RAMP, (0.2, 0.2)) | {"air": (0, 0), "csf": (1, 1), "cortex": (1, 1)}
+    bright = Contrast(share=1.0, tissues=means, spread=(0, 0))  # the target alone is bright
+    image, label = draw(
+        head, table, Synthesis(contrasts={"plain": bright}, geometry=geometry, **NOTHING), seed
+    )
+    inside = image > 0.6 * image.max()
+    agreement = 2 * (inside & (label > 0.5)).sum() / (inside.sum() + (label > 0.5).sum())
+    assert agreement > 0.97
+
+
+@pytest.mark.parametrize("flip", [0.0, 1.0])
+def test_a_mirrored_left_half_is_a_right_one(head, table, flip):
+    synthesis_ = ranges(geometry=Geometry(flip=flip))
+    window = synthesis.look(head, table, synthesis_, head.middle, SHAPE, np.random.default_rng(0))
+    left = table.values[window.labels] == 1
+    assert left[:24].any()
+    assert not left[25:].any()
+
+
+def test_quarter_turns_and_flips_reach_all_48_axis_orders():
+    rng = np.random.default_rng(0)
+    geometry = Geometry(quarter_turns=1, flip=0.5)
+    found = {tuple(np.rint(synthesis.random_matrix(geometry, rng)).ravel()) for _ in range(2000)}
+    assert len(found) == 48
+
+
+@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize(
+    ("contrast", "order"),
+    [
+        ("T1w", ("bone", "csf", "cortex", "white")),
+        ("T1wGd", ("csf", "cortex", "white")),
+        ("T2w", ("bone", "white", "cortex", "csf")),
+        ("FLAIR", ("csf", "white", "cortex")),
+        ("UNIT1", ("csf", "cortex", "white")),
+    ],
+)
+def test_tissues_keep_their_order_where_a_prior_says_so(table, contrast, order, seed):
+    kind = read("brain").synthesis.contrasts[contrast]
+    means = synthesis.draw_means(kind, table, np.random.default_rng(seed))
+    values = [means[synthesis.CODE[name]] for name in order]
+    assert values == sorted(values)
+
+
+def test_partners_have_the_same_intensity_in_a_random_contrast(table):
+    means = synthesis.draw_means(Contrast(share=1), table, np.random.default_rng(3))
+    labels = means[len(TISSUES) :]
+    np.testing.assert_array_equal(labels, labels[table.partner])
+    assert len(np.unique(labels[table.target])) > 10
+
+
+def test_the_field_of_view_ends_for_image_and_label(head, table):
+    synthesis_ = ranges(field_of_view=FieldOfView(ends=1, deface=0, strip=0, zero_air=0))
+    image, label = draw(head, table, synthesis_, shape=(32, 32, 32))
+    whole_image, whole_label = draw(head, table, ranges(), shape=(32, 32, 32))
+    gone = (label == 0) & (whole_label > 0)
+    assert gone.any()
+    assert (image[gone] == 0).all()
+    there = (label > 0) & (whole_label > 0)
+    np.testing.assert_array_equal(label[there], whole_label[there])
+    assert [(image == 0).all(tuple({0, 1, 2} - {axis})).any() for axis in range(3)].count(True)
+    assert whole_image.shape == image.shape
+
+
+@pytest.mark.parametrize("border", [-3.0, 0.0, 5.0])
+def test_stripping_leaves_the_border_that_was_asked_for(head, table, border):
+    view = FieldOfView(ends=0, deface=0, strip=1, border=(border, border), zero_air=0)
+    image, label = draw(head, table, ranges(field_of_view=view), shape=(64, 64, 64), shift=-0.5)
+    radius = np.sqrt(((np.indices((64, 64, 64)) - 32) ** 2).sum(0))
+    assert (image[radius > 18 + border + 1.2] == 0).all()
+    assert (image[radius < 18 + border - 1.2] > 0).all()
+    cut = 18 + min(border, 0)
+    assert (label[radius < cut - 1.2] == 1).all()
+    assert (label[radius > cut + 1.2] == 0).all()
+
+
+def test_a_face_that_is_removed_leaves_the_target(head, table):
+    view = FieldOfView(ends=0, deface=1, strip=0, zero_air=0)
+    removed = 0
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        window = synthesis.look(head, table, ranges(), head.middle, (64, 64, 64), rng)
+        far = msgspec.structs.replace(view)
+        gone, kept = synthesis.remove(window, far, rng)
+        assert kept is None
+        assert not gone[window.depth > 0].any()
+        removed += gone.any()
+    assert removed
+
+
+@pytest.mark.parametrize(("step", "width"), [(1.0, 1.0), (2.0, 2.0), (5.0, 3.5), (6.7, 6.7)])
+def test_sampling_and_back_keeps_what_is_constant_and_what_rises(step, width):
+    down, up = acquisition.sampling(64, step, width, 0.6, 0.3)
+    np.testing.assert_allclose(down.sum(1), 1, rtol=1e-5)
+    np.testing.assert_allclose(up.sum(1), 1, rtol=1e-5)
+    ramp = np.arange(64.0)
+    middle = slice(10, 54)
+    np.testing.assert_allclose((up @ (down @ ramp))[middle], ramp[middle], atol=0.1)
+
+
+def test_slices_average_over_their_thickness():
+    down, _ = acquisition.sampling(60, 6.0, 6.0, 0.0, 0.5)
+    line = np.zeros(60)
+    line[12:15] = 1  # half of a slice of 12 to 17
+    assert (down @ line)[2] == pytest.approx(0.5, abs=0.01)
+
+
+def test_noise_in_air_has_the_mean_of_rayleighs_distribution():
+    found = acquisition.with_noise(
+        np.zeros((60, 60, 60), np.float32), 0.2, np.random.default_rng(0)
+    )
+    assert found.mean() == pytest.approx(0.2 * np.sqrt(np.pi / 2), rel=0.01)
+
+
+def test_motion_that_is_the_same_for_all_lines_moves_the_image():
+    image = np.zeros((32, 32, 32), np.float32)
+    image[10:20, 12:18, 14:22] = 1
+    still = acquisition.move(image, Acquisition(moves=(0, 0)), np.random.default_rng(0))
+    np.testing.assert_allclose(still, image, atol=1e-5)
+    moved = acquisition.move(image, Acquisition(moves=(3, 3)), np.random.default_rng(0))
+    assert np.abs(moved - image).max() > 0.2
+
+
+@pytest.mark.parametrize("contrast", list(read("brain").synthesis.contrasts))
+def test_every_contrast_gives_images_in_range(head, table, contrast):
+    wide = read("brain").synthesis
+    for seed in range(3):
+        image, label = draw(head, table, wide, seed, contrast=contrast, level=True)
+        assert image.dtype == label.dtype == np.float32
+        assert image.min() >= 0
+        assert image.max() <= 2
+        assert np.isfinite(image).all()
+        assert ((label >= 0) & (label <= 1)).all()
+
+
+def test_the_same_seed_gives_the_same_bytes(head, table):
+    wide = read("brain").synthesis
+    first, second, other = (draw(head, table, wide, seed) for seed in (5, 5, 6))
+    np.testing.assert_array_equal(first[0], second[0])
+    assert (first[0] != other[0]).any()
+
+
+def test_contrasts_that_miss_a_tissue_are_refused():
+    with pytest.raises(ValueError, match=r"missing \['marrow'\], unknown \['tin'\]"):
+        Contrast(
+            share=1, tissues={k: v for k, v in (RAMP | {"tin": (0, 1)}).items() if k != "marrow"}
+        )
+
+
+def test_shares_of_contrasts_that_do_not_sum_to_one_are_refused():
+    with pytest.raises(ValueError, match=r"shares sum to 0\.5"):
+        Synthesis(contrasts={"random": Contrast(share=0.5)})
