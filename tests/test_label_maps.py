@@ -10,9 +10,9 @@ import pytest
 from synthetic_heads import AFFINE, label_map, write
 
 from bids_brainmask.errors import ImageError, UsageError
-from bids_brainmask.image import Volume
 from bids_brainmask.train import label_maps
 from bids_brainmask.train.label_maps import COLUMNS, read_table
+from bids_brainmask.voxels.image import Volume
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ from synthetic_heads import label_map, write
 
 from bids_brainmask.train import acquisition, label_maps, synthesis
 from bids_brainmask.train.config import read
-from bids_brainmask.train.geometry import Geometry
 from bids_brainmask.train.ranges import (
     TISSUES,
     Acquisition,
@@ -17,6 +16,7 @@ from bids_brainmask.train.ranges import (
     FieldOfView,
     Synthesis,
 )
+from bids_brainmask.train.transforms.geometry import Geometry
 
 NOTHING = {
     "anatomy": Anatomy(thin_table=0, dura=0, texture=(0, 0), lesion=0, fat=(9, 9)),
@@ -68,7 +68,7 @@ def test_a_head_that_nothing_happens_to_is_its_label_map(head, table):
 
 
 def test_intensities_are_scaled_as_in_use(head, table):
-    from bids_brainmask.predict import scale_robustly
+    from bids_brainmask.voxels.inference import scale_robustly
 
     image, _ = draw(head, table, ranges(), shape=(64, 64, 64), shift=-0.5)
     np.testing.assert_allclose(image, scale_robustly(image), atol=0.03)

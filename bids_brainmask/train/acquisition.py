@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from bids_brainmask.train.transforms.augment import smooth_field
 from bids_brainmask.train.ranges import Acquisition
+from bids_brainmask.train.transforms.augment import smooth_field
 
 
 def acquire(

@@ -17,11 +17,11 @@ from pathlib import Path
 import numpy as np
 from scipy import ndimage
 
-from bids_brainmask.voxels import grid, image
 from bids_brainmask.errors import ImageError, UsageError
-from bids_brainmask.voxels.image import Volume
 from bids_brainmask.train.dataset import depth_of
 from bids_brainmask.train.ranges import TISSUES
+from bids_brainmask.voxels import grid, image
+from bids_brainmask.voxels.image import Volume
 
 log = logging.getLogger(__name__)
 

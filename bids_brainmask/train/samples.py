@@ -13,14 +13,14 @@ import msgspec
 import numpy as np
 from scipy import ndimage
 
-from bids_brainmask.voxels.inference import levelling, scale_robustly, tiles
 from bids_brainmask.train import synthesis
-from bids_brainmask.train.transforms import augment, steps
-from bids_brainmask.train.transforms.augment import Example
 from bids_brainmask.train.config import Config, Stage, Variant
 from bids_brainmask.train.dataset import Head
-from bids_brainmask.train.transforms.geometry import look
 from bids_brainmask.train.label_maps import LabelMap, LabelTable
+from bids_brainmask.train.transforms import augment, steps
+from bids_brainmask.train.transforms.augment import Example
+from bids_brainmask.train.transforms.geometry import look
+from bids_brainmask.voxels.inference import levelling, scale_robustly, tiles
 
 SIDE = 256
 """Voxels of the conformed grid along each axis."""

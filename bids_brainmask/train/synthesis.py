@@ -13,12 +13,12 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from bids_brainmask.voxels.inference import levelling
 from bids_brainmask.train import acquisition
-from bids_brainmask.train.transforms.augment import smooth_field
-from bids_brainmask.train.transforms.geometry import bend, random_matrix
 from bids_brainmask.train.label_maps import LabelMap, LabelTable
 from bids_brainmask.train.ranges import TISSUES, Anatomy, Contrast, FieldOfView, Synthesis
+from bids_brainmask.train.transforms.augment import smooth_field
+from bids_brainmask.train.transforms.geometry import bend, random_matrix
+from bids_brainmask.voxels.inference import levelling
 
 COARSE = 4
 """Voxels of a label map that one voxel of the coarse image stands for, along each axis."""
