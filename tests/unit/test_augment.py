@@ -8,7 +8,8 @@ from conftest import head_phantom, labelled_dataset
 from scipy import ndimage
 from test_dataset import configuration, heads_of
 
-from bids_brainmask.train.batches import Windows, draw, middle
+from bids_brainmask.train.batches import Batches
+from bids_brainmask.train.samples import Sampler, draw, middle
 from bids_brainmask.train.config import Stage, Variant
 from bids_brainmask.train.transforms import augment
 from bids_brainmask.train.transforms.augment import Example
@@ -329,7 +330,7 @@ def laid_out(tmp_path_factory):
 
 
 def expected(laid_out, seed):
-    """The head as `batches.draw` changes it, with its lesion as the label."""
+    """The head as `samples.draw` changes it, with its lesion as the label."""
     found = change(laid_out.example(), GROWN.steps, rng(seed))
     return msgspec_replace(found, label=found.lesion)
 
@@ -376,7 +377,7 @@ def test_batches_are_of_lesions_where_they_are_the_target(laid_out):
         config = configuration(
             {"validation": 0}, target=target, stages=(chosen,), variants={"grown": GROWN}
         )
-        batches = Windows([laid_out], config, chosen, 1)
+        batches = Batches(Sampler(config, chosen, 1, [laid_out]))
         mean = np.mean([batches[number][1].mean() for number in range(4)])
         assert bounds[0] <= mean <= bounds[1]
 

@@ -11,7 +11,9 @@ from conftest import head_phantom, labelled_dataset
 
 from bids_brainmask.dataset import query
 from bids_brainmask.errors import ImageError, UsageError
-from bids_brainmask.train import batches, dataset
+from bids_brainmask.train import dataset, samples
+from bids_brainmask.train.batches import Batches
+from bids_brainmask.train.samples import BlockSampler, Sampler
 from bids_brainmask.train.config import Config, Data, Stage, Variant
 from bids_brainmask.train.transforms.geometry import Geometry
 from bids_brainmask.voxels import grid, image, inference
@@ -203,7 +205,7 @@ def test_fine_voxels_are_averaged_to_a_millimetre(tmp_path):
     ball = 4 / 3 * np.pi * 60**3
     assert example.label.sum() * 1.8 == pytest.approx(ball, rel=0.01)
     stage = Stage(epochs=1, rate=(1e-3, 0.0))
-    image, label = batches.draw(head, head.middle, stage, Variant(), configuration(), rng())
+    image, label = samples.draw(head, head.middle, stage, Variant(), configuration(), rng())
     assert (image > 0.9)[label > 0.99].mean() > 0.999
 
 
@@ -216,7 +218,7 @@ def test_a_conformed_head_is_seen_as_the_published_networks_see_it(root):
     stage = Stage(epochs=1, rate=(1e-3, 0.0), windows="blocks", batch=8)
     config = configuration(grid="fsconform", intensities="zscore", stages=(stage,))
     head = dataset.lay_out(config, root.parent, root.parent / "heads")[0]
-    blocks = batches.Blocks([head], config, stage, 0)
+    blocks = Batches(BlockSampler([head], config, stage, 0))
     assert len(blocks) == 1
     images, labels = blocks[0]
     volume = image.read(head.image).volume
@@ -233,7 +235,7 @@ def test_blocks_come_head_after_head_in_a_new_order_each_epoch(root):
     variants = {"rigid": Variant(geometry=Geometry(turn=8, shift=8))}
     config = configuration(grid="fsconform", stages=(stage,), variants=variants)
     heads = dataset.lay_out(config, root.parent, root.parent / "heads")
-    blocks, again = (batches.Blocks(heads, config, stage, 0) for _ in range(2))
+    blocks, again = (Batches(BlockSampler(heads, config, stage, 0)) for _ in range(2))
     assert len(blocks) == 8
     np.testing.assert_array_equal(blocks[3][0], again[3][0])
     total = [blocks[number][1].sum(dtype=float) for number in (0, 1, 2)]
@@ -246,7 +248,9 @@ def test_blocks_come_head_after_head_in_a_new_order_each_epoch(root):
 
 
 def rng_order(blocks):
-    return np.random.default_rng([blocks.seed, blocks.epoch]).permutation(len(blocks.heads))
+    return np.random.default_rng([blocks.sampler.seed, blocks.epoch]).permutation(
+        len(blocks.sampler.heads)
+    )
 
 
 def test_a_batch_depends_on_its_number_alone(root):
@@ -255,7 +259,7 @@ def test_a_batch_depends_on_its_number_alone(root):
     )
     stage = Stage(epochs=1, rate=(1e-3, 0.0), window=(32, 40, 48), steps=3, variants={"wild": 1})
     heads = heads_of(root)
-    first, again = (batches.Windows(heads, config, stage, 1) for _ in range(2))
+    first, again = (Batches(Sampler(config, stage, 1, heads)) for _ in range(2))
     again[0]
     np.testing.assert_array_equal(first[2][0], again[2][0])
     assert first[2][0].shape == first[2][1].shape == (2, 32, 40, 48, 1)
