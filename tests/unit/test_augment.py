@@ -9,8 +9,8 @@ from scipy import ndimage
 from test_dataset import configuration, heads_of
 
 from bids_brainmask.train.batches import Batches
-from bids_brainmask.train.samples import Sampler, draw, middle
 from bids_brainmask.train.config import Stage, Variant
+from bids_brainmask.train.samples import Sampler, draw, middle
 from bids_brainmask.train.transforms import augment
 from bids_brainmask.train.transforms.augment import Example
 from bids_brainmask.train.transforms.geometry import Geometry, look, random_matrix

@@ -13,8 +13,8 @@ from bids_brainmask.dataset import query
 from bids_brainmask.errors import ImageError, UsageError
 from bids_brainmask.train import dataset, samples
 from bids_brainmask.train.batches import Batches
-from bids_brainmask.train.samples import BlockSampler, Sampler
 from bids_brainmask.train.config import Config, Data, Stage, Variant
+from bids_brainmask.train.samples import BlockSampler, Sampler
 from bids_brainmask.train.transforms.geometry import Geometry
 from bids_brainmask.voxels import grid, image, inference
 
@@ -270,7 +270,7 @@ def test_a_batch_depends_on_its_number_alone(root):
 
 def test_checks_are_every_head_once_the_same_each_epoch(root):
     stage = Stage(epochs=1, rate=(1e-3, 0.0), window=(32, 40, 48), steps=2, reach=0)
-    checks = batches.Windows(heads_of(root), configuration(), stage, 1, still=True)
+    checks = Batches(Sampler(configuration(), stage, 1, heads_of(root), still=True))
     before = [checks[0], checks[1]]
     checks.on_epoch_end()
     np.testing.assert_array_equal(checks[0][0], before[0][0])
@@ -282,7 +282,7 @@ def test_half_of_the_brains_of_unknown_level_are_shown_at_the_known_one(root):
     heads, stage = heads_of(root), configuration().stages[0]
     for scaling, expected in (("robust", {1.0}), ("brain", {0.69, 1.0})):
         config = configuration(intensities=scaling)
-        drawn = batches.Windows(heads, config, stage, 1)
+        drawn = Batches(Sampler(config, stage, 1, heads))
         examples = [pair for number in range(12) for pair in zip(*drawn[number], strict=True)]
         found = [float(np.median(image[label > 0.99])) for image, label in examples]
         assert set(np.round(found, 2)) == expected
@@ -290,7 +290,7 @@ def test_half_of_the_brains_of_unknown_level_are_shown_at_the_known_one(root):
 
 def test_an_image_on_another_grid_than_its_label_keeps_its_level():
     thick = np.ones((4, 4, 2), np.float32)
-    assert batches.level(thick, np.ones((4, 4, 8), np.float32)) is thick
+    assert samples.level(thick, np.ones((4, 4, 8), np.float32)) is thick
 
 
 def test_variants_are_taken_by_their_shares():
@@ -298,14 +298,14 @@ def test_variants_are_taken_by_their_shares():
     stage = Stage(epochs=1, rate=(1e-3, 0.0), variants={"a": 0.3, "b": 0.5})
     config = configuration(variants=variants, stages=(stage,))
     generator = rng()
-    gains = [batches.choose(config, stage, generator).gain for _ in range(4000)]
+    gains = [samples.choose(config, stage, generator).gain for _ in range(4000)]
     shares = [gains.count(value) / len(gains) for value in (0.1, 0.2, 0.0)]
     np.testing.assert_allclose(shares, [0.3, 0.5, 0.2], atol=0.03)
 
 
 def test_neck_windows_look_below(root):
     stage = Stage(epochs=1, rate=(1e-3, 0.0), window=(32, 32, 32), steps=1, neck=1.0, reach=0)
-    _, labels = batches.Windows(heads_of(root), configuration(), stage, 1)[0]
+    _, labels = Batches(Sampler(configuration(), stage, 1, heads_of(root)))[0]
     assert labels.mean() < 0.9
 
 
