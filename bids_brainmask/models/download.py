@@ -1,18 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """Bring a model's file into the cache: from a server, a folder, or a DataLad clone.
 
-What arrives is kept only when it is, byte for byte, the registered file.
+pooch downloads, checks and renames. Only the registered file, byte for byte, is kept.
 """
 
 from __future__ import annotations
 
 import logging
 import os
-import secrets
 import shutil
 import subprocess
 import sys
-import time
+import tempfile
 from pathlib import Path
 
 from bids_brainmask.errors import ModelError
@@ -30,21 +29,21 @@ from bids_brainmask.models.registry import (
 
 log = logging.getLogger(__name__)
 
-PAUSES = (1.0, 2.0, 4.0)
-"""Seconds to wait before each further attempt at a download."""
+RETRIES = 3
+"""Further attempts at a download that failed for the moment; pooch waits 1, 2, 3 s before them."""
 
 TIMEOUT = 30.0
-"""Seconds without a byte after which a server is taken to be gone."""
+"""Seconds without a byte after which a download has failed."""
 
 ANNEX_POINTER = b"/annex/objects/"
-"""How git-annex begins the file it leaves where an unlocked file's content is absent."""
+"""First bytes of the file that git-annex leaves in place of an unlocked file without content."""
 
 
 def get(name: str, source: str | Path | None = None) -> Path:
     """Bring a model's file into the cache, whole and verified, or not at all.
 
-    A verified file that is there already is left alone, and the network with it. Several
-    processes may do this at once.
+    A verified file in the cache is left as it is, and the network is not used. Several processes
+    may do this at once.
 
     Parameters
     ----------
@@ -61,29 +60,22 @@ def get(name: str, source: str | Path | None = None) -> Path:
     Raises
     ------
     ModelError
-        It cannot be had, or what came is not the registered file.
+        The source cannot be read, the cache cannot be written, or what came is not the
+        registered file.
     """
     model = registered(name)
     if not model.url:
         return find(name)
     target = cache_dir() / model.file
-    if _is_whole(target, model):
-        return target
-    partial = _beside(target)
-    try:
-        origin = _fetch(model, model.url if source is None else source, partial)
-        if fault := mismatch(partial, model):
-            raise ModelError(f"{origin}: {fault}. It was not kept; try another source (--from).")
-        partial.replace(target)
-    except OSError as error:
-        raise ModelError(f"{target}: cannot be written: {error}") from error
-    finally:
-        partial.unlink(missing_ok=True)
+    if not _is_whole(target, model):
+        origin = _origin(model, model.url if source is None else source)
+        _make_folder(target.parent)
+        _fetch(model, origin, target)
     return target
 
 
 def _is_whole(target: Path, model: Model) -> bool:
-    """Tell whether the cache holds the registered file; warn of another in its place."""
+    """Whether the cache holds the registered file; warn if it holds another of that name."""
     if not is_file(target):
         return False
     if fault := mismatch(target, model):
@@ -91,60 +83,88 @@ def _is_whole(target: Path, model: Model) -> bool:
     return not fault
 
 
-def _beside(target: Path) -> Path:
-    """Make an empty file beside another, under a name that no other process uses."""
-    unique = f".{target.name}.{os.getpid()}-{secrets.token_hex(4)}.part"
-    partial = target.with_name(unique)
-    try:
-        partial.parent.mkdir(parents=True, exist_ok=True)
-        partial.touch(exist_ok=False)
-    except OSError as error:
-        raise ModelError(
-            f"{target.parent}: cannot keep models there ({error.strerror}). "
-            f"Set {FOLDER_VARIABLE} to a folder that can be written."
-        ) from error
-    return partial
-
-
-def _fetch(model: Model, source: str | Path, partial: Path) -> str:
-    """Write what a source has into `partial`, unchecked; return where that was."""
+def _origin(model: Model, source: str | Path) -> str:
+    """Address, or path on disk, of the file that a source means."""
     if is_url(source):
-        url = source + model.file if source.endswith("/") else source
-        _download(url, partial)
-        return url
+        return f"{source}{model.file}" if str(source).endswith("/") else str(source)
     if "://" in str(source):
         raise ModelError(f"{source}: expected an http or https address, a file, or a folder")
-    path = _on_disk(Path(source), model)
+    return str(_on_disk(Path(source), model))
+
+
+def _make_folder(folder: Path) -> None:
+    """Make the cache, and see that it can be written to."""
     try:
-        with path.open("rb") as file, partial.open("wb") as copy:
-            shutil.copyfileobj(file, copy)
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
     except OSError as error:
-        raise ModelError(f"{path}: cannot be copied to {partial}: {error}") from error
-    return str(path)
+        raise ModelError(
+            f"{folder}: cannot keep models there ({error.strerror}). "
+            f"Set {FOLDER_VARIABLE} to a folder that can be written."
+        ) from error
 
 
-def _download(url: str, path: Path) -> None:
-    """Download, trying again when the network or the server fails for the moment."""
+def _fetch(model: Model, origin: str, target: Path) -> None:
+    """Have pooch bring a file to its place: under another name first, then renamed."""
+    import pooch
+    import requests
+
+    def bring(_: str, output: str, __: pooch.Pooch) -> None:
+        partial = Path(output)
+        partial.unlink()  # only its owner may read it; written anew, its mode follows the umask
+        (_download if is_url(origin) else _copy)(origin, partial)
+        if fault := mismatch(partial, model):
+            raise ModelError(f"{origin}: {fault}. It was not kept; try another source (--from).")
+
+    pooch.get_logger().setLevel(logging.WARNING)  # `_download` says more
+    cache = pooch.create(
+        target.parent.absolute(),
+        base_url="",
+        registry={model.file: model.sha256},
+        urls={model.file: origin},
+        retry_if_failed=RETRIES,
+    )
+    try:
+        cache.fetch(model.file, downloader=bring)
+    except requests.RequestException as error:
+        raise _failed(origin, error) from error
+    except OSError as error:
+        raise ModelError(f"{target}: cannot be written: {error}") from error
+
+
+def _copy(origin: str, partial: Path) -> None:
+    """Copy a file from the disk."""
+    try:
+        shutil.copyfile(origin, partial)
+    except OSError as error:
+        raise ModelError(f"{origin}: cannot be copied to {partial}: {error}") from error
+
+
+def _download(url: str, partial: Path) -> None:
+    """Download a file. A failure that may pass is raised as it is, and pooch tries again."""
     import requests
     from pooch import HTTPDownloader
 
     downloader = HTTPDownloader(progressbar=sys.stderr.isatty(), chunk_size=2**20, timeout=TIMEOUT)
-    for pause in (*PAUSES, None):
-        try:
-            return downloader(url, str(path), None)
-        except (requests.RequestException, ValueError) as error:
-            if pause is None or not _may_pass(error):
-                raise ModelError(
-                    f"{url}: cannot be downloaded: {error}. Check the connection and the proxy "
-                    "(HTTPS_PROXY), or fetch the file elsewhere and name it with --from."
-                ) from error
-            log.warning("%s: %s. Trying again in %g s.", url, error, pause)
-            time.sleep(pause)
-    return None
+    try:
+        downloader(url, str(partial), None)
+    except (requests.RequestException, ValueError) as error:
+        if not _may_pass(error):
+            raise _failed(url, error) from error
+        log.warning("%s: %s", url, error)
+        raise
+
+
+def _failed(url: str, error: Exception) -> ModelError:
+    return ModelError(
+        f"{url}: cannot be downloaded: {error}. Check the connection and the proxy "
+        "(HTTPS_PROXY), or fetch the file elsewhere and name it with --from."
+    )
 
 
 def _may_pass(error: Exception) -> bool:
-    """Tell whether the same request may succeed a little later."""
+    """Whether the same request may succeed a little later."""
     import requests
 
     if isinstance(error, requests.HTTPError):
@@ -170,7 +190,7 @@ def _on_disk(source: Path, model: Model) -> Path:
 
 
 def _annexed_away(path: Path) -> bool:
-    """Tell whether git-annex knows of a file whose content is elsewhere."""
+    """Whether a file is git-annex's, and its content is not in this clone."""
     try:
         if path.is_symlink():
             return not path.exists() and "annex/objects/" in os.readlink(path)  # noqa: PTH115
@@ -181,7 +201,7 @@ def _annexed_away(path: Path) -> bool:
 
 
 def _annex_get(path: Path) -> None:
-    """Have DataLad or git-annex bring a file's content."""
+    """Run DataLad, or git-annex, to bring a file's content."""
     beside_python = str(Path(sys.executable).parent)
     search = os.pathsep.join([beside_python, os.environ.get("PATH", os.defpath)])
     if program := shutil.which("datalad", path=search):

@@ -12,7 +12,9 @@ import time
 from collections import Counter
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 
+import pooch
 import pytest
 from conftest import missing
 
@@ -133,7 +135,8 @@ def server(monkeypatch):
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.lower(), raising=False)
-    monkeypatch.setattr(download, "PAUSES", (0.01, 0.01))
+    monkeypatch.setattr(download, "RETRIES", 2)
+    monkeypatch.setattr(pooch.core, "time", SimpleNamespace(sleep=lambda _: None))
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         server.requests = Counter()
         server.url = f"http://127.0.0.1:{server.server_address[1]}"
@@ -397,6 +400,19 @@ def test_get_downloads_once(cache, known, server):
     assert server.requests == {"/whole/brainy.h5": 1}
 
 
+@pytest.mark.parametrize("umask", [0o022, 0o077])
+def test_others_may_read_what_was_fetched_as_the_umask_says(cache, known, server, tmp_path, umask):
+    (tmp_path / "file").write_bytes(CONTENT)
+    before = os.umask(umask)
+    try:
+        for source in (f"{server.url}/whole/", tmp_path / "file"):
+            path = download.get("brainy", source)
+            assert path.stat().st_mode & 0o777 == 0o666 & ~umask
+            path.unlink()
+    finally:
+        os.umask(before)
+
+
 def test_get_replaces_a_damaged_file(cache, known, server):
     known(tables(f"{server.url}/whole/brainy.h5"))
     cache.mkdir()
@@ -453,6 +469,7 @@ def test_get_refuses_an_address_without_sense(cache, known, server):
 def test_get_into_a_cache_that_cannot_be_written(tmp_path, known, monkeypatch):
     (tmp_path / "file").touch()
     monkeypatch.setenv(registry.FOLDER_VARIABLE, str(tmp_path / "file" / "models"))
+    (tmp_path / "brainy.h5").write_bytes(CONTENT)
     with pytest.raises(ModelError, match=r"cannot keep models there .Not a directory.. Set BIDS_"):
         download.get("brainy", tmp_path)
 
@@ -508,7 +525,7 @@ def test_get_from_a_file_that_cannot_be_read(cache, known, tmp_path, monkeypatch
         raise PermissionError(13, "Permission denied")
 
     (tmp_path / "file").write_bytes(CONTENT)
-    monkeypatch.setattr(download.shutil, "copyfileobj", refuse)
+    monkeypatch.setattr(download.shutil, "copyfile", refuse)
     with pytest.raises(ModelError, match=r"file: cannot be copied to .*Permission denied"):
         download.get("brainy", tmp_path / "file")
     assert held(cache) == []
