@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import logging
+from argparse import Namespace
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Literal
@@ -124,6 +125,6 @@ class Settings:
     """0: progress and warnings; 1: every step; 2: everything."""
 
     @classmethod
-    def from_args(cls, args) -> Settings:
+    def from_args(cls, args: Namespace) -> Settings:
         """Take every field from a parsed command line; a missing one is an AttributeError."""
         return cls(**{field.name: getattr(args, field.name) for field in fields(cls)})

@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import FrameType
 
 AGAIN = 0.01
 """Seconds after which a signal is given again that came to nothing."""
@@ -33,10 +34,10 @@ def stoppable() -> Iterator[None]:
         yield  # which alone can be told of signals
         return
 
-    def stop(number, _frame):
+    def stop(number: int, _frame: FrameType | None) -> None:
         raise Stop(128 + number)
 
-    def dropped(found):
+    def dropped(found: sys.UnraisableHookArgs) -> None:
         number = SIGNALS.get(found.exc_type)
         if number is None:
             hook(found)

@@ -40,7 +40,7 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
-def add_extract(commands) -> None:
+def add_extract(commands: argparse._SubParsersAction) -> None:
     """``brainmask extract``: one file, no BIDS."""
     extract = commands.add_parser("extract", help="extract the brain from one NIfTI file")
     extract.add_argument("image", type=Path, help="a T1-weighted head, .nii or .nii.gz")
@@ -52,7 +52,7 @@ def add_extract(commands) -> None:
     extract.set_defaults(command=run_extract)
 
 
-def add_evaluate(commands) -> None:
+def add_evaluate(commands: argparse._SubParsersAction) -> None:
     """``brainmask evaluate``: masks against references."""
     evaluate = commands.add_parser(
         "evaluate",
@@ -92,7 +92,7 @@ def add_evaluate(commands) -> None:
     evaluate.set_defaults(command=run_evaluate)
 
 
-def add_models(commands) -> None:
+def add_models(commands: argparse._SubParsersAction) -> None:
     """``brainmask models``: what there is, and what is at hand."""
     models = commands.add_parser("models", help="list, download, verify the models")
     verbs = models.add_subparsers(required=True, metavar="VERB")
@@ -117,7 +117,7 @@ def add_models(commands) -> None:
         sub.set_defaults(command=command)
 
 
-def add_descriptor(commands) -> None:
+def add_descriptor(commands: argparse._SubParsersAction) -> None:
     """``brainmask descriptor``: the BIDS App's command line, for other programs to read."""
     descriptor = commands.add_parser(
         "descriptor", help="print the BIDS App's Boutiques descriptor, as JSON"
@@ -144,7 +144,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return bids_app.exit_status(error)
 
 
-def run_extract(args) -> int:
+def run_extract(args: argparse.Namespace) -> int:
     """Extract one brain."""
     from bids_brainmask import machine
     from bids_brainmask.analyses.brain import extract
@@ -191,7 +191,7 @@ def brain_model(name: str, *, allow_unverified: bool):
     return model
 
 
-def run_evaluate(args) -> int:
+def run_evaluate(args: argparse.Namespace) -> int:
     """Compare masks with references, print the table, write the files."""
     from bids_brainmask import evaluate
 
@@ -207,7 +207,7 @@ def run_evaluate(args) -> int:
     return evaluation.status
 
 
-def run_models_list(args) -> int:
+def run_models_list(args: argparse.Namespace) -> int:
     """Print the registry, tab-separated, with where each model is."""
     del args
     from bids_brainmask.models import registry
@@ -230,7 +230,7 @@ def run_models_list(args) -> int:
     return 0
 
 
-def run_models_get(args) -> int:
+def run_models_get(args: argparse.Namespace) -> int:
     """Download a model and print its path."""
     from bids_brainmask.models import download
 
@@ -238,7 +238,7 @@ def run_models_get(args) -> int:
     return 0
 
 
-def run_models_verify(args) -> int:
+def run_models_verify(args: argparse.Namespace) -> int:
     """Compare a model with its registered hash."""
     from bids_brainmask.models import registry
 
@@ -247,7 +247,7 @@ def run_models_verify(args) -> int:
     return 0
 
 
-def run_models_path(args) -> int:
+def run_models_path(args: argparse.Namespace) -> int:
     """Print where a model is."""
     from bids_brainmask.models import registry
 
@@ -255,7 +255,7 @@ def run_models_path(args) -> int:
     return 0
 
 
-def run_demo(args) -> int:
+def run_demo(args: argparse.Namespace) -> int:
     """Make the phantom dataset, run the app on it, and compare with the known masks."""
     from bids_brainmask.demo import phantom_dataset
     from bids_brainmask.plan import prepare
@@ -283,7 +283,7 @@ def run_demo(args) -> int:
     return status
 
 
-def run_descriptor(args) -> int:
+def run_descriptor(args: argparse.Namespace) -> int:
     """Print the descriptor."""
     from bids_brainmask.cli import descriptor
 

@@ -114,7 +114,7 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
-def add_selection(group) -> None:
+def add_selection(group: argparse._ActionsContainer) -> None:
     """Options that choose images."""
     group.add_argument(
         "--participant-label",
@@ -164,7 +164,7 @@ def add_selection(group) -> None:
     )
 
 
-def add_extraction(group) -> None:
+def add_extraction(group: argparse._ActionsContainer) -> None:
     """Options that decide the result."""
     group.add_argument(
         "--analyses",
@@ -234,7 +234,7 @@ MODEL = "a name that `brainmask models list` shows, a training's folder, or a fi
 """What a model may be given as."""
 
 
-def add_model(group) -> None:
+def add_model(group: argparse._ActionsContainer) -> None:
     """Options about the one network of a tool."""
     group.add_argument(
         "--model",
@@ -252,7 +252,7 @@ def add_model(group) -> None:
     add_engine(group)
 
 
-def add_unverified(group) -> None:
+def add_unverified(group: argparse._ActionsContainer) -> None:
     """Option about models that cannot be verified."""
     group.add_argument(
         "--allow-unverified",
@@ -262,7 +262,7 @@ def add_unverified(group) -> None:
     )
 
 
-def add_engine(group) -> None:
+def add_engine(group: argparse._ActionsContainer) -> None:
     """Options about what runs a network."""
     group.add_argument(
         "--engine",
@@ -285,7 +285,7 @@ def add_engine(group) -> None:
     )
 
 
-def add_resources(group) -> None:
+def add_resources(group: argparse._ActionsContainer) -> None:
     """Options about the machine and the messages."""
     group.add_argument(
         "--executor",

@@ -6,6 +6,7 @@ Nothing heavy is imported before the arguments are known to be good.
 
 from __future__ import annotations
 
+import argparse
 import importlib.util
 import logging
 import os
@@ -20,7 +21,7 @@ WANTED = ("matplotlib", "msgspec", "tensorboardX", "yaml")
 LOSSES = ("dice", "jaccard", "dice+crossentropy", "jaccard+crossentropy", "crossentropy")
 
 
-def add_train(commands) -> None:
+def add_train(commands: argparse._SubParsersAction) -> None:
     """``brainmask train``: a configuration in, a model out."""
     train = commands.add_parser("train", help="train a network as a configuration says")
     train.add_argument(
@@ -65,7 +66,7 @@ def add_train(commands) -> None:
     train.set_defaults(command=run_train)
 
 
-def add_finetune(commands) -> None:
+def add_finetune(commands: argparse._SubParsersAction) -> None:
     """``brainmask finetune``: a known model, and one's own images and labels."""
     tune = commands.add_parser("finetune", help="teach a model one's own labels, from its weights")
     tune.add_argument("bids_dir", type=Path, help="dataset of the images")
@@ -91,7 +92,7 @@ def add_finetune(commands) -> None:
     tune.set_defaults(command=run_finetune)
 
 
-def add_target(group) -> None:
+def add_target(group: argparse._ActionsContainer) -> None:
     """Options about the labels."""
     group.add_argument(
         "--labels",
@@ -129,7 +130,7 @@ def add_target(group) -> None:
     group.add_argument("--name", help="of the new model; the folder's name if not given")
 
 
-def add_learning(group) -> None:
+def add_learning(group: argparse._ActionsContainer) -> None:
     """Options about the training."""
     positive = options.positive
     group.add_argument(
@@ -175,7 +176,7 @@ def add_learning(group) -> None:
     group.add_argument("--seed", type=int, default=0, metavar="N", help="(default: 0)")
 
 
-def run_train(args) -> int:
+def run_train(args: argparse.Namespace) -> int:
     """Train as a configuration says."""
     check_packages()
     from bids_brainmask.train import config, show, sources
@@ -201,13 +202,13 @@ def run_train(args) -> int:
     return fit(asked, root, args.out, args.workers)
 
 
-def run_finetune(args) -> int:
+def run_finetune(args: argparse.Namespace) -> int:
     """Train from a model's weights."""
     check_packages()
     return fit(finetuning(args), Path(), args.out)
 
 
-def finetuning(args):
+def finetuning(args: argparse.Namespace):
     """Make the configuration of a fine-tuning; what the network sees stays.
 
     Raises
@@ -254,7 +255,7 @@ def finetuning(args):
         raise UsageError(f"finetune: {error}") from error
 
 
-def stage_of(args) -> dict:
+def stage_of(args: argparse.Namespace) -> dict:
     """Make the one stage of a fine-tuning."""
     return {
         "epochs": args.epochs,
@@ -266,7 +267,7 @@ def stage_of(args) -> dict:
     }
 
 
-def data_of(args) -> dict:
+def data_of(args: argparse.Namespace) -> dict:
     """Say what a fine-tuning learns from."""
     return {
         "bids_dir": str(args.bids_dir.resolve()),

@@ -11,6 +11,7 @@ import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from bids_brainmask.errors import OutputError, UsageError
 
@@ -125,7 +126,7 @@ def write_json(path: Path, content: Mapping) -> None:
     write_bytes(path, (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())
 
 
-def read_json(path: Path, *, pipe: bool = False):
+def read_json(path: Path, *, pipe: bool = False) -> Any:
     """Read a JSON file, which anybody may have written.
 
     Parameters

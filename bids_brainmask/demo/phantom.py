@@ -8,8 +8,10 @@ later paint covers earlier. A mild affine, a bias field and Rician noise then ma
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import nibabel as nb
 import numpy as np
@@ -57,7 +59,7 @@ class Canvas:
     gap: np.ndarray  # (I, J, K) mm to the brain
     depth: np.ndarray  # (I, J, K) mm to the brain with its gaps closed; negative in it
 
-    def shell(self, centre, radii) -> np.ndarray:
+    def shell(self, centre: Sequence[Any], radii: Sequence[float] | np.ndarray) -> np.ndarray:
         """Signed distance in mm, about, from an ellipsoid's surface; negative inside.
 
         An infinite radius makes it a cylinder. A centre may be an array along another axis,
@@ -67,11 +69,11 @@ class Canvas:
         square = sum(((axis - middle) / radius) ** 2 for axis, middle, radius in where)
         return (np.sqrt(square) - 1) * np.float32(min(radii))
 
-    def inside(self, centre, radii) -> np.ndarray:
+    def inside(self, centre: Sequence[Any], radii: Sequence[float] | np.ndarray) -> np.ndarray:
         """Bool (I, J, K), an ellipsoid."""
         return self.shell(centre, radii) < 0
 
-    def pair(self, centre, radii) -> np.ndarray:
+    def pair(self, centre: Sequence[Any], radii: Sequence[float] | np.ndarray) -> np.ndarray:
         """Bool (I, J, K), two ellipsoids that mirror each other, left and right."""
         left = (-centre[0], *centre[1:])
         return self.inside(centre, radii) | self.inside(left, radii)
@@ -118,7 +120,8 @@ def head(
     affine = _grid(spacing)
     matrix = np.linalg.inv(affine) @ np.linalg.inv(_shape(random)) @ affine
 
-    def move(data):  # beyond its edge the neck goes on, and so does the air
+    def move(data: np.ndarray) -> np.ndarray:
+        # Beyond the edge of the data the neck goes on, and so does the air.
         return ndimage.affine_transform(data, matrix, order=1, mode="nearest")
 
     signal = move(enhanced if contrast else plain)

@@ -55,7 +55,7 @@ def write_dataset(folder: Path) -> Path:
         image, mask = phantom.head(seed, contrast=contrast)
         place = Path(*name.removesuffix("_ce-gadolinium").split("_"), "anat")
         scan = (place / f"{name}_T1w.nii.gz").as_posix()
-        sidecar = {"Modality": "MR", "BodyPart": "HEAD"}
+        sidecar: dict[str, object] = {"Modality": "MR", "BodyPart": "HEAD"}
         if contrast:
             sidecar["ContrastBolusIngredient"] = "GADOLINIUM"
         _save(image, folder / scan, sidecar)
@@ -68,7 +68,7 @@ def _describe(folder: Path, truth: Path) -> None:
     """Write what a raw dataset and its derivative say of themselves."""
     truth.mkdir(parents=True)
     authors = ["The bids_brainmask developers"]
-    common = {
+    common: dict[str, object] = {
         "BIDSVersion": "1.10.0",
         "License": "That of the ICBM 152 template: see README",
         "Authors": authors,
@@ -78,8 +78,15 @@ def _describe(folder: Path, truth: Path) -> None:
         "Version": bids_brainmask.__version__,
         "CodeURL": bids_brainmask.CODE_URL,
     }
-    raw = {"Name": "Head phantom of bids_brainmask", "DatasetType": "raw", **common}
-    derived = {"Name": "True brain masks of the head phantom", "DatasetType": "derivative"}
+    raw: dict[str, object] = {
+        "Name": "Head phantom of bids_brainmask",
+        "DatasetType": "raw",
+        **common,
+    }
+    derived: dict[str, object] = {
+        "Name": "True brain masks of the head phantom",
+        "DatasetType": "derivative",
+    }
     derived |= {**common, "GeneratedBy": [maker], "DatasetLinks": {"raw": "../.."}}
     _write_json(folder / "dataset_description.json", raw)
     _write_json(truth / "dataset_description.json", derived)

@@ -11,12 +11,16 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from bids_brainmask.drawing import slices
 from bids_brainmask.drawing.slices import Frame, Sheet
 from bids_brainmask.voxels.image import Volume
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 PAGE = Frame(width=1480, shortest=0, tallest=1600, header=36, caption=22, gap=6)
 THUMBNAIL = Frame(width=240, shortest=80, tallest=80, header=0, caption=0, gap=2)
@@ -259,7 +263,7 @@ def _captions(page: Sheet) -> list[Words]:
         below = bottom + page.frame.caption / 2
         words.append(Words(panel.cut.caption, across, below, width=panel.width))
         if panel.first:
-            places = [(panel.x + 9, down), (right - 9, down)]
+            places: list[tuple[float, float]] = [(panel.x + 9, down), (right - 9, down)]
             places += [(across, panel.y + 10), (across, bottom - 10)]
             for side, place in zip(SIDES[panel.cut.axis], places, strict=True):
                 words.append(Words(side, *place, ALARM, ground="#000000b0"))
@@ -334,7 +338,7 @@ def _draw(
         return np.asarray(canvas.buffer_rgba())[..., :3].copy()
 
 
-def _write(axes, words: Words) -> float:
+def _write(axes: Axes, words: Words) -> float:
     """Write words literally, in one line; return where they start, pixels from the left."""
     import matplotlib
     from matplotlib.font_manager import FontProperties, get_font

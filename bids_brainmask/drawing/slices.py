@@ -221,10 +221,11 @@ def around(volume: Volume, mask: np.ndarray) -> Box:
     bright = brighter_than_air(ndimage.uniform_filter(coarse.astype(np.float32), 3))
     sides = []
     for axis, (step, size) in enumerate(zip(steps, shape, strict=True)):
-        there = np.flatnonzero(bright.mean(tuple({0, 1, 2} - {axis})) > 0.01)
-        start, stop = (there[0], there[-1] + 1) if len(there) else (0, size)
+        found = np.flatnonzero(bright.mean(tuple({0, 1, 2} - {axis})) > 0.01)
+        start, stop = (found[0], found[-1] + 1) if len(found) else (0, size)
         sides.append(slice(int(start) * step, min(int(stop) * step, size)))
-    return tuple(sides)
+    i, j, k = sides
+    return i, j, k
 
 
 def widen(box: Box, volume: Volume, margin: float, smallest: float = 0.0) -> Box:
@@ -234,7 +235,8 @@ def widen(box: Box, volume: Volume, margin: float, smallest: float = 0.0) -> Box
         lacking = (smallest - (side.stop - side.start) * spacing) / 2
         more = int(np.ceil(max(margin, lacking) / spacing))
         wide.append(slice(max(side.start - more, 0), min(side.stop + more, size)))
-    return tuple(wide)
+    i, j, k = wide
+    return i, j, k
 
 
 def brighter_than_air(values: np.ndarray) -> np.ndarray:

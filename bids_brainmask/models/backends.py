@@ -13,9 +13,11 @@ import logging
 import os
 import sys
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -23,6 +25,11 @@ from bids_brainmask.errors import ModelError, in_a_line
 from bids_brainmask.models import registry, weights
 from bids_brainmask.models.registry import Model
 from bids_brainmask.models.unet import COMPACT, SEED, Architecture
+
+if TYPE_CHECKING:
+    import keras
+    import openvino
+    import tensorflow
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +57,7 @@ class Network:
     """Every axis of the input must divide by this."""
 
 
-def import_openvino():
+def import_openvino() -> ModuleType:
     """Import OpenVINO without its telemetry, which reports every import to a server.
 
     OpenVINO goes without where the package that sends is not importable.
@@ -60,7 +67,8 @@ def import_openvino():
     ImportError
         It is not installed, or not for this processor.
     """
-    sys.modules.setdefault("openvino_telemetry", None)  # makes its import an ImportError
+    modules: dict[str, Any] = sys.modules
+    modules.setdefault("openvino_telemetry", None)  # makes its import an ImportError
     import openvino
 
     return openvino
@@ -200,7 +208,7 @@ def openvino_network(
     return Network(run, f"OpenVINO {version}", architecture.divisor)
 
 
-def openvino_graph(architecture: Architecture, arrays: Weights):
+def openvino_graph(architecture: Architecture, arrays: Weights) -> openvino.Model:
     """Put the network together from OpenVINO's operations.
 
     Parameters
@@ -217,19 +225,19 @@ def openvino_graph(architecture: Architecture, arrays: Weights):
     ov = import_openvino()
     op = ov.opset13
 
-    def bias(x, name):
+    def bias(x: openvino.Output, name: str) -> openvino.Output:
         return op.add(x, op.constant(arrays[f"{name}/bias"].reshape(1, -1, 1, 1, 1)))
 
-    def conv(x, name, stride=1):
+    def conv(x: openvino.Output, name: str, stride: int = 1) -> openvino.Output:
         kernel = np.ascontiguousarray(arrays[f"{name}/kernel"].transpose(4, 3, 0, 1, 2))
         pad = [1 if kernel.shape[-1] == 3 else 0] * 3
         return bias(op.convolution(x, op.constant(kernel), [stride] * 3, pad, pad, [1] * 3), name)
 
-    def transposed(x, name):
+    def transposed(x: openvino.Output, name: str) -> openvino.Output:
         kernel = np.ascontiguousarray(arrays[f"{name}/kernel"].transpose(4, 3, 0, 1, 2))
         return bias(op.convolution_backprop_data(x, op.constant(kernel), [2] * 3), name)
 
-    def block(x, name, widths):
+    def block(x: openvino.Output, name: str, widths: Sequence[int]) -> openvino.Output:
         for index in range(len(widths)):
             x = op.relu(conv(x, f"{name}_{index}"))
         return x
@@ -267,7 +275,7 @@ def limit_tensorflow(threads: int) -> None:
         log.debug("TensorFlow has started already: its threads stay as they are")
 
 
-def keras_network(model, divisor: int, *, probabilities: bool = False) -> Network:
+def keras_network(model: keras.Model, divisor: int, *, probabilities: bool = False) -> Network:
     """Run a Keras model, wherever it comes from.
 
     Parameters
@@ -297,7 +305,7 @@ def keras_network(model, divisor: int, *, probabilities: bool = False) -> Networ
     device = None if gpu_works() or not gpu_present() else "CPU:0"  # None: TensorFlow chooses
 
     @tf.function(input_signature=signature, autograph=False)
-    def forward(x):
+    def forward(x: tensorflow.Tensor) -> tensorflow.Tensor:
         found = model(x, training=False)
         return found if probabilities else tf.sigmoid(found)
 

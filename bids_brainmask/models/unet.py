@@ -3,9 +3,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    import keras
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +34,7 @@ class Architecture:
     """Filters of a 2x2x2 stride-2 convolution in front; a transposed one then ends the network.
     0: the network works on the voxels of its input, and ends in a 1x1x1 convolution."""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not len(self.encoder) - 1 == len(self.up) == len(self.decoder):
             raise ValueError(
                 f"an encoder of {len(self.encoder)} levels wants {len(self.encoder) - 1} "
@@ -50,7 +55,9 @@ class Architecture:
         """
         found: list[tuple[str, tuple[int, ...]]] = []
 
-        def conv(name: str, size: int, inputs: int, filters: int, *, transposed=False) -> int:
+        def conv(
+            name: str, size: int, inputs: int, filters: int, *, transposed: bool = False
+        ) -> int:
             channels = (filters, inputs) if transposed else (inputs, filters)
             found.append((f"{name}/kernel", (size,) * 3 + channels))
             found.append((f"{name}/bias", (filters,)))
@@ -87,7 +94,7 @@ COMPACT = Architecture(
 """The network that ships in the package: 1 mm in, 1 mm out, and all the work done at 2 mm."""
 
 
-def unet3d(architecture: Architecture, *, normalise: bool = False):
+def unet3d(architecture: Architecture, *, normalise: bool = False) -> keras.Model:
     """Build the network in Keras.
 
     Parameters
@@ -106,7 +113,7 @@ def unet3d(architecture: Architecture, *, normalise: bool = False):
     import keras
     from keras import layers
 
-    def block(x, name, widths):
+    def block(x: keras.KerasTensor, name: str, widths: Sequence[int]) -> keras.KerasTensor:
         for index, width in enumerate(widths):
             x = layers.Conv3D(width, 3, padding="same", name=f"{name}_{index}")(x)
             if normalise:
@@ -134,7 +141,7 @@ def unet3d(architecture: Architecture, *, normalise: bool = False):
     return keras.Model(inputs, last(x), name="unet3d")
 
 
-def fold_normalisation(model, architecture: Architecture) -> dict[str, np.ndarray]:
+def fold_normalisation(model: keras.Model, architecture: Architecture) -> dict[str, np.ndarray]:
     """Weights of the network without batch normalisation that computes what `model` computes.
 
     Parameters

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from bids_brainmask.errors import ModelError
 
 if TYPE_CHECKING:
+    import keras
     import numpy as np
 
     from bids_brainmask.models.unet import Architecture
@@ -193,7 +194,7 @@ def _some(names: set[str]) -> str:
     return ", ".join(sorted(names)[:3]) + (", ..." if len(names) > 3 else "") or "none"
 
 
-def into_keras(architecture: Architecture, weights: dict[str, np.ndarray]):
+def into_keras(architecture: Architecture, weights: dict[str, np.ndarray]) -> keras.Model:
     """Build the network in Keras, with its weights.
 
     Parameters
@@ -215,7 +216,7 @@ def into_keras(architecture: Architecture, weights: dict[str, np.ndarray]):
     return model
 
 
-def load_keras(path: Path, block: int = 128):
+def load_keras(path: Path, block: int = 128) -> keras.Model:
     """Load a user's model.
 
     Parameters
@@ -305,7 +306,7 @@ def _takes(shape: Any, block: int) -> bool:
     )
 
 
-def ends_in_sigmoid(model) -> bool:
+def ends_in_sigmoid(model: keras.Model) -> bool:
     """Tell whether a Keras model gives probabilities by itself.
 
     Its last layer is looked at: a sigmoid layer, or one with a sigmoid as its activation. Any

@@ -6,6 +6,7 @@ from __future__ import annotations
 import csv
 import logging
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 import keras
@@ -86,7 +87,7 @@ class Record(keras.callbacks.Callback):
         path = self.out / "best.keras"
         return keras.models.load_model(path, compile=False) if path.exists() else None
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
         """Keep an epoch; Keras calls this."""
         values = {name: float(value) for name, value in (logs or {}).items()}
         self.rows.append({"epoch": epoch, **values})

@@ -102,7 +102,7 @@ class Variant(Part):
     gain: Annotated[float, Meta(ge=0)] = 0.0
     """Standard deviation of the logarithm of a factor on all intensities."""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         known = [*STEPS, "noise"]
         if unknown := sorted(set(self.steps) - set(known)):
             raise ValueError(f"unknown steps {unknown}; expected among {known}")
@@ -152,7 +152,7 @@ class Stage(Part):
     architecture: dict[str, Any] = {}
     """A narrower network than the one that comes out; the next stage goes on with it widened."""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if sum(self.variants.values()) > 1 + 1e-6:
             raise ValueError("the shares of the variants sum to more than 1")
         if self.batch % self.looks:
@@ -232,7 +232,7 @@ class Config(Part):
     policy: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
     card: Card = Card()
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for number, stage in enumerate(self.stages):
             if unknown := sorted(set(stage.variants) - set(self.variants)):
                 raise ValueError(

@@ -92,8 +92,8 @@ def find_pairs(data: Data, root: Path) -> list[Pair]:
         skip_bids_validation=True,
     )
     scans = query.find_scans(settings)
-    pairs = [Pair(scan, find_label(scan, labels, data.ending)) for scan in scans]
-    found = [pair for pair in pairs if pair.label]
+    pairs = [(scan, find_label(scan, labels, data.ending)) for scan in scans]
+    found = [Pair(scan, label) for scan, label in pairs if label]
     if not found:
         raise UsageError(
             f"{labels}: no file that ends in {data.ending}.nii[.gz] belongs to any of "
@@ -126,9 +126,9 @@ def find_label(scan: query.Scan, labels: Path, ending: str) -> Path | None:
         There are several.
     """
     names = (f"{scan.prefix}_*{ending}.nii*", f"{scan.prefix}_{ending}.nii*")
-    found = {path for name in names for path in (labels / scan.folder).glob(name)}
+    paths = {path for name in names for path in (labels / scan.folder).glob(name)}
     extra = re.compile(r"_(?!(space|res|den|label|seg|desc|hemi|atlas|scale)-)[a-z]+-")
-    found = sorted(path for path in found if not extra.search(path.name[len(scan.prefix) :]))
+    found = sorted(path for path in paths if not extra.search(path.name[len(scan.prefix) :]))
     if len(found) > 1:
         raise UsageError(
             f"{scan.relative}: several labels end in {ending!r}: "
@@ -241,7 +241,9 @@ def target_of(labels: np.ndarray, data: Data) -> np.ndarray:
     return np.isin(labels, data.values) if data.values else labels != 0
 
 
-def on_training_grid(volume: Volume, target: np.ndarray, config: Config):
+def on_training_grid(
+    volume: Volume, target: np.ndarray, config: Config
+) -> tuple[Volume, np.ndarray]:
     """Take an image and its target to the voxels they are kept on.
 
     Returns
@@ -254,9 +256,9 @@ def on_training_grid(volume: Volume, target: np.ndarray, config: Config):
     share = grid.canonical(Volume(target.astype(np.float32), volume.affine))
     if config.grid == "fsconform":
         place = grid.fsconform(volume)
-        image, share = grid.resample(volume, place), grid.resample(share, place)
+        image, label = grid.resample(volume, place), grid.resample(share, place)
         volume = grid.canonical(Volume(image, place.affine))
-        return volume, grid.canonical(Volume(share, place.affine)).data >= 0.5
+        return volume, grid.canonical(Volume(label, place.affine)).data >= 0.5
     volume = grid.canonical(volume)
     if volume.spacing.min() >= FINEST:
         return volume, share.data > 0
@@ -264,7 +266,8 @@ def on_training_grid(volume: Volume, target: np.ndarray, config: Config):
     affine = volume.affine.copy()
     affine[:3, :3] *= size / volume.spacing
     shape = np.floor(np.array(volume.data.shape) * volume.spacing / size).astype(int)
-    place = grid.Grid(tuple(int(n) for n in shape), affine)
+    i, j, k = shape.tolist()
+    place = grid.Grid((i, j, k), affine)
     smooth = ndimage.gaussian_filter(volume.data, 0.4 * np.sqrt((size / volume.spacing) ** 2 - 1))
     image = grid.resample(Volume(smooth, volume.affine), place)
     return Volume(image, affine), grid.resample(share, place) >= 0.5

@@ -83,7 +83,7 @@ def export(model: keras.Model, config: Config, out: Path) -> None:
     if architecture := network_of(config):
         arrays = fold_normalisation(model, architecture)
         half = {name: array.astype(np.float16) for name, array in arrays.items()}
-        np.savez_compressed(out / "weights.npz", **half)
+        np.savez_compressed(out / "weights.npz", allow_pickle=False, **half)
 
 
 def registry_entry(path: Path, config: Config) -> registry.Model:
@@ -130,7 +130,7 @@ def toml(model: registry.Model) -> str:
 def score(head: Head, model: keras.Model, entry: registry.Model, config: Config) -> dict:
     """Dice of a validation image, found as the app finds it, with its label."""
 
-    def run(block):
+    def run(block: np.ndarray) -> np.ndarray:
         logits = model(block[None, ..., None], training=False)
         return keras.ops.convert_to_numpy(keras.ops.sigmoid(logits))[0, ..., 0]
 

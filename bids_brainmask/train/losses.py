@@ -7,14 +7,18 @@ All take ``truth`` in [0, 1] and ``logits``, (N, I, J, K, 1) tensors, and answer
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import keras
 from keras import ops
 
+Tensor = Any
+"""A tensor of the backend that Keras runs on."""
+
 SPATIAL = (1, 2, 3, 4)
 
 
-def dice_loss(truth, logits):
+def dice_loss(truth: Tensor, logits: Tensor) -> Tensor:
     """One less the Dice of probabilities (Milletari et al. 2016, V-Net); 0 when both are empty."""
     probability = ops.sigmoid(logits)
     shared = ops.sum(truth * probability, SPATIAL)
@@ -22,7 +26,7 @@ def dice_loss(truth, logits):
     return 1 - (2 * shared + 1) / (total + 1)
 
 
-def batch_dice_loss(truth, logits):
+def batch_dice_loss(truth: Tensor, logits: Tensor) -> Tensor:
     """As `dice_loss`, of all examples of a batch together: what is found in a clear one counts."""
     probability = ops.sigmoid(logits)
     total = ops.sum(truth) + ops.sum(probability)
@@ -30,7 +34,7 @@ def batch_dice_loss(truth, logits):
     return ops.broadcast_to(loss, ops.shape(truth)[:1])
 
 
-def jaccard_loss(truth, logits):
+def jaccard_loss(truth: Tensor, logits: Tensor) -> Tensor:
     """One less the Jaccard index of probabilities; 0 when both are empty.
 
     As the Nobrainer models were trained: the intersection over the sum less the intersection.
@@ -41,7 +45,7 @@ def jaccard_loss(truth, logits):
     return 1 - (shared + 1) / (total - shared + 1)
 
 
-def crossentropy(truth, logits):
+def crossentropy(truth: Tensor, logits: Tensor) -> Tensor:
     """Mean binary cross-entropy of the voxels."""
     found = keras.losses.binary_crossentropy(truth, logits, from_logits=True)
     return ops.mean(found, (1, 2, 3))
@@ -67,20 +71,20 @@ def loss_of(name: str, weight: float) -> Callable:
     if not plus:
         return overlap
 
-    def total(truth, logits):
+    def total(truth: Tensor, logits: Tensor) -> Tensor:
         return overlap(truth, logits) + weight * crossentropy(truth, logits)
 
     return total
 
 
-def dice(truth, logits):
+def dice(truth: Tensor, logits: Tensor) -> Tensor:
     """Dice of the masks at one half; 1 when both are empty."""
     a = ops.cast(truth > 0.5, "float32")
     b = ops.cast(logits > 0, "float32")
     return (2 * ops.sum(a * b, SPATIAL) + 1) / (ops.sum(a, SPATIAL) + ops.sum(b, SPATIAL) + 1)
 
 
-def jaccard(truth, logits):
+def jaccard(truth: Tensor, logits: Tensor) -> Tensor:
     """Jaccard index of the masks at one half; 1 when both are empty."""
     found = dice(truth, logits)
     return found / (2 - found)

@@ -122,8 +122,8 @@ def with_normalisation(
         if not layer.name.endswith("_norm"):
             continue
         until = keras.Model(found.input, layer.input)
-        sums = [np.asarray(until.predict_on_batch(batch), np.float32) for batch in images]
-        sums = np.concatenate([some.reshape(-1, some.shape[-1]) for some in sums])
+        answers = [np.asarray(until.predict_on_batch(batch), np.float32) for batch in images]
+        sums = np.concatenate([some.reshape(-1, some.shape[-1]) for some in answers])
         mean, variance = sums.mean(0, dtype=float), sums.var(0, dtype=float)
         if not variance.any():
             raise UsageError(

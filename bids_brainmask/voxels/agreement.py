@@ -231,8 +231,8 @@ def surface_distances(
         Masks of different shapes.
     """
     box = _box(a, b)  # holds all of both surfaces, so no distance changes
-    surfaces = [boundary(mask[box]) for mask in (a, b)]
-    return _distances(*surfaces, spacing), _distances(*surfaces[::-1], spacing)
+    of_a, of_b = boundary(a[box]), boundary(b[box])
+    return _distances(of_a, of_b, spacing), _distances(of_b, of_a, spacing)
 
 
 def hd95(from_a: np.ndarray, from_b: np.ndarray) -> float:

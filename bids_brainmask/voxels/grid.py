@@ -68,7 +68,8 @@ def head(volume: Volume, divisor: int) -> Grid:
     affine = np.eye(4)
     affine[:3, :3] = axes
     affine[:3, 3] = axes @ ((low + high) / 2 - (shape - 1) / 2)
-    return Grid(tuple(int(n) for n in shape), affine)
+    i, j, k = shape.tolist()
+    return Grid((i, j, k), affine)
 
 
 def canonical(volume: Volume) -> Volume:

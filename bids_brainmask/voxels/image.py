@@ -12,14 +12,19 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 import nibabel as nb
 import numpy as np
 from isal import igzip
+from nibabel.arrayproxy import ArrayProxy
 from nibabel.volumeutils import apply_read_scaling
 
 from bids_brainmask.errors import ImageError
 from bids_brainmask.voxels import nifti
+
+if TYPE_CHECKING:
+    from numpy.typing import DTypeLike
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +45,7 @@ class Volume:
     data: np.ndarray  # (I, J, K)
     affine: np.ndarray  # (4, 4)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.data.ndim != 3 or self.affine.shape != (4, 4):
             raise ValueError(
                 f"need (I, J, K) and (4, 4), got {self.data.shape} and {self.affine.shape}"
@@ -192,8 +197,9 @@ def _intensities(file: nb.Nifti1Image) -> np.ndarray:
     A file has the first axis nearest, and a network the last. Turned and scaled plane by plane, a
     head takes a third of the time that it takes at once, and no memory but its own.
     """
-    stored = np.asanyarray(file.dataobj.get_unscaled()).reshape(file.shape[:3])
-    slope, inter = file.dataobj.slope, file.dataobj.inter
+    voxels = cast(ArrayProxy, file.dataobj)
+    stored = np.asanyarray(voxels.get_unscaled()).reshape(file.shape[:3])
+    slope, inter = voxels.slope, voxels.inter
     found = np.empty(stored.shape, np.float32)
     with np.errstate(all="ignore"):
         for j in range(stored.shape[1]):
@@ -207,7 +213,10 @@ def bounds(mask: np.ndarray) -> tuple[slice, slice, slice] | None:
     `scipy.ndimage.find_objects` takes ten times as long where the first axis is the nearest.
     """
     sides = [np.flatnonzero(mask.any(tuple({0, 1, 2} - {axis}))) for axis in range(3)]
-    return tuple(slice(int(at[0]), int(at[-1]) + 1) for at in sides) if sides[0].size else None
+    if not sides[0].size:
+        return None
+    i, j, k = (slice(int(at[0]), int(at[-1]) + 1) for at in sides)
+    return i, j, k
 
 
 def boundary(mask: np.ndarray) -> np.ndarray:
@@ -221,7 +230,7 @@ def boundary(mask: np.ndarray) -> np.ndarray:
     return mask & ~inner
 
 
-def _header_like(source: Source, kind) -> nb.Nifti1Header:
+def _header_like(source: Source, kind: DTypeLike) -> nb.Nifti1Header:
     """Header of the source with its grid, transforms, codes and units, and nothing else of it."""
     header = source.file.header.copy()
     header.extensions.clear()
@@ -267,8 +276,9 @@ def brain_like(source: Source, mask: np.ndarray) -> nb.Nifti1Image:
     Outside, the stored value is the one that scales to 0, or the nearest to it that the data type
     holds.
     """
-    stored = np.asanyarray(source.file.dataobj.get_unscaled()).reshape(mask.shape)
-    slope, intercept = source.file.dataobj.slope, source.file.dataobj.inter
+    voxels = cast(ArrayProxy, source.file.dataobj)
+    stored = np.asanyarray(voxels.get_unscaled()).reshape(mask.shape)
+    slope, intercept = voxels.slope, voxels.inter
     blank = -intercept / slope
     if stored.dtype.kind in "iu":
         limits = np.iinfo(stored.dtype)

@@ -23,6 +23,9 @@ from bids_brainmask.errors import ImageError, in_a_line
 
 log = logging.getLogger(__name__)
 
+UNREADABLE: tuple[type[Exception], ...] = (OSError, EOFError, isal_zlib.error)  # type: ignore[assignment]
+"""What reading a damaged file raises; isal declares the last of them as a value."""
+
 HEADER = 540
 """Bytes of the longest header, NIfTI-2's."""
 
@@ -84,7 +87,7 @@ def _take(path: Path, stream: BinaryIO, size: int, trouble: str) -> bytes:
     """Read up to `size` bytes."""
     try:
         return stream.read(size)
-    except (OSError, EOFError, isal_zlib.error) as error:
+    except UNREADABLE as error:
         raise ImageError(
             f"{path}: {trouble} ({in_a_line(error)}). Fetch the file again."
         ) from error

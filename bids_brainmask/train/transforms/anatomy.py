@@ -9,6 +9,7 @@ tumours and vessels where they occur.
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -99,7 +100,7 @@ def of(example: Example) -> Anatomy:
     return last
 
 
-def around(voxel: np.ndarray, reach: np.ndarray, shape) -> tuple[slice, ...]:
+def around(voxel: np.ndarray, reach: np.ndarray, shape: Sequence[int]) -> tuple[slice, ...]:
     """Box of voxels within some reach of one along each axis, as far as the grid goes."""
     low, high = np.maximum(voxel - reach, 0), np.minimum(voxel + reach + 1, shape)
     return tuple(slice(a, b) for a, b in zip(low, high, strict=True))

@@ -10,6 +10,7 @@ https://doi.org/10.1016/j.neuroimage.2022.119474): a network keeps to what it sa
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -36,7 +37,7 @@ class Example:
         return np.linalg.norm(self.affine[:3, :3], axis=0)
 
 
-def smooth_field(shape, knots, rng: np.random.Generator) -> np.ndarray:
+def smooth_field(shape: Sequence[int], knots: int, rng: np.random.Generator) -> np.ndarray:
     """Interpolate white noise on a coarse lattice to `shape`; about zero and of unit variance.
 
     Parameters
@@ -83,10 +84,8 @@ def cut_crown(example: Example, rng: np.random.Generator) -> Example:
 
 def cut(example: Example, slices: slice) -> Example:
     """Blank axial slices of an image, and what is labelled in them."""
-    image, label, lesion = (
-        None if values is None else values.copy()
-        for values in (example.image, example.label, example.lesion)
-    )
+    image, label = example.image.copy(), example.label.copy()
+    lesion = None if example.lesion is None else example.lesion.copy()
     for values in (image, label, lesion):
         if values is not None:
             values[:, :, slices] = 0
@@ -137,7 +136,7 @@ def lesion(example: Example, rng: np.random.Generator) -> Example:
 def enhance(example: Example, rng: np.random.Generator) -> Example:
     """Brighten what a contrast agent does: dura and sinuses around the brain, and mucosa."""
     shape = example.image.shape
-    patchy = smooth_field(shape, rng.integers(6, 14), rng) > rng.uniform(-0.5, 1.0)
+    patchy = smooth_field(shape, int(rng.integers(6, 14)), rng) > rng.uniform(-0.5, 1.0)
     bright = patchy & (example.depth < -0.5) & (example.depth > -rng.uniform(2, 9))
     if rng.random() < 0.5:
         tissue = (example.image > 0.25) & (example.depth < -15)
@@ -151,7 +150,7 @@ def marrow(example: Example, rng: np.random.Generator) -> Example:
     """Fill patches of the skull with marrow as bright as brain, behind a dark inner table."""
     shape, outward = example.image.shape, -example.depth
     start = rng.uniform(1.5, 4)
-    patchy = smooth_field(shape, rng.integers(4, 9), rng) > rng.uniform(-0.7, 0.7)
+    patchy = smooth_field(shape, int(rng.integers(4, 9)), rng) > rng.uniform(-0.7, 0.7)
     table = patchy & (outward > max(0.5, start - 2)) & (outward <= start)
     filled = patchy & (outward > start) & (outward < start + rng.uniform(3, 12))
     level = np.float32(rng.uniform(0.5, 1.3))
@@ -209,7 +208,7 @@ def gamma(example: Example, rng: np.random.Generator) -> Example:
 
 def shade(example: Example, rng: np.random.Generator) -> Example:
     """Multiply by a bias field."""
-    field = smooth_field(example.image.shape, rng.integers(2, 5), rng)
+    field = smooth_field(example.image.shape, int(rng.integers(2, 5)), rng)
     shaded = example.image * np.exp(np.float32(rng.uniform(0, 0.6)) * field)
     return replace(example, image=shaded)
 

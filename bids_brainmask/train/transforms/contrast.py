@@ -10,6 +10,7 @@ pituitary and mucosa.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -45,8 +46,8 @@ def contrast(example: Example, rng: np.random.Generator) -> Example:
         share = np.maximum(share, np.float32(strength) * where)
     if example.spacing.max() < 1.6:  # edges as sharp as the voxels, and no sharper
         share = ndimage.gaussian_filter(share, 0.5)
-    level = white * np.float32(rng.uniform(1.1, 2.0))
-    level = level * (1 + np.float32(0.08) * smooth_field(image.shape, 12, rng))
+    bright = white * np.float32(rng.uniform(1.1, 2.0))
+    level = bright * (1 + np.float32(0.08) * smooth_field(image.shape, 12, rng))
     return replace(example, image=image + share * np.maximum(level - image, 0))
 
 
@@ -71,7 +72,9 @@ def sinuses(head: Anatomy, rng: np.random.Generator) -> np.ndarray:
     return sagittal | straight | course | cavernous
 
 
-def vessels(head: Anatomy, dark, tissue, rng: np.random.Generator) -> np.ndarray:
+def vessels(
+    head: Anatomy, dark: np.ndarray, tissue: np.ndarray, rng: np.random.Generator
+) -> np.ndarray:
     """Thin winding tubes: where two smooth fields are both near zero.
 
     In fluid, at the brain's surface, and in the tissue below the skull base.
@@ -118,7 +121,13 @@ def dura(head: Anatomy, rng: np.random.Generator) -> np.ndarray:
     return patchy & (shell | (falx & (head.depth < 30)))
 
 
-def ball(shape, spacing, centre, radius: float, rng: np.random.Generator):
+def ball(
+    shape: Sequence[int],
+    spacing: np.ndarray,
+    centre: np.ndarray,
+    radius: float,
+    rng: np.random.Generator,
+) -> tuple[tuple[slice, ...], np.ndarray]:
     """Uneven ball, in a box around it.
 
     Returns
@@ -157,7 +166,14 @@ def metastases(example: Example, rng: np.random.Generator) -> Example:
     return replace(example, image=image)
 
 
-def swell(image, head: Anatomy, centre, radius, white, rng: np.random.Generator) -> None:
+def swell(
+    image: np.ndarray,
+    head: Anatomy,
+    centre: np.ndarray,
+    radius: float,
+    white: np.floating,
+    rng: np.random.Generator,
+) -> None:
     """Darken the white matter around a place, seven times in ten."""
     if rng.random() > 0.7:
         return
@@ -168,7 +184,13 @@ def swell(image, head: Anatomy, centre, radius, white, rng: np.random.Generator)
     part *= 1 - np.float32(rng.uniform(0.1, 0.35)) * share
 
 
-def paint(part, inside, spacing, level, rng: np.random.Generator) -> None:
+def paint(
+    part: np.ndarray,
+    inside: np.ndarray,
+    spacing: np.ndarray,
+    level: np.ndarray | np.floating,
+    rng: np.random.Generator,
+) -> None:
     """Fill what is inside a surface with a level: whole, or as a ring around a dark core."""
     soft = np.clip(0.5 + inside / spacing.mean(), 0, 1).astype(np.float32)
     texture = level * (1 + np.float32(0.06) * smooth_field(part.shape, 6, rng))

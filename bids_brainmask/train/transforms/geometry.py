@@ -6,6 +6,7 @@ Image and label are looked at with the same geometry, in one interpolation each.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import msgspec
@@ -110,17 +111,25 @@ def look(
     return image, label
 
 
-def bend(window, millimetres: float, rng: np.random.Generator) -> list[np.ndarray]:
+def bend(window: Sequence[int], millimetres: float, rng: np.random.Generator) -> list[np.ndarray]:
     """Voxel coordinates of a window, displaced by a smooth field of some amplitude."""
     axes = [np.arange(n, dtype=np.float32) for n in window]
     return [
         axis.reshape(np.roll([axis.size, 1, 1], number))
-        + np.float32(millimetres) * smooth_field(window, rng.integers(4, 8), rng)
+        + np.float32(millimetres) * smooth_field(window, int(rng.integers(4, 8)), rng)
         for number, axis in enumerate(axes)
     ]
 
 
-def _interpolate(values, affine, matrix, offset, window, bent, order):
+def _interpolate(
+    values: np.ndarray,
+    affine: np.ndarray,
+    matrix: np.ndarray,
+    offset: np.ndarray,
+    window: Sequence[int],
+    bent: Sequence[np.ndarray] | None,
+    order: int,
+) -> np.ndarray:
     """Values at the voxels of a window: ``matrix @ voxel + offset`` in the world."""
     to_voxel = np.linalg.inv(affine)
     matrix, offset = to_voxel[:3, :3] @ matrix, to_voxel[:3, :3] @ offset + to_voxel[:3, 3]

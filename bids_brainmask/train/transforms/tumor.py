@@ -10,6 +10,7 @@ aside. The label is all of the tumour, its cores included, and not the tail.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -108,7 +109,7 @@ def seed(head: Anatomy, rng: np.random.Generator) -> Seed:
     return Seed(voxel, inward, str(site))
 
 
-def gradient(depth: np.ndarray, voxel, spacing) -> np.ndarray:
+def gradient(depth: np.ndarray, voxel: np.ndarray, spacing: np.ndarray) -> np.ndarray:
     """Direction into the brain, over about 8 mm around a voxel: a unit vector in mm."""
     reach = np.ceil(8 / spacing).astype(int)
     part = depth[anatomy.around(voxel, reach, depth.shape)]
@@ -116,7 +117,9 @@ def gradient(depth: np.ndarray, voxel, spacing) -> np.ndarray:
     return np.array(slopes) / max(np.linalg.norm(slopes), 1e-6)
 
 
-def shape(head: Anatomy, start: Seed, volume_ml: float, rng: np.random.Generator):
+def shape(
+    head: Anatomy, start: Seed, volume_ml: float, rng: np.random.Generator
+) -> tuple[tuple[slice, ...], np.ndarray, np.ndarray, float]:
     """Draw a shape: globose and standing off the dura, or spread along it, more or less lobulated.
 
     Returns
@@ -152,7 +155,9 @@ def shape(head: Anatomy, start: Seed, volume_ml: float, rng: np.random.Generator
     return box, radial, compartment(head, start, box, rng), float(np.sqrt(wide * high))
 
 
-def compartment(head: Anatomy, start: Seed, box, rng: np.random.Generator) -> np.ndarray:
+def compartment(
+    head: Anatomy, start: Seed, box: tuple[slice, ...], rng: np.random.Generator
+) -> np.ndarray:
     """Where a tumour may grow to from its seed, bool of the box's shape."""
     allowed = head.depth[box] > -rng.uniform(0.5, 2.5)
     side = head.side[box]
@@ -171,7 +176,9 @@ def compartment(head: Anatomy, start: Seed, box, rng: np.random.Generator) -> np
     return allowed
 
 
-def surface(radial, allowed, volume_ml: float, spacing, radius: float) -> np.ndarray:
+def surface(
+    radial: np.ndarray, allowed: np.ndarray, volume_ml: float, spacing: np.ndarray, radius: float
+) -> np.ndarray:
     """Cut a shape where its volume is the one wanted.
 
     Returns
@@ -193,7 +200,15 @@ def surface(radial, allowed, volume_ml: float, spacing, radius: float) -> np.nda
     return inside
 
 
-def push(fields, box, inside, outside, depth, spacing, rng: np.random.Generator) -> None:
+def push(
+    fields: Sequence[np.ndarray],
+    box: tuple[slice, ...],
+    inside: np.ndarray,
+    outside: np.ndarray,
+    depth: np.ndarray,
+    spacing: np.ndarray,
+    rng: np.random.Generator,
+) -> None:
     """Move the brain away from the tumour: what it fills is pressed out, as far as the dura.
 
     The fields, the image and what grew before, are moved alike.
@@ -221,7 +236,14 @@ def push(fields, box, inside, outside, depth, spacing, rng: np.random.Generator)
             field[box] = ndimage.map_coordinates(field[box], points, order=1, mode="nearest")
 
 
-def surround(part, outside, depth, white, volume_ml: float, rng: np.random.Generator) -> None:
+def surround(
+    part: np.ndarray,
+    outside: np.ndarray,
+    depth: np.ndarray,
+    white: np.floating,
+    volume_ml: float,
+    rng: np.random.Generator,
+) -> None:
     """Draw what lies around a tumour: a cleft of fluid and oedema, each half of the time."""
     if volume_ml > 1.5 and rng.random() < 0.5:
         reach = rng.uniform(4, 25) * (1 + 0.4 * smooth_field(part.shape, 5, rng))
@@ -232,7 +254,15 @@ def surround(part, outside, depth, white, volume_ml: float, rng: np.random.Gener
         part *= 1 - np.float32(rng.uniform(0.2, 0.6)) * cleft.astype(np.float32)
 
 
-def tail(part, head: Anatomy, box, start: Seed, outside, level, rng: np.random.Generator) -> None:
+def tail(
+    part: np.ndarray,
+    head: Anatomy,
+    box: tuple[slice, ...],
+    start: Seed,
+    outside: np.ndarray,
+    level: np.ndarray | np.floating,
+    rng: np.random.Generator,
+) -> None:
     """Brighten the dura around the tumour's base, thinner with the distance; not labelled."""
     dura = {"falx": np.abs(head.side[box]), "tentorium": np.abs(head.over_tentorium[box])}
     far = dura.get(start.site, np.abs(head.depth[box] + 0.5))
@@ -244,7 +274,9 @@ def tail(part, head: Anatomy, box, start: Seed, outside, level, rng: np.random.G
     part += share * np.maximum(level - part, 0)
 
 
-def tissue(inside, volume_ml: float, level, rng: np.random.Generator) -> np.ndarray:
+def tissue(
+    inside: np.ndarray, volume_ml: float, level: np.ndarray | np.floating, rng: np.random.Generator
+) -> np.ndarray:
     """Intensities of a tumour: even, or with a calcified, cystic or necrotic core."""
     size = inside.shape
     found = level * (1 + np.float32(rng.uniform(0.01, 0.08)) * smooth_field(size, 14, rng))
