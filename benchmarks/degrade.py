@@ -2,7 +2,7 @@
 """Heads made worse, as scanners and scans do, each step a pure function of a head and a strength.
 
 What moves voxels moves the reference mask alike; what changes intensities leaves it alone.
-`DEGRADATIONS` lists the steps with the strength that is reported, and milder and harsher ones.
+`DEGRADATIONS` lists the steps with the strengths that are reported, and milder and harsher ones.
 """
 
 from __future__ import annotations
@@ -136,12 +136,42 @@ def cut_neck(head: Case, margin: float = 3.0) -> Case:
     margin : float
         mm left below the lowest voxel of the brain; negative: some of the brain is cut off too.
     """
-    lowest = int(np.flatnonzero(head.brain.any((0, 1)))[0])
-    first = max(0, lowest - round(margin / head.image.spacing[2]))
+    return cut(head, 2, -1, margin)
+
+
+def cut_top(head: Case, margin: float = -10.0) -> Case:
+    """End the field of view `margin` mm above the brain, or below its vertex where negative."""
+    return cut(head, 2, 1, margin)
+
+
+def cut_side(head: Case, margin: float = -10.0) -> Case:
+    """End the field of view `margin` mm to the right of the brain, or within it where negative."""
+    return cut(head, 0, 1, margin)
+
+
+def cut(head: Case, axis: int, towards: int, margin: float) -> Case:
+    """End the field of view at one side of the brain.
+
+    Parameters
+    ----------
+    head : Case
+    axis : int
+    towards : {-1, 1}
+        The side: where the axis starts, or where it ends.
+    margin : float
+        mm left beyond the brain's outermost voxel; negative: some of the brain is cut off too.
+    """
+    others = tuple(other for other in range(3) if other != axis)
+    planes = np.flatnonzero(head.brain.any(others))
+    left = round(margin / head.image.spacing[axis])
+    kept = slice(max(0, int(planes[0]) - left), None)
+    if towards > 0:
+        kept = slice(0, int(planes[-1]) + 1 + left)
+    where = tuple(kept if one == axis else slice(None) for one in range(3))
     affine = head.image.affine.copy()
-    affine[:3, 3] += first * affine[:3, 2]
-    image = Volume(head.image.data[:, :, first:], affine)
-    return replace(head, image=image, brain=head.brain[:, :, first:])
+    affine[:3, 3] += kept.start * affine[:3, axis]
+    image = Volume(head.image.data[where], affine)
+    return replace(head, image=image, brain=head.brain[where])
 
 
 def bias(head: Case, ratio: float = 3.0) -> Case:
@@ -227,10 +257,10 @@ def outline(head: Case) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Degradation:
-    """A step, the strength at which it is reported, and others from mild to harsh."""
+    """A step, the strengths at which it is reported, and others from mild to harsh."""
 
     step: Callable[[Case, float], Case]
-    strength: float
+    reported: tuple[float, ...]
     grades: tuple[float, ...]
     words: str
     """What is done to the head, with a place for the strength."""
@@ -241,12 +271,14 @@ class Degradation:
 
 
 DEGRADATIONS = (
-    Degradation(thick, 5.0, (3.0, 5.0, 8.0), "resampled to 1x1x{:g} mm"),
-    Degradation(turn, 25.0, (10.0, 25.0, 45.0, 90.0), "turned by {:g} degrees"),
-    Degradation(deface, 10.0, (0.0, 10.0, 25.0, 40.0), "defaced, {:g} mm deep"),
-    Degradation(cut_neck, 3.0, (10.0, 3.0, 0.0, -15.0), "neck cut {:g} mm below the brain"),
-    Degradation(bias, 3.0, (2.0, 3.0, 5.0, 10.0), "bias field, factor {:g}"),
-    Degradation(noise, 0.10, (0.05, 0.10, 0.20, 0.30), "noise, {:.0%} of white matter"),
-    Degradation(invert, 1.0, (0.25, 0.75, 1.0), "contrast inverted by {:.0%}"),
+    Degradation(thick, (5.0,), (3.0, 5.0, 8.0), "resampled to 1x1x{:g} mm"),
+    Degradation(turn, (25.0, 90.0), (10.0, 25.0, 45.0, 90.0), "turned by {:g} degrees"),
+    Degradation(deface, (10.0,), (0.0, 10.0, 25.0, 40.0), "defaced, {:g} mm deep"),
+    Degradation(cut_neck, (3.0, -15.0), (10.0, 3.0, 0.0, -15.0), "neck cut {:g} mm below brain"),
+    Degradation(cut_top, (-10.0,), (3.0, -10.0, -25.0), "top cut {:g} mm above brain"),
+    Degradation(cut_side, (-10.0,), (3.0, -10.0, -25.0), "side cut {:g} mm beside brain"),
+    Degradation(bias, (3.0,), (2.0, 3.0, 5.0, 10.0), "bias field, factor {:g}"),
+    Degradation(noise, (0.10, 0.30), (0.05, 0.10, 0.20, 0.30), "noise, {:.0%} of white matter"),
+    Degradation(invert, (1.0,), (0.25, 0.75, 1.0), "contrast inverted by {:.0%}"),
 )
 """All of them, in the order of the table."""

@@ -221,6 +221,22 @@ def test_the_neck_ends_that_far_below_the_brain(head, margin):
     np.testing.assert_allclose(found.image.affine[:, 3], corner)
 
 
+@pytest.mark.parametrize("margin", [20.0, 0.0, -15.0])
+@pytest.mark.parametrize(("name", "axis"), [("cut_side", 0), ("cut_top", 2)])
+def test_the_field_of_view_ends_that_far_from_the_brain(head, name, axis, margin):
+    found = getattr(degrade, name)(head, margin)
+    others = tuple({0, 1, 2} - {axis})
+    last = np.flatnonzero(head.brain.any(others))[-1] + 1
+    spacing = head.image.spacing[axis]
+    size = found.brain.shape[axis]
+    wanted = min(margin, (head.brain.shape[axis] - last) * spacing)
+    assert (size - last) * spacing == pytest.approx(wanted, abs=spacing / 2 + 1e-6)
+    kept = np.moveaxis(head.image.data, axis, 0)[:size]
+    np.testing.assert_array_equal(np.moveaxis(found.image.data, axis, 0), kept)
+    np.testing.assert_array_equal(found.image.affine, head.image.affine)
+    assert found.brain.shape == found.image.data.shape
+
+
 @pytest.mark.parametrize("ratio", [2.0, 3.0, 10.0])
 def test_the_bias_field_has_that_ratio_and_is_smooth(head, ratio):
     lit = replace(head, image=Volume(head.image.data + 1, head.image.affine))  # no zeros
@@ -279,7 +295,8 @@ def test_every_degradation_is_reported_at_one_of_its_grades():
     names = [name for name, _ in robustness.steps(grades=True)]
     reported = [name for name, _ in robustness.steps(grades=False)]
     assert len(set(names)) == len(names)
-    assert len(reported) == 8
+    assert len(reported) == 13
+    assert set(robustness.WANTED) <= set(reported)
     assert set(reported) <= set(names)
     assert "noise, 10% of white matter" in reported
 
@@ -430,11 +447,11 @@ def test_the_document_on_robustness_has_each_degradation_and_the_worst(dataset):
     bright = network(lambda block: (block > 0.9).astype(np.float32))
     scores = robustness.measure(found, EMBEDDED, bright, grades=False)
     rows = cells(robustness.report(scores, "made somehow\n"))
-    assert rows[0] == ["degradation", "mean", "median", "minimum", "worst head"]
-    assert [row[0] for row in rows[1:9]] == [name for name, _ in robustness.steps(grades=False)]
-    assert {row[4] for row in rows[1:9]} == {"sub-b"}
-    assert rows[9] == ["head", "as it is", "worst", "degradation"]
-    assert rows[10][3] == "bias field, factor 3"  # a threshold knows brightness alone
+    assert rows[0] == ["degradation", "mean", "median", "minimum", "worst head", "mean wanted"]
+    assert [row[0] for row in rows[1:14]] == [name for name, _ in robustness.steps(grades=False)]
+    assert {row[4] for row in rows[1:14]} == {"sub-b"}
+    assert rows[14] == ["head", "as it is", "worst", "degradation"]
+    assert rows[15][3] == "bias field, factor 3"  # a threshold knows brightness alone
 
 
 def test_measures_of_a_summary_are_those_of_its_heads():
@@ -442,7 +459,7 @@ def test_measures_of_a_summary_are_those_of_its_heads():
         robustness.UNCHANGED: {"a": 0.9, "b": 1.0, "c": 0.95},
         "worse": {"a": 0.8, "b": 0.2, "c": 0.8},
     }
-    assert cells(robustness.summary(scores))[2] == ["worse", "0.6000", "0.8000", "0.2000", "b"]
+    assert cells(robustness.summary(scores))[2] == ["worse", "0.6000", "0.8000", "0.2000", "b", ""]
     assert cells(robustness.worst(scores))[2] == ["b", "1.0000", "0.2000", "worse"]
 
 
