@@ -1,358 +1,134 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How fast it is: whole processes, in pairs with other tools.
+"""How fast it is: whole processes, steps within one, and other tools beside.
 
-python benchmarks/speed.py HEAD.nii.gz WORK [--peers VENV/bin/python] [--seed-model unet.h5]
-    [--heads DATASET] [--repeat 5] [--parts cold warm peers ...] [--markdown docs/speed.md]
+python benchmarks/speed.py cold WORK HEAD            one head, from the command to its exit
+python benchmarks/speed.py models WORK HEAD [--model NAME ...] [--engine NAME ...]
+python benchmarks/speed.py warm WORK HEAD            each further head in one process
+python benchmarks/speed.py peers WORK HEAD VENV/bin/python
+python benchmarks/speed.py seed WORK unet.h5         the published architecture, in both backends
+python benchmarks/speed.py precision WORK HEADS      what bfloat16 changes, over a dataset
+python benchmarks/speed.py stages WORK HEAD          where the time of one head goes
+python benchmarks/speed.py scaling WORK HEAD         processes and threads
+python benchmarks/speed.py memory WORK               over 200 scans in one process
+python benchmarks/speed.py startup WORK [--participants 10000]
+python benchmarks/speed.py document WORK HEAD [--markdown docs/speed.md]
 
-Every figure is a median after a warm-up, and what is compared is run by turns, so that a machine
-that is slow for a while is slow for both. WORK is a folder for what is written; results of its own
-are kept there, so that --parts can be measured one by one. What is measured from within a process
-is in speed_inside.py.
+WORK is a folder for what is written. Each part prints its table and keeps it there, and `document`
+lays out all that are kept. This file imports little, for `startup`.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
-import shutil
-import statistics
-import subprocess
 import sys
-import tempfile
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
 
-import document
-import nibabel as nb
-from scale import make_study
-from speed_inside import THREADS
-from speed_text import COMPARED, NOTES, STEPS, TITLES, WHAT
+ARGUMENTS = {
+    "head": "a T1-weighted image",
+    "python": "Python that has benchmarks/peers/requirements.txt",
+    "network": "a file of the published architecture",
+    "heads": "a dataset of heads, with masks by deepbet",
+}
+"""What parts are told beside the folder."""
 
-from bids_brainmask.models import backends, registry
-
-PARTS = ("cold", "warm", "peers", "seed", "precision", "stages", "scaling", "memory", "startup")
-
-PEERS = (("deepbet", False), ("deepbet", True), ("BET", False))
-"""Of benchmarks/peers the fast ones, and whether all is loaded before: slow ones gain nothing."""
-
-
-@dataclass(frozen=True)
-class Usage:
-    """What a process took, its children included."""
-
-    wall: float  # s
-    cpu: float  # s
-    memory: float  # GB, the most that one process held
-
-
-def run(command: Sequence, **environment: str) -> Usage:
-    """Run a command to its end.
-
-    Raises
-    ------
-    SystemExit
-        Its status is not 0; what it said is told.
-    """
-    with tempfile.TemporaryFile("w+") as said:
-        started = time.perf_counter()
-        words, env = [str(word) for word in command], os.environ | environment
-        process = subprocess.Popen(words, stdout=said, stderr=said, env=env)
-        _, status, usage = os.wait4(process.pid, 0)
-        wall = time.perf_counter() - started
-        process.returncode = status
-        if status:
-            said.seek(0)
-            raise SystemExit(f"{words} ended with status {status}:\n{said.read()[-2000:]}")
-    return Usage(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024 / 1e9)
+PARTS = {
+    "cold": ("head",),
+    "models": ("head",),
+    "warm": ("head",),
+    "peers": ("head", "python"),
+    "seed": ("network",),
+    "precision": ("heads",),
+    "stages": ("head",),
+    "scaling": ("head",),
+    "memory": (),
+    "startup": (),
+}
+"""What is measured, and the arguments of each."""
 
 
-def by_turns(
-    tasks: dict[str, Callable[[], Usage]], repeat: int, *, warm: bool = True
-) -> dict[str, Usage]:
-    """Do each task once to warm up, then all by turns; give the medians."""
-    found: dict[str, list[Usage]] = {name: [] for name in tasks}
-    for turn in range(0 if warm else 1, repeat + 1):
-        for name, task in tasks.items():
-            usage = task()
-            print(f"{name}, {turn}: {usage}", file=sys.stderr, flush=True)
-            if turn:
-                found[name].append(usage)
-    return {name: median(usages) for name, usages in found.items()}
+def parser() -> argparse.ArgumentParser:
+    """Make the parser: a subcommand for each part, `document`, and `inside`."""
+    top = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    commands = top.add_subparsers(dest="part", required=True, metavar="PART")
+    for part, names in PARTS.items():
+        command = commands.add_parser(part)
+        command.add_argument("work", type=Path, help="folder for what is written")
+        for name in names:
+            command.add_argument(name, type=Path, help=ARGUMENTS[name])
+        command.add_argument("--repeat", type=int, default=5, help="times, after one more")
+        if part == "models":
+            command.add_argument("--model", nargs="+", default=["embedded"])
+            command.add_argument("--engine", nargs="+", default=["openvino"])
+        if part == "startup":
+            command.add_argument("--participants", type=int, default=10_000)
+    command = commands.add_parser("document", help="write all parts that were measured")
+    command.add_argument("work", type=Path)
+    command.add_argument("head", type=Path, help="that was measured on")
+    command.add_argument("--markdown", type=Path, help="file to write")
+    command = commands.add_parser("inside", help="measure within this process; for the others")
+    command.add_argument("kind")
+    command.add_argument("words", nargs="*")
+    return top
 
 
-def median(usages: Sequence[Usage]) -> Usage:
-    """Of each quantity the median."""
-    return Usage(*(statistics.median(getattr(u, key) for u in usages) for key in vars(usages[0])))
+def measure(args: argparse.Namespace) -> list[list[str]]:
+    """Measure one part; the rows of its table."""
+    if args.part == "startup":
+        import speed_startup
+
+        return speed_startup.measure_startup(args.work, args.repeat, args.participants)
+    import speed_processes as processes
+
+    match args.part:
+        case "cold":
+            return processes.measure_cold(args.head, args.work, args.repeat)
+        case "models":
+            return processes.measure_models(
+                args.head, args.work, args.repeat, args.model, args.engine
+            )
+        case "warm":
+            return processes.measure_warm(args.head, args.work, args.repeat)
+        case "peers":
+            return processes.measure_peers(args.head, args.work, args.repeat, args.python)
+        case "seed":
+            return processes.measure_seed(args.repeat, args.network)
+        case "precision":
+            return processes.measure_precision(args.heads)
+        case "stages":
+            return processes.measure_stages(args.head, args.repeat)
+        case "scaling":
+            return processes.measure_scaling(args.head, args.work, args.repeat)
+        case _:
+            return processes.measure_memory(args.work)
 
 
-def study(root: Path, head: Path, count: int) -> Path:
-    """Make a dataset of participants who all have the same head."""
-    if not root.is_dir():
-        for number in range(1, count + 1):
-            anat = root / f"sub-{number:03}" / "anat"
-            anat.mkdir(parents=True)
-            shutil.copy(head, anat / f"sub-{number:03}_T1w.nii.gz")
-        description = {"Name": "One head", "BIDSVersion": "1.10.0"}
-        (root / "dataset_description.json").write_text(json.dumps(description))
-    return root
+def main(words: Sequence[str] | None = None) -> None:
+    """Measure a part, keep it and print it; or write what was kept."""
+    args = parser().parse_args(words)
+    if args.part == "inside":
+        import speed_inside
 
+        speed_inside.main(args.kind, args.words)
+        return
+    import speed_text
 
-def app(data: Path, out: Path, *words: str, threads: int = THREADS, model="embedded") -> Usage:
-    """Run the app over a dataset, into a folder that is not there yet."""
-    shutil.rmtree(out, ignore_errors=True)
-    command = [sys.executable, "-m", "bids_brainmask", data, out, "participant"]
-    return run([*command, "--model", model, "--n-cpus", str(threads), *words])
-
-
-def extract(head: Path, mask: Path, precision: str = "float32") -> Usage:
-    """One file with `brainmask extract`, from the command to the written mask."""
-    brainmask = "import sys; from bids_brainmask.cli.brainmask import main; sys.exit(main())"
-    command = [sys.executable, "-c", brainmask, "extract", head, "-m", mask]
-    return run(
-        [*command, "--model", "embedded", "--n-cpus", str(THREADS), "--precision", precision]
-    )
-
-
-def measure_cold(head: Path, work: Path, repeat: int) -> list[list[str]]:
-    """Processes that are started for one head."""
-    one = study(work / "one", head, 1)
-    tasks = {
-        "`brainmask extract HEAD -m MASK`": lambda: extract(head, work / "mask.nii.gz"),
-        "the same, `--precision bfloat16`": lambda: extract(
-            head, work / "mask.nii.gz", "bfloat16"
-        ),
-        "`bids-brainmask`, mask alone": lambda: app(
-            one, work / "out", "--no-reports", "--outputs", "mask"
-        ),
-        "`bids-brainmask`, mask and brain": lambda: app(one, work / "out", "--no-reports"),
-        "`bids-brainmask`, with the report": lambda: app(one, work / "out"),
-    }
-    return [usage_row(name, usage) for name, usage in by_turns(tasks, repeat).items()]
-
-
-def measure_warm(head: Path, work: Path, repeat: int, more: int = 5) -> list[list[str]]:
-    """What each further head takes in a process: of six heads less of one, over five."""
-    one, many = study(work / "one", head, 1), study(work / "many", head, 1 + more)
-    rows = []
-    for name, words in {
-        "mask alone": ("--no-reports", "--outputs", "mask"),
-        "mask alone, `--precision bfloat16`": (
-            "--no-reports",
-            "--outputs",
-            "mask",
-            "--precision",
-            "bfloat16",
-        ),
-        "mask and brain": ("--no-reports",),
-        "with the report": (),
-    }.items():
-        words = (*words, "--executor", "serial")
-        tasks = {
-            "one": lambda words=words: app(one, work / "out", *words),
-            "many": lambda words=words: app(many, work / "out", *words),
-        }
-        found = by_turns(tasks, repeat)
-        further = Usage(
-            (found["many"].wall - found["one"].wall) / more,
-            (found["many"].cpu - found["one"].cpu) / more,
-            found["many"].memory,
-        )
-        rows.append(usage_row(name, further))
-    return rows
-
-
-def inside(kind: str, *words: object):
-    """Run a part of speed_inside.py in a process of its own; what it gives."""
-    script = Path(__file__).with_name("speed_inside.py")
-    command = [sys.executable, script, kind, *words]
-    done = subprocess.run([*map(str, command)], check=True, capture_output=True, text=True)
-    return json.loads(done.stdout.splitlines()[-1])
-
-
-def loaded(head: Path, mask: Path, precision: str) -> Usage:
-    """One head with libraries and weights loaded, the second time: as peers/run.py --again."""
-    return Usage(*inside("loaded", head, mask, precision))
-
-
-def peer(python: Path, tool: str, head: Path, mask: Path, *, again: bool) -> Usage:
-    """Another tool: a whole process, or, `again`, one head with all loaded."""
-    command = [python, Path(__file__).parent / "peers" / "run.py", tool, head, mask]
-    whole = run([*command, "--threads", str(THREADS), *(["--again"] if again else [])])
-    if not again:
-        return whole
-    record = json.loads(mask.with_name(mask.name.removesuffix(".nii.gz") + ".json").read_text())
-    return Usage(record["seconds"], record["processor_seconds"], whole.memory)
-
-
-def measure_peers(head: Path, work: Path, repeat: int, python: Path) -> list[list[str]]:
-    """Other tools, each by turns with ours: whole processes, and heads with all loaded."""
-    rows = []
-    for tool, again in PEERS:
-        mask, our_mask = work / f"{tool}.nii.gz", work / "ours.nii.gz"
-        own = loaded if again else extract
-        tasks = {p: partial(own, head, our_mask, p) for p in ("float32", "bfloat16")}
-        tasks[tool] = partial(peer, python, tool, head, mask, again=again)
-        found = by_turns(tasks, repeat)
-        theirs = found.pop(tool)
-        for precision, ours in found.items():
-            seconds = (theirs.wall, theirs.cpu, ours.wall, ours.cpu)
-            memory = (theirs.memory, ours.memory)
-            name = f"{tool}, {'all loaded' if again else 'whole process'}; ours in {precision}"
-            numbers = [*(f"{n:.2f}" for n in seconds), f"{theirs.wall / ours.wall:.1f}"]
-            rows.append([name, *numbers, *(f"{n:.2f}" for n in memory)])
-    return rows
-
-
-def measure_seed(repeat: int, model: Path) -> list[list[str]]:
-    """Eight blocks of 128^3 through the published architecture, in both engines by turns."""
-    reference = "TensorFlow, float32"
-    tasks = {
-        name: lambda words=words: Usage(*inside("seed", model, *words))
-        for name, words in {
-            "OpenVINO, float32": ("openvino", "float32"),
-            "OpenVINO, bfloat16": ("openvino", "bfloat16"),
-            reference: ("tensorflow", "float32"),
-        }.items()
-    }
-    found = by_turns(tasks, repeat, warm=False)  # each process warms up by itself
-    longest = found[reference].wall
-    return [
-        [name, f"{u.wall:.1f}", f"{u.cpu:.1f}", f"{u.wall / longest:.2f}"]
-        for name, u in found.items()
-    ]
-
-
-def measure_precision(root: Path) -> list[list[str]]:
-    """What bfloat16 changes, over the development heads."""
-    rows = []
-    for name, values in inside("precision", root.resolve()).items():
-        places = 6 if name == "share" else 4
-        spread = (statistics.median(values), min(values), max(values))
-        rows.append([COMPARED[name], str(len(values)), *(f"{n:.{places}f}" for n in spread)])
-    return rows
-
-
-def measure_scaling(head: Path, work: Path, repeat: int, count: int = 8) -> list[list[str]]:
-    """Scans a minute, with two processors divided in two ways, and with one."""
-    data = study(work / "scaling", head, count)
-    serial, local = ("--executor", "serial"), ("--executor", "local")
-    tasks = {
-        "1 process of 1 thread": lambda: app(data, work / "out", *serial, threads=1),
-        "1 process of 2 threads": lambda: app(data, work / "out", *serial),
-        "2 processes of 1 thread": lambda: app(data, work / "out", *local),
-    }
-    found = by_turns(tasks, repeat)
-    return [
-        [name, f"{u.wall:.1f}", f"{60 * count / u.wall:.1f}", f"{u.cpu / count:.1f}"]
-        for name, u in found.items()
-    ]
-
-
-def measure_startup(work: Path, repeat: int) -> list[list[str]]:
-    """Commands that do no work, by benchmarks/startup.py, which must be small itself."""
-    script = Path(__file__).with_name("startup.py")
-    command = [sys.executable, script, work / "startup", "--runs", str(repeat)]
-    done = subprocess.run([*map(str, command)], check=True, capture_output=True, text=True)
-    lines = done.stdout.splitlines()[2:]
-    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
-
-
-def measure_memory(work: Path, scans: int = 200) -> list[list[str]]:
-    """Memory of one process that does 200 small scans, as it goes."""
-    data = work / "small"
-    if not data.is_dir():
-        make_study(data, scans)
-    out = work / "small-out"
-    shutil.rmtree(out, ignore_errors=True)
-    held = inside("memory", data, out)
-    return [[str(at), f"{held[at - 1] / 1e6:.0f}"] for at in (1, 10, 50, 100, 150, len(held))]
-
-
-def usage_row(name: str, usage: Usage) -> list[str]:
-    """Lay a process out as a row."""
-    return [name, f"{usage.wall:.2f}", f"{usage.cpu:.2f}", f"{usage.memory:.2f}"]
-
-
-def measure_stages(head: Path, repeat: int) -> list[list[str]]:
-    """Where the time of one head goes, in a process that has done one."""
-    nothing = "import bids_brainmask.app, openvino"
-    imports = [run([sys.executable, "-c", nothing]) for _ in range(repeat + 1)][1:]
-    runs = [inside("stages", head) for _ in range(repeat)]
-    rows = []
-    for name, what in STEPS.items():
-        if name in runs[0]:
-            wall, cpu = (statistics.median(found[name][i] for found in runs) for i in (0, 1))
-        else:
-            wall, cpu = median(imports).wall, median(imports).cpu
-        rows.append([name, f"{wall:.2f}", f"{cpu:.2f}", what])
-    return rows
-
-
-def write_up(head: Path, found: dict) -> str:
-    """Lay all parts that were measured out as Markdown."""
-    picture = nb.load(head)
-    size = " x ".join(map(str, picture.shape))
-    spacing = " x ".join(f"{n:.2g}" for n in picture.header.get_zooms()[:3])
-    command = (
-        "python benchmarks/speed.py HEAD WORK --peers PYTHON --seed-model FILE --heads DATASET"
-    )
-    network = backends.load(model := registry.resolve("embedded"), "openvino", THREADS)
-    parts = [WHAT, document.origin(command, [(model, network)])]
-    parts.append(f"- Python {platform.python_version()}, {os.cpu_count()} processors")
-    parts.append(f"- the head: {size} voxels of {spacing} mm, {head.name}\n")
-    for part, (title, columns) in TITLES.items():
-        if part in found:
-            table = document.table(columns, found[part]["rows"])
-            times = found[part]["repeat"]
-            once = part in ("memory", "precision")
-            median = "" if once else f" Medians of {times}."
-            parts.append(f"## {title}\n\n{NOTES[part]}{median}\n\n{table}")
-    return "\n".join(parts)
-
-
-def main() -> None:
-    """Measure, keep, and write."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("head", type=Path)
-    parser.add_argument("work", type=Path)
-    parser.add_argument("--peers", type=Path, help="Python with benchmarks/peers/requirements.txt")
-    parser.add_argument("--seed-model", type=Path, help="a file of the published architecture")
-    parser.add_argument("--heads", type=Path, help="a dataset of heads and masks by deepbet")
-    parser.add_argument("--repeat", type=int, default=5)
-    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
-    parser.add_argument("--markdown", type=Path)
-    args = parser.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)
     record = args.work / "speed.json"
     found = json.loads(record.read_text()) if record.is_file() else {}
-    measures = {
-        "cold": lambda: measure_cold(args.head, args.work, args.repeat),
-        "warm": lambda: measure_warm(args.head, args.work, args.repeat),
-        "peers": lambda: measure_peers(args.head, args.work, args.repeat, args.peers),
-        "seed": lambda: measure_seed(args.repeat, args.seed_model),
-        "precision": lambda: measure_precision(args.heads),
-        "stages": lambda: measure_stages(args.head, args.repeat),
-        "scaling": lambda: measure_scaling(args.head, args.work, args.repeat),
-        "memory": lambda: measure_memory(args.work),
-        "startup": lambda: measure_startup(args.work, args.repeat),
-    }
-    needs = {"peers": args.peers, "seed": args.seed_model, "precision": args.heads}
-    for part in args.parts:
-        if part in needs and not needs[part]:
-            print(f"{part}: not measured, for want of its option", file=sys.stderr)
-            continue
-        found[part] = {"repeat": args.repeat, "rows": measures[part]()}
-        record.write_text(json.dumps(found, indent=1))
-    text = write_up(args.head, found)
-    print(text)
-    if args.markdown:
-        args.markdown.write_text(text)
+    if args.part == "document":
+        text = speed_text.write_up(args.head, found)
+        print(text)
+        if args.markdown:
+            args.markdown.write_text(text)
+        return
+    found[args.part] = {"repeat": args.repeat, "rows": measure(args)}
+    record.write_text(json.dumps(found, indent=1))
+    columns = speed_text.TITLES[args.part][1]
+    for row in (columns, ["---"] * len(columns), *found[args.part]["rows"]):
+        print("|", " | ".join(row), "|")
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

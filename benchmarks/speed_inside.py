@@ -1,10 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What benchmarks/speed.py measures from within a process: it runs this file as its child.
-
-python benchmarks/speed_inside.py {loaded,seed,memory,stages,precision} WORDS...
-
-The last line is JSON.
-"""
+"""What benchmarks/speed.py measures from within a process, which it starts: `speed.py inside`."""
 
 from __future__ import annotations
 
@@ -12,18 +7,16 @@ import json
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
+from speed_text import THREADS
 
 from bids_brainmask import app, machine
 from bids_brainmask.analyses.brain import extract
 from bids_brainmask.models import backends, registry
 from bids_brainmask.voxels import cleanup, grid, image, inference
-
-THREADS = 2
-"""Processors that each tool is given."""
 
 
 def clock(task: Callable[[], object]) -> tuple[float, float, float]:
@@ -178,6 +171,10 @@ def precision(root: Path) -> dict[str, list[float]]:
     return found
 
 
-if __name__ == "__main__":
-    kinds = {f.__name__: f for f in (loaded, seed, memory, stages, precision)}
-    print(json.dumps(kinds[sys.argv[1]](*(Path(w) if "/" in w else w for w in sys.argv[2:]))))
+KINDS: dict[str, Callable] = {f.__name__: f for f in (loaded, seed, memory, stages, precision)}
+"""What can be measured, by name."""
+
+
+def main(kind: str, words: Sequence[str]) -> None:
+    """Measure, and print what was found as a line of JSON. A word with a slash is a path."""
+    print(json.dumps(KINDS[kind](*(Path(word) if "/" in word else word for word in words))))

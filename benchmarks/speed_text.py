@@ -1,7 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What docs/speed.md says beside its figures."""
+"""What docs/speed.md says beside its figures, and its form."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+THREADS = 2
+"""Processors that each tool is given."""
 
 USAGE = ["", "s", "CPU s", "peak memory, GB"]
 
@@ -16,6 +22,7 @@ machine's memory. What is compared is run by turns.
 
 NOTES = {
     "cold": "`--no-reports` leaves out what the report takes.",
+    "models": "With the report, by `bids-brainmask`.",
     "warm": "Of a run of six heads less a run of one, a fifth. The memory is the run's peak.",
     "peers": "Each tool with its own defaults, on the same two processors, by turns with ours, "
     "which is `brainmask extract`. Whole process: from the command to the written mask, with all "
@@ -34,15 +41,15 @@ NOTES = {
     "before. A cold process takes the first line on top.",
     "scaling": "`--executor auto` takes several processes where there are at least four scans for "
     "each: while one of them reads and writes, the other has the network.",
-    "startup": "Datasets of empty images with a sidecar each, `--dry-run`, by "
-    "`benchmarks/startup.py`.",
+    "startup": "Datasets of empty images with a sidecar each, `--dry-run`.",
     "memory": "Small images, the embedded network, all outputs. "
-    "`tests/system/test_memory.py` fails where it grows.",
+    "`tests/test_memory.py` fails where it grows.",
 }
 """What is said below the title of each part."""
 
 TITLES = {
     "cold": ("From the command to the written files", USAGE),
+    "models": ("Models and backends", USAGE),
     "warm": ("Each further head in one process", USAGE),
     "peers": (
         "Beside other tools",
@@ -62,6 +69,9 @@ TITLES = {
     "memory": ("Memory over 200 scans in one process", ["after scan", "MB"]),
 }
 """Title and columns of each part."""
+
+ONCE = ("memory", "precision")
+"""Parts that are measured once."""
 
 STEPS = {
     "interpreter and imports": "nothing heavy for the options; neither TensorFlow, Keras nor "
@@ -90,3 +100,41 @@ COMPARED = {
     "float32": "Dice of float32 with deepbet's mask",
     "bfloat16": "Dice of bfloat16 with deepbet's mask",
 }
+
+
+def write_up(head: Path, found: Mapping) -> str:
+    """Lay all parts that were measured out as Markdown.
+
+    Parameters
+    ----------
+    head : Path
+        That was measured on.
+    found : dict
+        By part: ``repeat``, how often it was measured, and ``rows``, its cells.
+    """
+    import os
+    import platform
+
+    import document
+    import nibabel as nb
+
+    from bids_brainmask.models import backends, registry
+
+    picture = nb.load(head)
+    size = " x ".join(map(str, picture.shape))
+    spacing = " x ".join(f"{n:.2g}" for n in picture.header.get_zooms()[:3])
+    command = (
+        "python benchmarks/speed.py PART WORK ...    (each part by itself; --help lists them)\n"
+        "    python benchmarks/speed.py document WORK HEAD"
+    )
+    network = backends.load(model := registry.resolve("embedded"), "openvino", THREADS)
+    parts = [WHAT, document.origin(command, [(model, network)])]
+    parts.append(f"- Python {platform.python_version()}, {os.cpu_count()} processors")
+    parts.append(f"- the head: {size} voxels of {spacing} mm, {head.name}\n")
+    for part, (title, columns) in TITLES.items():
+        if part in found:
+            table = document.table(columns, found[part]["rows"])
+            times = found[part]["repeat"]
+            median = "" if part in ONCE else f" Medians of {times}."
+            parts.append(f"## {title}\n\n{NOTES[part]}{median}\n\n{table}")
+    return "\n".join(parts)

@@ -6,7 +6,7 @@ import sys
 import pytest
 from bench import load
 
-startup = load("startup")
+startup = load("speed_startup")
 
 
 def test_a_dataset_is_made_once_and_found(tmp_path):

@@ -1,23 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """How long commands take that do no work: help, and finding images in large datasets.
 
-python benchmarks/startup.py WORK [--participants 10000] [--runs 5]
-
-Whole processes, from their start to their exit. The datasets are made in WORK, of empty images and
-of sidecars of one key, and stay there for the next time. This script imports little, for a process
-is never seen to hold less memory than the one that started it.
+Whole processes, from their start to their exit. The datasets are made of empty images and of
+sidecars of one key, and stay there for the next time. This module imports little, for a process is
+never seen to hold less memory than the one that started it.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 
@@ -74,14 +71,8 @@ def row(name: str, command: Sequence, runs: int, lines: int) -> list[str]:
     return [name, f"{seconds:.2f}", f"{cpu:.2f}", f"{memory:.0f}"]
 
 
-def main(words: Iterable[str] | None = None) -> None:
-    """Print a table of medians."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("work", type=Path, help="folder for the datasets")
-    parser.add_argument("--participants", type=int, default=10_000)
-    parser.add_argument("--runs", type=int, default=5, help="of each command, after one more")
-    asked = parser.parse_args(words)
-    many = asked.participants
+def measure_startup(work: Path, runs: int, participants: int) -> list[list[str]]:
+    """Measure help, and the planning of one and of all participants; the rows of the table."""
     programs = Path(sys.executable).parent
     app = programs / "bids-brainmask"
     commands = [
@@ -90,16 +81,10 @@ def main(words: Iterable[str] | None = None) -> None:
         ("`brainmask --help`", [programs / "brainmask", "--help"], 10),
     ]
     for sessions in (0, 2):
-        root = make_dataset(asked.work / f"{many}-{sessions}", many, sessions)
-        dry = [app, root, asked.work / "out", "participant", "--dry-run"]
-        kind = f"{many:,} participants" + f", {sessions} sessions each" * bool(sessions)
+        root = make_dataset(work / f"{participants}-{sessions}", participants, sessions)
+        dry = [app, root, work / "out", "participant", "--dry-run"]
+        kind = f"{participants:,} participants" + f", {sessions} sessions each" * bool(sessions)
         one = [*dry, "--participant-label", "00001"]
         commands.append((f"one of {kind}", one, 1 + (sessions or 1)))
-        commands.append((f"all of {kind}", dry, 1 + many * (sessions or 1)))
-    print("| command | s | CPU s | peak memory, MB |\n| --- | --- | --- | --- |")
-    for name, command, lines in commands:
-        print("|", " | ".join(row(name, command, asked.runs, lines)), "|", flush=True)
-
-
-if __name__ == "__main__":
-    main()
+        commands.append((f"all of {kind}", dry, 1 + participants * (sessions or 1)))
+    return [row(name, command, runs, lines) for name, command, lines in commands]
