@@ -51,7 +51,7 @@ def run(command: Sequence, **environment: str) -> Usage:
         process = subprocess.Popen(words, stdout=said, stderr=said, env=env)
         _, status, usage = os.wait4(process.pid, 0)
         wall = time.perf_counter() - started
-        process.returncode = status
+        process.returncode = status = os.waitstatus_to_exitcode(status)
         if status:
             said.seek(0)
             raise SystemExit(f"{words} ended with status {status}:\n{said.read()[-2000:]}")
