@@ -92,6 +92,38 @@ def stripped_before(data: np.ndarray, mask: np.ndarray) -> np.ndarray | None:
     return brain(there).mask
 
 
+def move_border(mask: np.ndarray, spacing: np.ndarray, distance: float) -> np.ndarray:
+    """Move the edge of a mask outward or inward by an exact distance.
+
+    Parameters
+    ----------
+    mask : (I, J, K) bool array
+    spacing : (3,) array
+        Voxel sizes, mm.
+    distance : float
+        mm. Above 0, voxels join whose center lies at most this far from the center of a voxel of
+        the mask. Below 0, voxels leave whose center lies at most this far from the center of a
+        voxel outside of it; beyond the end of the volume there is none. 0: no change.
+
+    Returns
+    -------
+    (I, J, K) bool array
+    """
+    if not distance or not (box := bounds(mask)):
+        return mask.copy()
+    reach = np.ceil(abs(distance) / np.asarray(spacing)).astype(int) + 1
+    box = tuple(
+        slice(max(0, place.start - margin), place.stop + margin)
+        for place, margin in zip(box, reach, strict=True)
+    )
+    moved, part = mask.copy(), mask[box]
+    if distance > 0:
+        moved[box] = ndimage.distance_transform_edt(~part, spacing) <= distance
+    elif not part.all():
+        moved[box] = ndimage.distance_transform_edt(part, spacing) > -distance
+    return moved
+
+
 def with_peak(mask: np.ndarray, probability: np.ndarray, peak: float) -> np.ndarray:
     """Keep the pieces of a mask that hold a voxel of some probability.
 

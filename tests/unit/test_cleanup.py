@@ -171,3 +171,44 @@ def test_pieces_without_a_peak_are_dropped_whole():
     np.testing.assert_array_equal(cleanup.with_peak(mask, probability, 0.89), mask)
     assert not cleanup.with_peak(mask, probability, 0.91).any()
     assert not cleanup.with_peak(cube(), probability, 0.9).any()
+
+
+def all_distances(mask, spacing):
+    """Distance of each voxel's center from the nearest center of a mask, by comparing all."""
+    points = np.argwhere(mask) * spacing
+    everywhere = np.indices(mask.shape).reshape(3, -1).T * spacing
+    nearest = [np.sqrt(((points - point) ** 2).sum(1)).min() for point in everywhere]
+    return np.array(nearest).reshape(mask.shape)
+
+
+@pytest.mark.parametrize("distance", [-3.1, -2.0, -1.0, -0.4, 0.4, 1.0, 2.0, 3.7])
+def test_a_border_moves_by_the_exact_distance(distance):
+    spacing = np.array([1.0, 1.5, 2.4])
+    mask = np.random.default_rng(0).random((9, 10, 8)) < 0.05
+    mask[2:7, 3:8, 2:6] = True
+    found = cleanup.move_border(mask, spacing, distance)
+    if distance > 0:
+        expected = all_distances(mask, spacing) <= distance
+    else:
+        expected = mask & (all_distances(~mask, spacing) > -distance)
+    np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("distance", [-2.0, 2.0])
+def test_a_border_at_the_end_of_the_volume(distance):
+    mask = np.ones((6, 7, 8), bool)
+    np.testing.assert_array_equal(cleanup.move_border(mask, np.ones(3), distance), mask)
+    assert not cleanup.move_border(np.zeros((6, 7, 8), bool), np.ones(3), distance).any()
+    mask[0, 0, 0] = False
+    found = cleanup.move_border(mask, np.ones(3), distance)
+    assert found[0, 0, 0] == (distance > 0)
+    assert found[1, 0, 0] == (distance > 0)
+    assert found[5, 6, 7]
+
+
+def test_no_border_changes_nothing():
+    mask = np.zeros((5, 5, 5), bool)
+    mask[2, 2, 2] = True
+    found = cleanup.move_border(mask, np.ones(3), 0.0)
+    np.testing.assert_array_equal(found, mask)
+    assert found is not mask
