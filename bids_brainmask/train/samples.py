@@ -6,6 +6,9 @@ No Keras here, so that the processes that make samples start fast and stay small
 
 from __future__ import annotations
 
+import multiprocessing
+import os
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -141,9 +144,20 @@ held: Sampler | BlockSampler | None = None
 
 
 def hold(sampler: Sampler | BlockSampler) -> None:
-    """Keep a sampler for `make`, at the start of a process that makes samples."""
+    """Keep a sampler for `make`, at the start of a process that makes samples.
+
+    The process ends with the training's, also where that is killed and can stop nothing itself.
+    """
     global held
     held = sampler
+    if parent := multiprocessing.parent_process():
+        threading.Thread(target=_end_after, args=(parent,), daemon=True).start()
+
+
+def _end_after(parent) -> None:
+    """Wait for the end of a process, and then end this one."""
+    parent.join()
+    os._exit(1)
 
 
 def make(epoch: int, number: int) -> tuple[np.ndarray, np.ndarray]:

@@ -3,6 +3,10 @@
 
 import os
 import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import msgspec
 import numpy as np
@@ -92,6 +96,28 @@ def test_a_killed_worker_ends_the_training_with_a_clear_error(laid_out):
         os.kill(worker, signal.SIGKILL)
         with pytest.raises(WorkerError, match=r"ended by itself \(epoch 1, batch \d.*--workers"):
             [some[number] for number in range(1, len(some))]
+
+
+def test_workers_end_with_a_training_that_is_killed(folder, tmp_path):
+    path = configuration(folder, stages=[STAGE | {"synthetic": 1.0, "steps": 1000}])
+    code = "from bids_brainmask.cli.brainmask import main; main()"
+    command = ["train", str(path), "--out", str(tmp_path / "out"), "--workers", "2"]
+    with subprocess.Popen([sys.executable, "-c", code, *command]) as training:
+        deadline = time.monotonic() + 120
+        while not (found := workers_of(training.pid)):
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        training.kill()
+    while any(Path(f"/proc/{pid}").exists() for pid in found):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def workers_of(parent):
+    """Processes that a process has spawned to make samples."""
+    children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
+    lines = {pid: Path(f"/proc/{pid}/cmdline").read_text() for pid in children}
+    return [pid for pid, line in lines.items() if "spawn_main" in line]
 
 
 def test_an_error_of_a_worker_is_told_as_it_is(laid_out):
