@@ -15,7 +15,7 @@ from pathlib import Path
 from bids_brainmask.cli import options
 from bids_brainmask.errors import UsageError
 
-WANTED = ("matplotlib", "msgspec", "tensorboardX", "yaml")
+WANTED = ("tensorboardX", "yaml")
 """Packages of the extra ``train``."""
 
 LOSSES = ("dice", "jaccard", "dice+crossentropy", "jaccard+crossentropy", "crossentropy")

@@ -17,6 +17,9 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
+
+import msgspec
 
 from bids_brainmask.errors import UsageError
 from bids_brainmask.plan import Run
@@ -50,6 +53,12 @@ LONG = 600.0
 
 LIMIT = 3
 """Jobs in a row that may end, or fail to be submitted, without a worker to show for them."""
+
+
+class ClusterConfig(msgspec.Struct):
+    """The file of ``--cluster-config``, of which other keys are dask's own."""
+
+    jobqueue: dict[str, Any]
 
 
 def check(settings: Settings) -> None:
@@ -109,14 +118,15 @@ def read_config(settings: Settings) -> dict:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise UsageError(f"--cluster-config: {path} cannot be read as YAML: {error}") from error
-    asked = content.get("jobqueue") if isinstance(content, dict) else None
-    asked = asked.get(system) if isinstance(asked, dict) else None
-    if not isinstance(asked, dict):
+    try:
+        jobqueue = msgspec.convert(content, ClusterConfig).jobqueue
+        asked = msgspec.convert(jobqueue.get(system), dict[str, Any])
+    except msgspec.ValidationError as error:
         raise UsageError(
             f"--cluster-config: {path}: expected `jobqueue:`, below it `{system}:`, and below "
-            "that what to ask for, such as `cores: 4` and `memory: 8GB`"
-        )
-    asked = {str(key).replace("_", "-"): value for key, value in asked.items()}
+            f"that what to ask for, such as `cores: 4` and `memory: 8GB` ({error})"
+        ) from error
+    asked = {key.replace("_", "-"): value for key, value in asked.items()}
     if unknown := sorted(asked.keys() - config.keys()):
         raise UsageError(
             f"--cluster-config: {path}: jobqueue.{system} has no key {', '.join(unknown)}; it has "

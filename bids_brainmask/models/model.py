@@ -1,13 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is known of a model without opening its file, and how a registry of them is read."""
+"""The registry entry of a model, and how a registry of them is read and checked."""
 
 from __future__ import annotations
 
 import re
 import tomllib
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_type_hints
+
+import msgspec
+from msgspec import Meta
 
 from bids_brainmask.errors import ModelError
 
@@ -27,19 +30,25 @@ class Model:
     task: Task
     """What its mask holds."""
 
-    file: str
+    file: Annotated[
+        str, Meta(pattern=r"^(?!\.\.?\Z)[^/]+\Z", description="a file name without a folder")
+    ]
     """Name of its file: in the package's data for one without `url`, else in the cache."""
 
-    url: str = ""
+    url: Annotated[
+        str, Meta(pattern=r"^(https?://.*)?\Z", description="an http or https address")
+    ] = ""
     """Where it is published. Empty: it ships in the package, or is the user's."""
 
     datalad: str = ""
     """Path of its file in the DataLad dataset that publishes it, too."""
 
-    size: int
+    size: Annotated[int, Meta(gt=0, description="a number of bytes above 0")]
     """Bytes of the file: a truncated one is told at once."""
 
-    sha256: str
+    sha256: Annotated[
+        str, Meta(pattern=r"^[0-9a-f]{64}\Z", description="64 lower-case hex digits")
+    ]
     """Hash of the file, 64 lower-case hexadecimal digits."""
 
     license: str
@@ -54,53 +63,44 @@ class Model:
     intensities: Literal["zscore", "robust", "brain"]
     """How it was trained to see them."""
 
-    block: int
+    block: Annotated[int, Meta(ge=0, description="a number of voxels, or 0")]
     """Side, in voxels, of the cubes it is given; 0: the volume at once."""
 
-    threshold: float
+    threshold: Annotated[float, Meta(gt=0, lt=1, description="a probability in (0, 1)")]
     """Probability from which a voxel belongs to the mask, in (0, 1)."""
 
-    memory_gb: float
+    memory_gb: Annotated[float, Meta(gt=0, description="a number of GB above 0")]
     """Most memory that a run of one scan was seen to take, in GB, rounded up."""
 
     citation: str
     """What to cite; empty when not known."""
 
-    near_brain: float = 0.0
+    near_brain: Annotated[float, Meta(ge=0, description="a number of mm, or 0")] = 0.0
     """Lesions that come nowhere within this distance of the brain, mm, are dropped; 0: none is."""
 
-    peak: float = 0.0
+    peak: Annotated[float, Meta(ge=0, lt=1, description="a probability in [0, 1)")] = 0.0
     """Lesions none of whose voxels is as probable as this, in [0, 1), are dropped; 0: none is."""
 
     flips: bool = False
     """What is found is always averaged with what is found in the mirror image."""
 
-    divisor: int = 1
+    divisor: Annotated[int, Meta(gt=0, description="a number of voxels above 0")] = 1
     """Every axis of what a ``keras`` model is given divides by this; the others know theirs."""
 
     notice: str = ""
     """What a user of its results must know; it goes into every sidecar."""
 
-    confidence: list[float] = field(default_factory=list)
+    confidence: Annotated[tuple[float, ...], Meta(description="five numbers, or none")] = ()
     """Calibration of the predicted Dice, see `bids_brainmask.analyses.confidence`; empty: none."""
 
     path: Path | None = None
     """Its file, for a model that was given as one; None: `find` knows."""
 
-
-RULES = {
-    "file": (lambda value: Path(value).name == value, "a file name without a folder"),
-    "url": (lambda value: is_url(value) or not value, "an http or https address"),
-    "size": (lambda value: value > 0, "a number of bytes above 0"),
-    "sha256": (lambda value: re.fullmatch("[0-9a-f]{64}", value), "64 lower-case hex digits"),
-    "block": (lambda value: value >= 0, "a number of voxels, or 0"),
-    "divisor": (lambda value: value > 0, "a number of voxels above 0"),
-    "memory_gb": (lambda value: value > 0, "a number of GB above 0"),
-    "near_brain": (lambda value: value >= 0, "a number of mm, or 0"),
-    "peak": (lambda value: 0 <= value < 1, "a probability in [0, 1)"),
-    "threshold": (lambda value: 0 < value < 1, "a probability in (0, 1)"),
-}
-"""What a value must fulfil beside its type, and that in words."""
+    def __post_init__(self) -> None:
+        if len(self.confidence) not in (0, 5):
+            raise ValueError(
+                f"key 'confidence' is {[*self.confidence]}, expected five numbers, or none"
+            )
 
 
 def parse(text: str, where: str = "models.toml", *, unverified: bool = False) -> dict[str, Model]:
@@ -139,35 +139,28 @@ def _model(where: str, name: str, table: Any, *, unverified: bool) -> Model:
     """Check one table of the registry, and make it a model."""
     if not isinstance(table, dict):
         raise ModelError(f"{where}: found {table!r}, expected a table")
-    without = {}
-    if unverified and not table.get("sha256"):
-        without = {"sha256": "", **({} if "size" in table else {"size": 0})}
-        table = table | without
-    allowed = {one.name: one for one in fields(Model) if one.name not in ("name", "path")}
-    for key in table:
-        if key not in allowed:
-            raise ModelError(f"{where}: unknown key {key!r}; expected among {list(allowed)}")
-    for key, one in allowed.items():
-        if key not in table and one.default is one.default_factory is MISSING:
-            raise ModelError(f"{where}: key {key!r} is missing")
-    hints = get_type_hints(Model)
-    for key, value in table.items():
-        if key not in without and (wanted := _fault(key, value, hints[key])):
-            raise ModelError(f"{where}: key {key!r} is {value!r}, expected {wanted}")
-    return Model(name=name, **table)
+    allowed = [one.name for one in fields(Model) if one.name not in ("name", "path")]
+    if unknown := [key for key in table if key not in allowed]:
+        raise ModelError(f"{where}: unknown key {unknown[0]!r}; expected among {allowed}")
+    unknown_hash = unverified and not table.get("sha256")
+    valid = {"size": 1} | table | {"sha256": "0" * 64} if unknown_hash else table
+    try:
+        model = msgspec.convert({"name": name} | valid, Model)
+    except msgspec.ValidationError as error:
+        raise ModelError(f"{where}: {_fault(error, table)}") from error
+    return replace(model, sha256="", size=table.get("size", 0)) if unknown_hash else model
 
 
-def _fault(key: str, value: Any, hint: Any) -> str:
-    """Say what was expected of a value; empty when it is as expected."""
-    if get_origin(hint) is list:
-        good = isinstance(value, list) and all(type(number) in (int, float) for number in value)
-        return "" if good and len(value) in (0, 5) else "five numbers, or none"
-    if choices := get_args(hint):
-        return "" if value in choices else " or ".join(choices)
-    if type(value) not in ((int, float) if hint is float else (hint,)):
-        return f"of type {hint.__name__}"
-    fulfils, wanted = RULES.get(key, (lambda _: True, ""))
-    return "" if fulfils(value) else wanted
+def _fault(error: msgspec.ValidationError, table: dict) -> str:
+    """Say which key of a table is at fault, what was found and what was expected."""
+    said, _, place = str(error).partition(" - at `$.")
+    key = re.split(r"[`.[]", place)[0]
+    if key not in table:  # it is missing
+        return said
+    hint = get_type_hints(Model, include_extras=True)[key]
+    metadata = getattr(hint, "__metadata__", None)
+    expected = metadata[0].description if metadata else " or ".join(map(str, get_args(hint)))
+    return f"key {key!r} is {table[key]!r}, expected {expected or f'of type {hint.__name__}'}"
 
 
 def is_url(text: str | Path) -> bool:

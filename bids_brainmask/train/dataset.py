@@ -7,18 +7,19 @@ thousand heads need no more of it than ten.
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 import numpy as np
 from scipy import linalg, ndimage
 
 from bids_brainmask.dataset import query
 from bids_brainmask.errors import ImageError, UsageError
 from bids_brainmask.settings import Settings
+from bids_brainmask.train import records
 from bids_brainmask.train.config import Config, Data
 from bids_brainmask.train.transforms.augment import Example
 from bids_brainmask.voxels import grid, image
@@ -137,6 +138,20 @@ def find_label(scan: query.Scan, labels: Path, ending: str) -> Path | None:
     return found[0] if found else None
 
 
+class HeadRecord(msgspec.Struct, frozen=True):
+    """A head in ``heads.json``; matrices are lists of rows."""
+
+    participant: str
+    relative: str
+    image: str
+    labels: str
+    folder: str
+    values: list[float]
+    affine: list[list[float]]
+    axes: list[list[float]]
+    middle: list[float]
+
+
 def lay_out(config: Config, root: Path, folder: Path) -> list[Head]:
     """Read every image and label and write their arrays, unless they are there from before.
 
@@ -160,37 +175,36 @@ def lay_out(config: Config, root: Path, folder: Path) -> list[Head]:
     """
     index = folder / "heads.json"
     if index.exists():
-        records = json.loads(index.read_text(encoding="utf-8"))
-        return [_head(record, config.data, folder) for record in records]
+        return [_head(one, config.data, folder) for one in records.read(index, HeadRecord)]
     pairs = find_pairs(config.data, root)
-    records = []
+    found = []
     for number, pair in enumerate(pairs):
         log.info("[%d/%d] %s", number + 1, len(pairs), pair.scan.relative)
-        records.append(_lay_out(pair, config, folder / pair.scan.prefix))
-    held = sorted({value for record in records for value in record["values"]})
+        found.append(_lay_out(pair, config, folder / pair.scan.prefix))
+    held = sorted({value for record in found for value in record.values})
     if absent := sorted(set(config.data.values) - set(held)):
         raise UsageError(f"values: {absent} are in none of {len(pairs)} labels, which hold {held}")
-    index.write_text(json.dumps(records, indent=1), encoding="utf-8")
-    return [_head(record, config.data, folder) for record in records]
+    records.write(index, found)
+    return [_head(record, config.data, folder) for record in found]
 
 
-def _head(record: dict, data: Data, folder: Path) -> Head:
+def _head(record: HeadRecord, data: Data, folder: Path) -> Head:
     """Head that was laid out."""
     return Head(
-        participant=record["participant"],
-        relative=record["relative"],
-        image=Path(record["image"]),
-        labels=Path(record["labels"]),
-        folder=folder / record["folder"],
-        affine=np.array(record["affine"]),
-        axes=np.array(record["axes"]),
-        middle=np.array(record["middle"]),
-        weight=data.often.get(record["participant"], 1.0),
+        participant=record.participant,
+        relative=record.relative,
+        image=Path(record.image),
+        labels=Path(record.labels),
+        folder=folder / record.folder,
+        affine=np.array(record.affine),
+        axes=np.array(record.axes),
+        middle=np.array(record.middle),
+        weight=data.often.get(record.participant, 1.0),
     )
 
 
-def _lay_out(pair: Pair, config: Config, place: Path) -> dict:
-    """Read one pair, write its arrays, and tell what is known of them."""
+def _lay_out(pair: Pair, config: Config, place: Path) -> HeadRecord:
+    """Read one pair and write its arrays; return their record."""
     volume = image.read(pair.scan.path).volume
     labels = image.read_labels(pair.label)
     check_grid(pair, volume, labels)
@@ -210,17 +224,17 @@ def _lay_out(pair: Pair, config: Config, place: Path) -> dict:
         np.save(place / f"{name}.npy", np.ascontiguousarray(array))
     where = np.argwhere(target).mean(0) if target.any() else np.array(target.shape) / 2
     axes = linalg.polar(volume.affine[:3, :3] / volume.spacing)[0]
-    return {
-        "participant": pair.scan.participant,
-        "relative": pair.scan.relative,
-        "image": str(pair.scan.path),
-        "labels": str(pair.label),
-        "folder": place.name,
-        "values": values.tolist(),
-        "affine": volume.affine.tolist(),
-        "axes": grid.LIA.tolist() if config.grid == "fsconform" else axes.tolist(),
-        "middle": (volume.affine @ [*where, 1])[:3].tolist(),
-    }
+    return HeadRecord(
+        participant=pair.scan.participant,
+        relative=pair.scan.relative,
+        image=str(pair.scan.path),
+        labels=str(pair.label),
+        folder=place.name,
+        values=values.tolist(),
+        affine=volume.affine.tolist(),
+        axes=grid.LIA.tolist() if config.grid == "fsconform" else axes.tolist(),
+        middle=(volume.affine @ [*where, 1])[:3].tolist(),
+    )
 
 
 def check_grid(pair: Pair, volume: Volume, labels: Volume) -> None:

@@ -7,6 +7,7 @@ import csv
 import hashlib
 import json
 import logging
+from dataclasses import fields
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -120,11 +121,9 @@ def divisor(config: Config) -> int:
 
 def toml(model: registry.Model) -> str:
     """Write a model as a table of the registry."""
-    lines = [f"[{json.dumps(model.name)}]"]
-    for key, value in vars(model).items():
-        if key not in ("name", "path"):
-            lines.append(f"{key} = {json.dumps(value, ensure_ascii=False)}")
-    return "\n".join(lines) + "\n"
+    keys = (field.name for field in fields(model) if field.name not in ("name", "path"))
+    lines = [f"{key} = {json.dumps(getattr(model, key), ensure_ascii=False)}" for key in keys]
+    return "\n".join([f"[{json.dumps(model.name)}]", *lines]) + "\n"
 
 
 def score(head: Head, model: keras.Model, entry: registry.Model, config: Config) -> dict:

@@ -9,24 +9,22 @@ from __future__ import annotations
 
 import csv
 import importlib.resources
-import json
 import logging
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 import numpy as np
 from scipy import ndimage
 
 from bids_brainmask.errors import ImageError, UsageError
+from bids_brainmask.train import records
 from bids_brainmask.train.dataset import depth_of
 from bids_brainmask.train.ranges import TISSUES
 from bids_brainmask.voxels import grid, image
 from bids_brainmask.voxels.image import Volume
 
 log = logging.getLogger(__name__)
-
-COLUMNS = ("index", "name", "tissue", "target", "partner")
-"""Columns that a table of labels must have."""
 
 BELOW_CEREBELLUM = 5.0
 """The foramen magnum, where a brain mask ends, lies this far below the cerebellum, mm."""
@@ -85,6 +83,34 @@ class LabelMap:
         }
 
 
+class LabelMapRecord(msgspec.Struct, frozen=True):
+    """A label map in ``label_maps.json``; the affine is a list of rows."""
+
+    name: str
+    affine: list[list[float]]
+    middle: list[float]
+
+
+class Label(msgspec.Struct, frozen=True):
+    """A row of a table of labels."""
+
+    index: int
+    name: str
+    tissue: str
+    target: bool
+    partner: int
+
+    def __post_init__(self) -> None:
+        if self.tissue not in (*TISSUES, "soft"):
+            raise ValueError(
+                f"tissue {self.tissue!r} is unknown; expected one of {sorted([*TISSUES, 'soft'])}"
+            )
+
+
+COLUMNS = Label.__struct_fields__
+"""Columns that a table of labels must have."""
+
+
 def read_table(path: Path | None = None) -> LabelTable:
     """Read what labels are.
 
@@ -107,32 +133,29 @@ def read_table(path: Path | None = None) -> LabelTable:
     reader = csv.DictReader(text.splitlines(), delimiter="\t")
     if missing := [name for name in COLUMNS if name not in (reader.fieldnames or ())]:
         raise UsageError(f"{place}: no column {', '.join(missing)}; expected {list(COLUMNS)}")
-    rows = list(reader)
-    known = {*TISSUES, "soft"}
-    for number, row in enumerate(rows, 2):
-        if row["tissue"] not in known:
-            raise UsageError(
-                f"{place}, line {number}: tissue {row['tissue']!r} is unknown; expected one of "
-                f"{sorted(known)}"
-            )
-    try:
-        values = np.array([int(row["index"]) for row in rows])
-        target = np.array([bool(int(row["target"])) for row in rows])
-        position = {int(value): number for number, value in enumerate(values)}
-        partner = np.array([position[int(row["partner"])] for row in rows])
-    except (KeyError, TypeError, ValueError) as error:
-        raise UsageError(
-            f"{place}: index, target (0 or 1) and partner (an index) must be whole numbers, and "
-            f"each partner a label of the table: {error}"
-        ) from error
+    rows = [_label(place, number, row) for number, row in enumerate(reader, 2)]
+    values = np.array([row.index for row in rows])
+    target = np.array([row.target for row in rows])
+    position = {row.index: number for number, row in enumerate(rows)}
+    if unknown := sorted({row.partner for row in rows} - set(position)):
+        raise UsageError(f"{place}: partner {unknown} is no index of the table")
     if len(position) != len(rows) or len(rows) > 256 or not target.any():
         raise UsageError(
             f"{place}: expected up to 256 labels, each once, and one or more of the target; found "
             f"{len(rows)} rows, {len(position)} labels, {target.sum()} of the target"
         )
-    names = tuple(row["name"] for row in rows)
-    tissues = tuple(row["tissue"] for row in rows)
+    names = tuple(row.name for row in rows)
+    tissues = tuple(row.tissue for row in rows)
+    partner = np.array([position[row.partner] for row in rows])
     return LabelTable(str(place), names, tissues, values, target, partner)
+
+
+def _label(place: Path, number: int, row: dict[str, str]) -> Label:
+    """Check a row of a table of labels."""
+    try:
+        return msgspec.convert({name: row[name] for name in COLUMNS}, Label, strict=False)
+    except msgspec.ValidationError as error:
+        raise UsageError(f"{place}, line {number}: {error}. Found {row}.") from error
 
 
 def lay_out(
@@ -159,8 +182,7 @@ def lay_out(
     """
     index = folder / "label_maps.json"
     if index.exists():
-        records = json.loads(index.read_text(encoding="utf-8"))
-        return [_label_map(record, folder) for record in records]
+        return [_label_map(one, folder) for one in records.read(index, LabelMapRecord)]
     found = {path.name.split("_dseg.nii")[0]: path for path in source.rglob("*_dseg.nii*")}
     if unknown := sorted(set(exclude) - set(found)):
         raise UsageError(f"label_maps: exclude: {', '.join(unknown)}: not in {source}")
@@ -168,19 +190,19 @@ def lay_out(
     if not chosen:
         raise UsageError(f"label_maps: no file *_dseg.nii.gz in {source}")
     folder.mkdir(parents=True, exist_ok=True)
-    records = [_lay_out(name, found[name], table, folder / name) for name in chosen]
-    index.write_text(json.dumps(records, indent=1), encoding="utf-8")
-    return [_label_map(record, folder) for record in records]
+    laid_out = [_lay_out(name, found[name], table, folder / name) for name in chosen]
+    records.write(index, laid_out)
+    return [_label_map(record, folder) for record in laid_out]
 
 
-def _label_map(record: dict, folder: Path) -> LabelMap:
+def _label_map(record: LabelMapRecord, folder: Path) -> LabelMap:
     """Label map that was laid out."""
-    affine, middle = np.array(record["affine"]), np.array(record["middle"])
-    return LabelMap(record["name"], folder / record["name"], affine, middle)
+    affine, middle = np.array(record.affine), np.array(record.middle)
+    return LabelMap(record.name, folder / record.name, affine, middle)
 
 
-def _lay_out(name: str, path: Path, table: LabelTable, place: Path) -> dict:
-    """Read one label map, write its arrays, and tell what is known of it."""
+def _lay_out(name: str, path: Path, table: LabelTable, place: Path) -> LabelMapRecord:
+    """Read one label map and write its arrays; return their record."""
     log.info("label map %s", name)
     volume = grid.canonical(image.read_labels(path))
     labels = positions(volume.data, table, path)
@@ -198,7 +220,7 @@ def _lay_out(name: str, path: Path, table: LabelTable, place: Path) -> dict:
     for key, array in arrays.items():
         np.save(place / f"{key}.npy", np.ascontiguousarray(array))
     middle = volume.affine @ [*np.argwhere(inside).mean(0), 1]
-    return {"name": name, "affine": volume.affine.tolist(), "middle": middle[:3].tolist()}
+    return LabelMapRecord(name, volume.affine.tolist(), middle[:3].tolist())
 
 
 def positions(values: np.ndarray, table: LabelTable, path: Path) -> np.ndarray:

@@ -90,6 +90,15 @@ def test_a_folder_laid_out_needs_the_label_maps_no_more(source, tmp_path):
     assert [head.name for head in before] == [head.name for head in after] == ["one"]
 
 
+def test_damaged_records_say_what_to_do(source, tmp_path):
+    label_maps.lay_out(source, read_table(), (), tmp_path / "out")
+    index = tmp_path / "out" / "label_maps.json"
+    for text, fault in (('[{"name": "one"}]', "missing required field `affine`"), ("[", "trunc")):
+        index.write_text(text)
+        with pytest.raises(UsageError, match=f"label_maps.json: .*{fault}.* Remove .*out; it is"):
+            label_maps.lay_out(source, read_table(), (), tmp_path / "out")
+
+
 def test_a_label_that_the_table_lacks_is_named(source, tmp_path):
     odd = label_map()
     odd[5, 5, 5:8] = 99
@@ -135,8 +144,15 @@ def test_a_label_map_to_exclude_must_be_there(source, tmp_path):
     [
         (lambda rows: [row[:-1] for row in rows], "no column partner"),
         (lambda rows: [*rows[:2], [*rows[2][:2], "tin", *rows[2][3:]]], "line 3: tissue 'tin'"),
-        (lambda rows: [*rows[:-1], [*rows[-1][:-1], "500"]], "must be whole numbers.*500"),
-        (lambda rows: [*rows[:-1], [*rows[-1][:-1], "x"]], "must be whole numbers"),
+        (
+            lambda rows: [*rows[:-1], [*rows[-1][:-1], "500"]],
+            r"partner \[500\] is no index of the table",
+        ),
+        (
+            lambda rows: [*rows[:-1], [*rows[-1][:-1], "x"]],
+            "line 55: Expected `int`, got `str` - at `\\$.partner`",
+        ),
+        (lambda rows: [*rows[:2], [*rows[2][:3], "2", rows[2][4]]], "line 3: .*`\\$.target`"),
         (lambda rows: [*rows, rows[-1]], "each once"),
         (lambda rows: [rows[0], *([*r[:3], "0", r[4]] for r in rows[1:])], "0 of the target"),
         (lambda rows: [*rows[:-1], [*rows[-1][:-1], "0"]], "partner of Optic-Tract does not"),
