@@ -11,14 +11,15 @@ import importlib.util
 import logging
 import os
 from pathlib import Path
+from typing import get_args
 
 from bids_brainmask.cli import options
 from bids_brainmask.errors import UsageError
+from bids_brainmask.models.model import Task
+from bids_brainmask.train.choices import Loss
 
 WANTED = ("tensorboardX", "yaml")
 """Packages of the extra ``train``."""
-
-LOSSES = ("dice", "jaccard", "dice+crossentropy", "jaccard+crossentropy", "crossentropy")
 
 
 def add_train(commands: argparse._SubParsersAction) -> None:
@@ -123,7 +124,7 @@ def add_target(group: argparse._ActionsContainer) -> None:
     )
     group.add_argument(
         "--task",
-        choices=["brain", "meningioma"],
+        choices=get_args(Task),
         default="brain",
         help="what the new model's mask holds (default: brain)",
     )
@@ -157,7 +158,10 @@ def add_learning(group: argparse._ActionsContainer) -> None:
         help="highest learning rate of Adam (default: 0.0002)",
     )
     group.add_argument(
-        "--loss", choices=LOSSES, default="dice+crossentropy", help="(default: dice+crossentropy)"
+        "--loss",
+        choices=get_args(Loss),
+        default="dice+crossentropy",
+        help="(default: dice+crossentropy)",
     )
     group.add_argument(
         "--validation",

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import csv
 import functools
-import hashlib
 import logging
 import os
 import re
@@ -15,6 +14,7 @@ from pathlib import Path
 
 from bids_brainmask.dataset import storage
 from bids_brainmask.errors import NothingToDo, UsageError, some_of
+from bids_brainmask.hashes import sha256
 from bids_brainmask.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -386,9 +386,3 @@ def fingerprint(path: Path) -> dict:
     """Size, time of change and hash of a source image, to know it again."""
     status = path.stat()
     return {"Bytes": status.st_size, "Modified": status.st_mtime_ns, "SHA256": sha256(path)}
-
-
-def sha256(path: Path) -> str:
-    """Hash of a file, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

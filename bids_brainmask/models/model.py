@@ -15,6 +15,9 @@ from msgspec import Meta
 from bids_brainmask.errors import ModelError
 
 Task = Literal["brain", "meningioma"]
+ArchitectureName = Literal["seed", "compact", "keras"]
+GridName = Literal["fsconform", "head"]
+Intensities = Literal["zscore", "robust", "brain"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,13 +57,13 @@ class Model:
     license: str
     """Terms of the weights, for the record; empty when not known."""
 
-    architecture: Literal["seed", "compact", "keras"]
+    architecture: ArchitectureName
     """Network that the weights belong to; ``keras``: the file describes its own."""
 
-    grid: Literal["fsconform", "head"]
+    grid: GridName
     """Voxels it was trained on: 256^3 of 1 mm, or 1 mm over the head."""
 
-    intensities: Literal["zscore", "robust", "brain"]
+    intensities: Intensities
     """How it was trained to see them."""
 
     block: Annotated[int, Meta(ge=0, description="a number of voxels, or 0")]

@@ -7,7 +7,6 @@ A file is used only when it is, byte for byte, the registered one. Nothing is fe
 
 from __future__ import annotations
 
-import hashlib
 import importlib.resources
 import logging
 import os
@@ -15,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from bids_brainmask.errors import ModelError
+from bids_brainmask.hashes import sha256
 from bids_brainmask.models.model import Model, Task, parse
 
 log = logging.getLogger(__name__)
@@ -281,10 +281,9 @@ def mismatch(path: Path, model: Model) -> str:
 
 
 def _sha256(path: Path) -> str:
-    """Hash a file, whatever its size."""
+    """Hash of a model's file."""
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return sha256(path)
     except OSError as error:
         raise ModelError(f"{path}: cannot be read: {error.strerror}") from error
 

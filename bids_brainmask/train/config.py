@@ -11,21 +11,14 @@ import msgspec
 from msgspec import Meta
 
 from bids_brainmask.errors import UsageError
+from bids_brainmask.models.model import ArchitectureName, GridName, Intensities, Task
 from bids_brainmask.models.unet import COMPACT, SEED, Architecture
+from bids_brainmask.train.choices import Loss
 from bids_brainmask.train.ranges import Part, Share, Synthesis
 from bids_brainmask.train.transforms.geometry import Geometry
 from bids_brainmask.train.transforms.steps import STEPS
 
 Count = Annotated[int, Meta(ge=1)]
-Loss = Literal[
-    "dice",
-    "batchdice",
-    "jaccard",
-    "dice+crossentropy",
-    "batchdice+crossentropy",
-    "jaccard+crossentropy",
-    "crossentropy",
-]
 
 ARCHITECTURES = {"seed": SEED, "compact": COMPACT}
 
@@ -187,12 +180,12 @@ class Config(Part):
     synthesis: Synthesis | None = None
     """Ranges from which images are made of the label maps."""
 
-    task: Literal["brain", "meningioma"] = "brain"
+    task: Task = "brain"
     target: Literal["label", "lesion"] = "label"
     """What is learnt: the label, or what the step ``meningiomas`` grows in heads whose label is
     the brain."""
 
-    architecture: Literal["compact", "seed", "keras"] | dict[str, Any] = "compact"
+    architecture: ArchitectureName | dict[str, Any] = "compact"
     """A named one; the fields of `bids_brainmask.models.unet.Architecture`; or ``keras``: that of
     the file that the training starts from."""
 
@@ -205,10 +198,10 @@ class Config(Part):
     allow_unverified: bool = False
     """Start from a training's folder whose ``model.toml`` has no hash of the model."""
 
-    grid: Literal["head", "fsconform"] = "head"
+    grid: GridName = "head"
     """Voxels the network will see in use; ``fsconform`` is also what it is trained on."""
 
-    intensities: Literal["brain", "robust", "zscore"] = "robust"
+    intensities: Intensities = "robust"
     threshold: Annotated[float, Meta(gt=0, lt=1)] = 0.5
     near_brain: Annotated[float, Meta(ge=0)] = 0.0
     """In use, lesions that come nowhere within this distance of the brain, mm, are dropped; 0:

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import json
 import logging
 from dataclasses import fields
@@ -18,6 +17,7 @@ import numpy as np
 import bids_brainmask
 from bids_brainmask.analyses.probability import probability_map
 from bids_brainmask.dataset import query
+from bids_brainmask.hashes import sha256
 from bids_brainmask.models import registry
 from bids_brainmask.models.backends import Network
 from bids_brainmask.models.unet import fold_normalisation, unet3d
@@ -89,15 +89,13 @@ def export(model: keras.Model, config: Config, out: Path) -> None:
 
 def registry_entry(path: Path, config: Config) -> registry.Model:
     """Describe a trained model as the registry does."""
-    with path.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
     return registry.Model(
         name=config.name,
         version=f"{datetime.now(UTC):%Y%m%d}",
         task=config.task,
         file=path.name,
         size=path.stat().st_size,
-        sha256=found,
+        sha256=sha256(path),
         license=config.card.license,
         architecture="keras",
         grid=config.grid,

@@ -55,7 +55,7 @@ OVERLAPS = {"dice": dice_loss, "batchdice": batch_dice_loss, "jaccard": jaccard_
 
 
 def loss_of(name: str, weight: float) -> Callable:
-    """Loss of a name in `bids_brainmask.train.config.Loss`.
+    """Loss of a name in `bids_brainmask.train.choices.Loss`.
 
     Parameters
     ----------

@@ -22,7 +22,7 @@ ORDER = (
     {"drawing"},
     {"voxels"},
     {"models", "dataset"},
-    {"settings", "machine", "signals"},
+    {"settings", "machine", "signals", "hashes"},
     {"errors", "data", "__init__"},
 )
 """The packages and the modules beside them; each may import itself and what is below it."""

@@ -6,7 +6,7 @@ import pytest
 from conftest import SHARED  # noqa: F401 - sets the environment before Keras is imported
 
 from bids_brainmask.train import losses
-from bids_brainmask.train.config import Loss
+from bids_brainmask.train.choices import Loss
 
 
 def column(*values):
