@@ -353,7 +353,7 @@ from babs.input_datasets import InputDatasets
 from babs.system import System
 warnings.simplefilter("error")
 config, level, out = sys.argv[1:]
-container = Container("containers", "bids-brainmask-0-1-0", config)
+container = Container("containers", "bids-brainmask-0-2-0", config)
 inputs = InputDatasets(level, container.config["input_datasets"])
 inputs.update_abs_paths(Path("/analysis"))
 container.generate_bash_run_bidsapp(f"{out}/run.sh", inputs, level)
@@ -388,7 +388,7 @@ def test_the_job_that_babs_makes(level, babs, tmp_path):
     command = ["bash", tmp_path / "run.sh", "sub-01", "ses-A"]
     assert subprocess.run(command, env=env, cwd=place, check=False).returncode == 9
     words = (tmp_path / "words").read_text().splitlines()
-    image = "containers/.datalad/environments/bids-brainmask-0-1-0/image"
+    image = "containers/.datalad/environments/bids-brainmask-0-2-0/image"
     before, after = words[: words.index(image)], words[words.index(image) + 1 :]
     assert before == ["run", "-B", str(place), "--containall"]
     settings = options.settings_of(options.parser().parse_args(options.dashed(after)))
