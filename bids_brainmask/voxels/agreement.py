@@ -68,14 +68,14 @@ def agreement(prediction: np.ndarray, reference: np.ndarray, spacing: np.ndarray
     """
     distances = surface_distances(prediction, reference, spacing)
     return Agreement(
-        dice=dice(prediction, reference),
-        jaccard=jaccard(prediction, reference),
-        sensitivity=sensitivity(prediction, reference),
-        precision=precision(prediction, reference),
-        volume_error_ml=volume_error_ml(prediction, reference, spacing),
-        volume_error_percent=volume_error_percent(prediction, reference),
-        hd95_mm=hd95(*distances),
-        assd_mm=assd(*distances),
+        dice=float(dice(prediction, reference)),
+        jaccard=float(jaccard(prediction, reference)),
+        sensitivity=float(sensitivity(prediction, reference)),
+        precision=float(precision(prediction, reference)),
+        volume_error_ml=float(volume_error_ml(prediction, reference, spacing)),
+        volume_error_percent=float(volume_error_percent(prediction, reference)),
+        hd95_mm=float(hd95(*distances)),
+        assd_mm=float(assd(*distances)),
     )
 
 

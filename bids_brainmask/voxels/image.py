@@ -11,7 +11,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import nibabel as nb
@@ -22,6 +21,7 @@ from nibabel.volumeutils import apply_read_scaling
 
 from bids_brainmask.errors import ImageError
 from bids_brainmask.voxels import nifti
+from bids_brainmask.voxels.nifti import ImageLike
 
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike
@@ -65,13 +65,14 @@ class Source:
     file: nb.Nifti1Image
 
 
-def read(path: Path) -> Source:
+def read(image: ImageLike) -> Source:
     """Read a 3D NIfTI image.
 
     Parameters
     ----------
-    path : Path
-        ``.nii`` or ``.nii.gz``, NIfTI-1 or NIfTI-2, of any real data type and byte order.
+    image : path or nibabel image
+        ``.nii`` or ``.nii.gz``, NIfTI-1 or NIfTI-2, of any real data type and byte order; or an
+        image in memory, as in `nifti.of_image`.
 
     Returns
     -------
@@ -86,31 +87,31 @@ def read(path: Path) -> Source:
         voxels, too small or too large for a head, without a place in the world, without finite
         voxels, or constant.
     """
-    file = nifti.read(path)
+    where, file = nifti.name(image), nifti.load(image)
     data = _intensities(file)
     finite = (data > -LARGEST_VALUE) & (data < LARGEST_VALUE)
     if not finite.all():
         if not finite.any():
             raise ImageError(
-                f"{path}: no voxel has a finite value, so there is nothing to see. Fetch or "
+                f"{where}: no voxel has a finite value, so there is nothing to see. Fetch or "
                 "convert it again."
             )
-        log.warning("%s: %d voxels are not finite; taken as 0", path, (~finite).sum())
+        log.warning("%s: %d voxels are not finite; taken as 0", where, (~finite).sum())
         data = np.where(finite, data, np.float32(0))
     if data.max() - data.min() < SMALLEST_RANGE:
         raise ImageError(
-            f"{path}: every voxel is {data.flat[0]:g}, so there is nothing to see. Fetch or "
+            f"{where}: every voxel is {data.flat[0]:g}, so there is nothing to see. Fetch or "
             "convert it again."
         )
     return Source(Volume(data, file.affine), file)
 
 
-def read_mask(path: Path) -> np.ndarray:
+def read_mask(image: ImageLike) -> np.ndarray:
     """Read a mask, (I, J, K) bool: True where the image is above one half."""
-    return _values(nifti.read(path)) > 0.5
+    return _values(nifti.load(image)) > 0.5
 
 
-def read_labels(path: Path) -> Volume:
+def read_labels(image: ImageLike) -> Volume:
     """Read a segmentation: whole numbers, int32, on their grid. NaN and infinite ones are 0.
 
     Raises
@@ -118,22 +119,24 @@ def read_labels(path: Path) -> Volume:
     ImageError
         As `read`; or the image holds other numbers than whole ones.
     """
-    file = nifti.read(path)
+    file = nifti.load(image)
     values = _values(file)
     values = np.where(np.isfinite(values), values, 0)
     with np.errstate(invalid="ignore"):  # of what int32 does not hold, and is refused below
         labels = np.round(values).astype(np.int32)
     if not np.allclose(values, labels, atol=1e-3):
-        raise ImageError(f"{path}: expected whole numbers as labels, found fractions.")
+        raise ImageError(
+            f"{nifti.name(image)}: expected whole numbers as labels, found fractions."
+        )
     return Volume(labels, file.affine)
 
 
-def read_structure(path: Path, values: Sequence[int] = ()) -> Volume:
+def read_structure(image: ImageLike, values: Sequence[int] = ()) -> Volume:
     """Read where a segmentation has some values: bool, on its grid.
 
     Parameters
     ----------
-    path : Path
+    image : path or nibabel image
     values : sequence of int
         Labels that count; all but 0 if empty. That the image has none of them is warned of.
 
@@ -142,7 +145,7 @@ def read_structure(path: Path, values: Sequence[int] = ()) -> Volume:
     ImageError
         As `read_labels`.
     """
-    volume = read_labels(path)
+    volume = read_labels(image)
     if not values:
         return replace(volume, data=volume.data != 0)
     found = np.isin(volume.data, values)
@@ -150,19 +153,19 @@ def read_structure(path: Path, values: Sequence[int] = ()) -> Volume:
         there = np.unique(volume.data)
         log.warning(
             "%s: no voxel is one of %s; it holds %d values: %s%s",
-            *(path, list(values), len(there), there[:20].tolist()),
+            *(nifti.name(image), list(values), len(there), there[:20].tolist()),
             " ..." if len(there) > 20 else "",
         )
     return replace(volume, data=found)
 
 
-def check_same_grid(paths: Sequence[Path], volumes: Sequence[Volume]) -> None:
+def check_same_grid(names: Sequence[str], volumes: Sequence[Volume]) -> None:
     """Raise unless two volumes are on one grid; warn if its axes are not at right angles.
 
     Parameters
     ----------
-    paths, volumes : two each
-        What is to be compared, and with what.
+    names, volumes : two each
+        What is to be compared, and with what; the names are for the error.
 
     Raises
     ------
@@ -173,8 +176,8 @@ def check_same_grid(paths: Sequence[Path], volumes: Sequence[Volume]) -> None:
     near = np.allclose(one.affine, other.affine, rtol=0, atol=SAME_GRID)
     if one.data.shape != other.data.shape or not near:
         grids = " and ".join(
-            f"{path} (shape {volume.data.shape}, affine {volume.affine.round(4).tolist()})"
-            for path, volume in zip(paths, volumes, strict=True)
+            f"{name} (shape {volume.data.shape}, affine {volume.affine.round(4).tolist()})"
+            for name, volume in zip(names, volumes, strict=True)
         )
         raise ImageError(
             f"{grids} are not on one grid; affines may differ by {SAME_GRID:g} mm. Resample one "
@@ -182,7 +185,7 @@ def check_same_grid(paths: Sequence[Path], volumes: Sequence[Volume]) -> None:
         )
     axes = other.affine[:3, :3] / other.spacing
     if not np.allclose(axes.T @ axes, np.eye(3), atol=0.01):
-        log.warning("%s: axes not at right angles; volumes and distances are rough", paths[1])
+        log.warning("%s: axes not at right angles; volumes and distances are rough", names[1])
 
 
 def _values(file: nb.Nifti1Image) -> np.ndarray:
@@ -252,7 +255,7 @@ def mask_like(source: Source, mask: np.ndarray) -> nb.Nifti1Image:
     mask : (I, J, K) bool array
     """
     stored = _as_stored(mask).view(np.uint8)
-    return type(source.file)(stored, None, _header_like(source, np.uint8))
+    return type(source.file)(stored, source.file.affine, _header_like(source, np.uint8))
 
 
 def _as_stored(mask: np.ndarray) -> np.ndarray:
@@ -266,7 +269,7 @@ def _as_stored(mask: np.ndarray) -> np.ndarray:
 def probability_like(source: Source, probability: np.ndarray) -> nb.Nifti1Image:
     """Put probabilities, (I, J, K) float32 in [0, 1], into a float32 file of the source's grid."""
     return type(source.file)(
-        probability.astype(np.float32), None, _header_like(source, np.float32)
+        probability.astype(np.float32), source.file.affine, _header_like(source, np.float32)
     )
 
 
@@ -287,7 +290,8 @@ def brain_like(source: Source, mask: np.ndarray) -> nb.Nifti1Image:
     header.set_data_shape(mask.shape)
     header["cal_min"] = header["cal_max"] = 0
     mask = _as_stored(mask)
-    brain = type(source.file)(np.where(mask, stored, stored.dtype.type(blank)), None, header)
+    kept = np.where(mask, stored, stored.dtype.type(blank))
+    brain = type(source.file)(kept, source.file.affine, header)
     brain.header.set_slope_inter(slope, intercept)  # set by hand: the array is stored as it is
     return brain
 

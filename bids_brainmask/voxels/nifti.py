@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A NIfTI file from the disk to the memory: whole and sound, or refused with the reason.
+"""A NIfTI file, or an image in memory, taken whole and sound, or refused with the reason.
 
 Whatever a header says is doubted before anything is done by it.
 """
@@ -9,15 +9,18 @@ from __future__ import annotations
 import io
 import logging
 import math
+import os
 import stat
 import warnings
+import zlib
 from pathlib import Path
 from typing import BinaryIO
 
 import nibabel as nb
 import numpy as np
 from isal import igzip, isal_zlib
-from nibabel.spatialimages import HeaderDataError
+from nibabel.arrayproxy import ArrayProxy
+from nibabel.spatialimages import HeaderDataError, SpatialImage
 
 from bids_brainmask.errors import ImageError, in_a_line
 
@@ -46,6 +49,99 @@ EXTENTS = (40.0, 3000.0)
 
 SMALLEST_VOXEL = 1e-6
 """An affine whose voxels have fewer mm^3 is singular."""
+
+
+IN_MEMORY = "the image in memory"
+"""What errors call an image that has no file."""
+
+ImageLike = str | os.PathLike[str] | SpatialImage
+"""An image: the path of a NIfTI file, or an image of nibabel's."""
+
+
+def name(image: ImageLike) -> str:
+    """Say which image is meant, in errors: its path, if it has one."""
+    if isinstance(image, SpatialImage):
+        return image.get_filename() or IN_MEMORY
+    return str(image)
+
+
+def load(image: ImageLike) -> nb.Nifti1Image:
+    """Take an image, from the disk or from memory, with the same checks: see `read`."""
+    if isinstance(image, SpatialImage):
+        return of_image(image)
+    if isinstance(image, (str, os.PathLike)):
+        return read(Path(image))
+    raise ImageError(
+        f"expected a path or a nibabel image, found {type(image).__name__}. Put an array into "
+        "nibabel.Nifti1Image, with its affine."
+    )
+
+
+def of_image(image: SpatialImage) -> nb.Nifti1Image:
+    """Take an image of nibabel's as `read` would read its file.
+
+    Parameters
+    ----------
+    image : SpatialImage
+        NIfTI or MGH. One that was loaded from a file keeps the stored values and their scaling;
+        an array is stored with its own data type, whatever the header says.
+
+    Raises
+    ------
+    ImageError
+        It is of another format, its voxels cannot be read, or as in `read`.
+    """
+    where = name(image)
+    if isinstance(image, nb.MGHImage):
+        image = nb.Nifti1Image.from_image(image)
+        image.header.set_xyzt_units("mm")
+    if not isinstance(image, nb.Nifti1Pair):
+        raise ImageError(
+            f"{where}: expected a NIfTI or MGH image, found {type(image).__name__}. Convert it "
+            "to NIfTI."
+        )
+    if image.affine is not None:
+        _check_affine(where, image.affine)
+    stored, slope, intercept = _stored(where, image)
+    _check_voxels(where, image.shape, stored.dtype)
+    old = image.header
+    kind = nb.Nifti2Image if isinstance(old, nb.Nifti2Header) else nb.Nifti1Image
+    try:
+        header = kind.header_class(old.binaryblock, old.endianness, check=False)
+        header.extensions[:] = old.extensions
+        header.set_data_offset(0)
+        header.set_data_dtype(stored.dtype)
+        file = kind(stored, image.affine, header)  # the header's codes, unless the affine is new
+        _check_fields(where, file.header)
+        file.header.set_slope_inter(slope, intercept)  # set by hand: the array is stored as it is
+        file = kind.from_bytes(file.to_bytes())
+    except (HeaderDataError, ValueError, OverflowError, np.linalg.LinAlgError) as error:
+        raise ImageError(f"{where}: not a usable NIfTI image ({in_a_line(error)}).") from error
+    _check_place(where, file)
+    return file
+
+
+def _stored(where: str, image: nb.Nifti1Pair) -> tuple[np.ndarray, float, float]:
+    """Give the values of an image as NIfTI can store them, and their slope and intercept."""
+    data = image.dataobj
+    try:
+        if isinstance(data, ArrayProxy):
+            return data.get_unscaled(), data.slope, data.inter
+        stored = np.asarray(data)
+    except (OSError, EOFError, ValueError, zlib.error) as error:
+        raise ImageError(
+            f"{where}: the voxels cannot be read ({in_a_line(error)}). Fetch the file again."
+        ) from error
+    return stored.astype(_nearest_type(stored.dtype), copy=False), 1.0, 0.0
+
+
+def _nearest_type(of: np.dtype) -> np.dtype:
+    """Type that NIfTI can store values of another type in."""
+    if of.kind == "b":
+        return np.dtype(np.uint8)
+    if of.kind == "f":
+        return np.dtype({2: np.float32, 4: np.float32}.get(of.itemsize, np.float64))
+    return of
 
 
 def read(path: Path) -> nb.Nifti1Image:
@@ -148,7 +244,7 @@ def _promise(path: Path, start: bytes) -> tuple[type[nb.Nifti1Image], int]:
     return kind, offset + math.prod(shape) * stored.itemsize
 
 
-def _check_voxels(path: Path, shape: tuple[int, ...], stored: np.dtype) -> None:
+def _check_voxels(path: Path | str, shape: tuple[int, ...], stored: np.dtype) -> None:
     """Raise unless the voxels are those of an image in 3D, and no more than a head's."""
     if len(shape) not in (3, 4) or (len(shape) == 4 and shape[3] != 1) or min(shape) < 1:
         raise ImageError(
@@ -168,7 +264,7 @@ def _check_voxels(path: Path, shape: tuple[int, ...], stored: np.dtype) -> None:
         )
 
 
-def _check_fields(path: Path, header: nb.Nifti1Header) -> None:
+def _check_fields(path: Path | str, header: nb.Nifti1Header) -> None:
     """Tell of what nibabel would mend in silence, or by a guess."""
     sizes, bits = header["pixdim"][1:4], 8 * header.get_data_dtype().itemsize
     if not header["sform_code"] and not (np.isfinite(sizes) & (sizes != 0)).all():
@@ -183,17 +279,23 @@ def _check_fields(path: Path, header: nb.Nifti1Header) -> None:
         log.warning("%s: bitpix is %d, data type %s wants %d; the type counts", path, *found)
 
 
-def _check_place(path: Path, file: nb.Nifti1Image) -> None:
-    """Raise unless the voxels have a place in the world, and room for a head."""
-    shape, affine = file.shape[:3], file.affine
+def _check_affine(path: Path | str, affine: np.ndarray) -> None:
+    """Raise unless an affine tells where voxels are."""
     with np.errstate(all="ignore"):
-        extent = np.sqrt((affine[:3, :3] ** 2).sum(0)) * shape
         size = abs(np.linalg.det(affine[:3, :3]))
     if not np.isfinite(affine).all() or not SMALLEST_VOXEL < size < np.inf:
         raise ImageError(
             f"{path}: the affine is singular or not finite: {affine.tolist()}. "
             "Mend the header, or convert the image again."
         )
+
+
+def _check_place(path: Path | str, file: nb.Nifti1Image) -> None:
+    """Raise unless the voxels have a place in the world, and room for a head."""
+    _check_affine(path, file.affine)
+    shape = file.shape[:3]
+    with np.errstate(over="ignore"):
+        extent = np.sqrt((file.affine[:3, :3] ** 2).sum(0)) * shape
     if min(shape) < 2 or extent.min() < EXTENTS[0] or extent.max() > EXTENTS[1]:
         raise ImageError(
             f"{path}: the field of view is {extent.round(1).tolist()} mm over {shape} "
