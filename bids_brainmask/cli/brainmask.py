@@ -146,65 +146,45 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run_extract(args: argparse.Namespace) -> int:
     """Extract one brain."""
-    from bids_brainmask import machine
-    from bids_brainmask.analyses.brain import extract
-    from bids_brainmask.analyses.rendering import picture
-    from bids_brainmask.dataset import storage
-    from bids_brainmask.models import backends
-    from bids_brainmask.voxels import image
+    from bids_brainmask import api
 
-    places = [path for path in (args.mask, args.brain, args.probability) if path]
-    if not places:
+    places = {"mask": args.mask, "brain": args.brain, "probability": args.probability}
+    if not any(places.values()):
         raise UsageError("nothing to write: give -m MASK, -o BRAIN or -p PROBABILITY.")
-    for path in places:
-        if not path.name.endswith((".nii", ".nii.gz")):
-            raise UsageError(f"{path}: expected a name that ends in .nii or .nii.gz.")
-        if path.resolve() == args.image.resolve():
-            raise UsageError(f"{path}: is the input, which is never overwritten.")
+    api.check_places(str(args.image), *places.values())
     started = time.perf_counter()
-    model = brain_model(args.model, allow_unverified=args.allow_unverified)
-    source = image.read(args.image)
-    threads = args.n_cpus or machine.cpus()
-    network = backends.load(model, args.engine, threads, args.precision)
-    threshold = model.threshold if args.threshold is None else args.threshold
-    brain = extract(source, model, network, threshold)
-    outputs = {"mask": args.mask, "brain": args.brain, "probseg": args.probability}
-    for kind, path in outputs.items():
-        if path:
-            file = picture(kind, source, brain, None)
-            content = image.to_bytes(file, compress=path.name.endswith(".gz"))
-            storage.write_bytes(path, content)
-            print(path)
+    extractor = api.Extractor(
+        args.model,
+        threshold=args.threshold,
+        threads=args.n_cpus,
+        engine=args.engine,
+        precision=args.precision,
+        allow_unverified=args.allow_unverified,
+    )
+    brain = extractor(args.image)
+    for path in brain.save(**places):
+        print(path)
     seconds = time.perf_counter() - started
-    said = f"{brain.volume_ml:.1f} mL, {model.name} {model.version} on {network.engine}"
-    print("; ".join(filter(None, (f"{said}, {seconds:.1f} s", brain.remarks))), file=sys.stderr)
+    model = f"{extractor.model.name} {extractor.model.version} on {extractor.engine}"
+    said = f"{brain.volume_ml:.1f} mL, {model}, {seconds:.1f} s"
+    print("; ".join(filter(None, (said, brain.remarks))), file=sys.stderr)
     return 0
-
-
-def brain_model(name: str, *, allow_unverified: bool):
-    """Find the model of a name or file, and refuse one that is not for brains."""
-    from bids_brainmask.models import registry
-
-    model = registry.resolve(name, allow_unverified=allow_unverified)
-    if model.task != "brain":
-        raise UsageError(f"--model {name}: a model for {model.task}, and one for brain is wanted.")
-    return model
 
 
 def run_evaluate(args: argparse.Namespace) -> int:
     """Compare masks with references, print the table, write the files."""
-    from bids_brainmask import evaluate
+    from bids_brainmask import evaluation
 
-    evaluate.check_outputs(args.tsv, args.json)
-    pairing = evaluate.find_pairs(
+    evaluation.check_outputs(args.tsv, args.json)
+    pairing = evaluation.find_pairs(
         args.predictions, args.references, args.mask, args.reference_mask
     )
-    evaluation = evaluate.evaluate(pairing, args.labels)
-    print(evaluate.table(evaluation))
+    found = evaluation.evaluate(pairing, args.labels)
+    print(evaluation.table(found))
     asked = {"Predictions": str(args.predictions), "References": str(args.references)}
     asked["Labels"] = list(args.labels) or "all but 0"
-    evaluate.write(evaluation, args.tsv, args.json, asked)
-    return evaluation.status
+    evaluation.write(found, args.tsv, args.json, asked)
+    return found.status
 
 
 def run_models_list(args: argparse.Namespace) -> int:

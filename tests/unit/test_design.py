@@ -12,18 +12,20 @@ import bids_brainmask
 PACKAGE = Path(bids_brainmask.__file__).parent
 
 ORDER = (
+    {"__init__"},  # offers the API by name, and imports it when asked
     {"__main__"},
     {"cli"},
     {"execution"},
     {"app"},
-    {"plan", "train", "demo", "evaluate"},
+    {"plan", "train", "demo", "evaluation"},
+    {"api"},
     {"reports"},
     {"analyses"},
     {"drawing"},
     {"voxels"},
     {"models", "dataset"},
     {"settings", "machine", "signals", "hashes"},
-    {"errors", "data", "__init__"},
+    {"errors", "data"},
 )
 """The packages and the modules beside them; each may import itself and what is below it."""
 

@@ -12,9 +12,10 @@ from pathlib import Path
 import numpy as np
 
 import bids_brainmask
+from bids_brainmask import api
 from bids_brainmask.dataset import storage
 from bids_brainmask.errors import ImageError, NothingToDo, UsageError
-from bids_brainmask.voxels import agreement, image
+from bids_brainmask.voxels.agreement import Agreement
 
 log = logging.getLogger(__name__)
 
@@ -98,7 +99,7 @@ class Evaluation:
     """What came of every pair."""
 
     pairing: Pairing
-    measured: Mapping[Pair, agreement.Agreement]
+    measured: Mapping[Pair, Agreement]
     failed: Mapping[Pair, str]
     """Why a pair could not be measured."""
 
@@ -264,7 +265,7 @@ def evaluate(pairing: Pairing, labels: Sequence[int] = ()) -> Evaluation:
     return Evaluation(pairing, measured, failed)
 
 
-def measure(pair: Pair, labels: Sequence[int] = ()) -> agreement.Agreement:
+def measure(pair: Pair, labels: Sequence[int] = ()) -> Agreement:
     """Measure one pair; `labels` as for `evaluate`.
 
     Raises
@@ -272,10 +273,7 @@ def measure(pair: Pair, labels: Sequence[int] = ()) -> agreement.Agreement:
     ImageError
         A file cannot be read, holds fractions, or is on another grid than the other.
     """
-    paths = pair.prediction.path, pair.reference.path
-    prediction, reference = (image.read_structure(path, labels) for path in paths)
-    image.check_same_grid(paths, (prediction, reference))
-    return agreement.agreement(prediction.data, reference.data, reference.spacing)
+    return api.evaluate(pair.prediction.path, pair.reference.path, labels)
 
 
 def summary(evaluation: Evaluation) -> dict[str, dict[str, float | int]]:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
-from bids_brainmask import evaluate
+from bids_brainmask import evaluation
 from bids_brainmask.cli import brainmask
 from bids_brainmask.errors import ImageError, NothingToDo, UsageError
 from bids_brainmask.voxels import agreement
@@ -104,7 +104,7 @@ def test_the_same_path_is_a_pair_compressed_or_not(found, wanted):
     put(found, f"sub-1_{BRAIN}")
     for name in (f"sub-1_{BRAIN}", f"sub-2_ses-b_{BRAIN}"):
         put(wanted, name)
-    pairing = evaluate.find_pairs(found, wanted)
+    pairing = evaluation.find_pairs(found, wanted)
     assert names(pairing) == [
         (f"sub-1/anat/sub-1_{BRAIN}",) * 2,
         (
@@ -128,7 +128,7 @@ def test_desc_label_and_space_may_differ(other, found, wanted, caplog):
     put(found, f"sub-1_run-01_{BRAIN}")
     put(found, f"sub-1_run-02_{BRAIN}")
     put(wanted, other)
-    pairing = evaluate.find_pairs(found, wanted)
+    pairing = evaluation.find_pairs(found, wanted)
     assert names(pairing) == [
         (f"sub-1/anat/sub-1_run-01_{BRAIN}", f"sub-1/anat/{other}"),
     ]
@@ -144,14 +144,14 @@ def test_other_entities_may_not_differ(other, found, wanted):
     put(found, f"sub-1_run-01_{BRAIN}")
     put(wanted, other)
     with pytest.raises(NothingToDo, match=r"1 in .*found end in _mask, 1 in .*wanted in _mask"):
-        evaluate.find_pairs(found, wanted)
+        evaluation.find_pairs(found, wanted)
 
 
 def test_the_same_path_goes_before_other_names(found, wanted, caplog):
     for name in (BRAIN, "desc-lesion_mask.nii.gz"):
         put(found, f"sub-1_{name}")
     put(wanted, f"sub-1_{BRAIN}")
-    pairing = evaluate.find_pairs(found, wanted)
+    pairing = evaluation.find_pairs(found, wanted)
     assert names(pairing) == [(f"sub-1/anat/sub-1_{BRAIN}",) * 2]
     assert len(pairing.extra) == 1
     assert not caplog.text
@@ -172,7 +172,7 @@ def test_names_that_do_not_tell_are_an_error(ambiguous):
         match=r"sub-1/anat/sub-1: .*predictions \(sub-1_space-orig_desc-brain_mask.nii.gz, "
         r"sub-1_space-orig_desc-lesion_mask.nii.gz\) .* --mask NAME-ENDING",
     ):
-        evaluate.find_pairs(*ambiguous)
+        evaluation.find_pairs(*ambiguous)
 
 
 @pytest.mark.parametrize("ending", ["desc-brain_mask", "_desc-brain_mask", BRAIN])
@@ -192,7 +192,7 @@ def test_one_mask_twice_is_an_error(found, wanted):
         put(found, f"sub-1_{name}")
     put(wanted, f"sub-1_{BRAIN}")
     with pytest.raises(UsageError, match=r"mask\.nii and .*mask\.nii\.gz are one mask twice"):
-        evaluate.find_pairs(found, wanted)
+        evaluation.find_pairs(found, wanted)
 
 
 def test_only_masks_of_anat_count(found, wanted):
@@ -204,7 +204,7 @@ def test_only_masks_of_anat_count(found, wanted):
             path = root / folder / "sub-1_mask.nii.gz"
             path.parent.mkdir(parents=True)
             path.touch()
-    assert len(evaluate.find_pairs(found, wanted).pairs) == 1
+    assert len(evaluation.find_pairs(found, wanted).pairs) == 1
 
 
 # What is left over, and what fails
@@ -239,13 +239,13 @@ MOVED[0, 3] = 0.002
 def test_other_grids_are_an_error(image, tmp_path):
     nb.save(image, tmp_path / "found.nii")
     nb.save(mask(), tmp_path / "wanted.nii")
-    pairing = evaluate.find_pairs(tmp_path / "found.nii", tmp_path / "wanted.nii")
+    pairing = evaluation.find_pairs(tmp_path / "found.nii", tmp_path / "wanted.nii")
     with pytest.raises(
         ImageError,
         match=r"found\.nii \(shape \(24, 26, 2\d\), affine \[\[2\.0.*and .*wanted\.nii \(shape "
         r"\(24, 26, 22\), .*are not on one grid; affines may differ by 0\.001 mm\. Resample",
     ):
-        evaluate.evaluate(pairing)
+        evaluation.evaluate(pairing)
 
 
 def test_affines_may_differ_a_little(tmp_path):
@@ -347,8 +347,8 @@ def test_nan_is_background(tmp_path):
     data[data == 0] = np.nan
     nb.save(image, tmp_path / "found.nii")
     nb.save(mask(), tmp_path / "wanted.nii")
-    pairing = evaluate.find_pairs(tmp_path / "found.nii", tmp_path / "wanted.nii")
-    assert evaluate.measure(pairing.pairs[0]).dice == 1
+    pairing = evaluation.find_pairs(tmp_path / "found.nii", tmp_path / "wanted.nii")
+    assert evaluation.measure(pairing.pairs[0]).dice == 1
 
 
 # What is shown and written
@@ -435,7 +435,7 @@ def test_the_json_holds_everything(seven, tmp_path):
     assert content["ReferencesWithoutPrediction"] == [f"sub-7/anat/sub-7_{BRAIN}"]
     assert content["PredictionsWithoutReference"] == []
     assert content["Failed"] == {}
-    assert set(content["Measures"]) == {"reference", "prediction", *evaluate.MEASURES}
+    assert set(content["Measures"]) == {"reference", "prediction", *evaluation.MEASURES}
 
 
 def test_a_measure_that_no_scan_has(found, wanted, tmp_path):
@@ -468,7 +468,7 @@ def test_outputs_that_are_refused(words, reason, seven, monkeypatch, tmp_path, c
 
 
 def test_every_measure_is_shown():
-    assert list(evaluate.MEASURES) == [field.name for field in fields(agreement.Agreement)]
+    assert list(evaluation.MEASURES) == [field.name for field in fields(agreement.Agreement)]
 
 
 def test_every_option_is_in_the_usage():

@@ -1,0 +1,32 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The Python API: one image in, its brain or its meningiomas out, as nibabel images.
+
+The command lines and the BIDS App are made of the same functions, so that all three give the same
+masks. What is here is offered as ``bids_brainmask.extract`` and so on; see ``docs/python.md``.
+"""
+
+from bids_brainmask.analyses.lesions import Lesion
+from bids_brainmask.api.comparison import evaluate
+from bids_brainmask.api.extractors import (
+    Extractor,
+    MeningiomaFinder,
+    Options,
+    extract,
+    find_meningiomas,
+)
+from bids_brainmask.api.findings import Brain, Meningiomas, check_places
+from bids_brainmask.voxels.agreement import Agreement
+
+__all__ = [
+    "Agreement",
+    "Brain",
+    "Extractor",
+    "Lesion",
+    "MeningiomaFinder",
+    "Meningiomas",
+    "Options",
+    "check_places",
+    "evaluate",
+    "extract",
+    "find_meningiomas",
+]
