@@ -2,7 +2,7 @@
 """A whole head whose brain mask is known, modelled around the MNI152 template brain.
 
 The template, which nilearn carries, has no head. One is put around it: each tissue is painted
-where a distance from the brain, or an ellipsoid in template millimetres, says that it lies, and
+where a distance from the brain, or an ellipsoid in template millimeters, says that it lies, and
 later paint covers earlier. A mild affine, a bias field and Rician noise then make it a scan.
 """
 
@@ -59,24 +59,24 @@ class Canvas:
     gap: np.ndarray  # (I, J, K) mm to the brain
     depth: np.ndarray  # (I, J, K) mm to the brain with its gaps closed; negative in it
 
-    def shell(self, centre: Sequence[Any], radii: Sequence[float] | np.ndarray) -> np.ndarray:
+    def shell(self, center: Sequence[Any], radii: Sequence[float] | np.ndarray) -> np.ndarray:
         """Signed distance in mm, about, from an ellipsoid's surface; negative inside.
 
-        An infinite radius makes it a cylinder. A centre may be an array along another axis,
+        An infinite radius makes it a cylinder. A center may be an array along another axis,
         so that the cylinder bends.
         """
-        where = zip((self.x, self.y, self.z), centre, radii, strict=True)
+        where = zip((self.x, self.y, self.z), center, radii, strict=True)
         square = sum(((axis - middle) / radius) ** 2 for axis, middle, radius in where)
         return (np.sqrt(square) - 1) * np.float32(min(radii))
 
-    def inside(self, centre: Sequence[Any], radii: Sequence[float] | np.ndarray) -> np.ndarray:
+    def inside(self, center: Sequence[Any], radii: Sequence[float] | np.ndarray) -> np.ndarray:
         """Bool (I, J, K), an ellipsoid."""
-        return self.shell(centre, radii) < 0
+        return self.shell(center, radii) < 0
 
-    def pair(self, centre: Sequence[Any], radii: Sequence[float] | np.ndarray) -> np.ndarray:
+    def pair(self, center: Sequence[Any], radii: Sequence[float] | np.ndarray) -> np.ndarray:
         """Bool (I, J, K), two ellipsoids that mirror each other, left and right."""
-        left = (-centre[0], *centre[1:])
-        return self.inside(centre, radii) | self.inside(left, radii)
+        left = (-center[0], *center[1:])
+        return self.inside(center, radii) | self.inside(left, radii)
 
     def paint(self, where: np.ndarray, tissue: str) -> None:
         """Set the tissue of the voxels where a mask is True."""
@@ -162,7 +162,7 @@ def _template(spacing: float) -> tuple[np.ndarray, np.ndarray]:
     template = load_mni152_template(resolution=1)
     data = template.get_fdata(dtype=np.float32)
     solid = ndimage.binary_fill_holes(data > 0).astype(np.float32)
-    # An average of many brains is flat; these are its fluid, grey and white, and a single head's.
+    # An average of many brains is flat; these are its fluid, gray and white, and a single head's.
     data = np.interp(data, [0.25, 0.65, 0.87, 1.0], [0.15, 0.65, 1.0, 1.08]).astype(np.float32)
     matrix = np.linalg.inv(template.affine) @ _grid(spacing)
     shape = tuple(np.ceil(np.ptp(BOX, axis=1) / spacing).astype(int))
@@ -219,12 +219,12 @@ def _face(canvas: Canvas) -> None:
             arch &= ~canvas.inside((0, 30, 0), (24 + inset, 32 + inset, np.inf))
             canvas.paint(arch & (canvas.y > 10 + inset), tissue)
     for inset, tissue in ((0, "mucosa"), (2, "air")):
-        for centre, radii in (
+        for center, radii in (
             ((28, 48, -62), (14, 17, 15)),  # maxillary sinuses
             ((7, 56, -52), (6, 28, 16)),  # nose, and the septum between
             ((7, 14, -34), (8, 12, 9)),  # sphenoid sinus
         ):
-            canvas.paint(canvas.pair(centre, np.subtract(radii, inset)), tissue)
+            canvas.paint(canvas.pair(center, np.subtract(radii, inset)), tissue)
         pharynx = canvas.inside((0, 10, 0), (13 - inset, 9 - inset, np.inf)) & (canvas.z < -48)
         canvas.paint(pharynx, tissue)
 

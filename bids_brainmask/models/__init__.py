@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Networks: which there are, their files, and what runs them."""
+"""Networks: the registry, their files, and the backends that run them."""

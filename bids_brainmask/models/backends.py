@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What runs a network: OpenVINO on processors, TensorFlow on GPUs and as the reference.
+"""The backends: OpenVINO on processors; TensorFlow on GPUs, and as the reference.
 
-Both are built from the same `Architecture` and the same named weights, and answer with
-probabilities. The OpenVINO graph is put together operation by operation: it needs neither
-TensorFlow nor Keras, whose import alone takes longer than a head.
+Both build the network from the same `Architecture` and the same named weights, and return
+probabilities. The OpenVINO graph is built operation by operation, without TensorFlow and Keras:
+their import alone takes longer than the inference of a scan.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ log = logging.getLogger(__name__)
 Weights = dict[str, np.ndarray]
 
 HIDDEN = ("", "-1", "none", "NoDevFiles")
-"""What ``CUDA_VISIBLE_DEVICES`` is where no GPU is to be used."""
+"""Values of ``CUDA_VISIBLE_DEVICES`` that hide every GPU."""
 
 
 CAPABILITIES = "OPTIMIZATION_CAPABILITIES"
-"""What OpenVINO calls what a processor computes in by itself."""
+"""OpenVINO's name for the precisions that a processor computes in."""
 
 
 @dataclass(frozen=True)
@@ -48,24 +48,24 @@ class Network:
     """A network ready to run."""
 
     run: Callable[[np.ndarray], np.ndarray]
-    """Probabilities (I, J, K), float32 in [0, 1], of scaled intensities (I, J, K), float32."""
+    """From scaled intensities to probabilities in [0, 1]; both (I, J, K), float32."""
 
     engine: str
-    """What runs it, with its version, for the record."""
+    """The backend and its version, for the record."""
 
     divisor: int
-    """Every axis of the input must divide by this."""
+    """Every axis of the input must be a multiple of this."""
 
 
 def import_openvino() -> ModuleType:
     """Import OpenVINO without its telemetry, which reports every import to a server.
 
-    OpenVINO goes without where the package that sends is not importable.
+    OpenVINO works without the package that sends the reports.
 
     Raises
     ------
     ImportError
-        It is not installed, or not for this processor.
+        OpenVINO is not installed, or not for this processor.
     """
     modules: dict[str, Any] = sys.modules
     modules.setdefault("openvino_telemetry", None)  # makes its import an ImportError
@@ -76,10 +76,10 @@ def import_openvino() -> ModuleType:
 
 @functools.cache
 def choose(engine: str) -> str:
-    """Name the engine to use: ``auto`` is TensorFlow where there is a GPU, else OpenVINO.
+    """Name the backend to use: ``auto`` is TensorFlow where there is a GPU, else OpenVINO.
 
-    A GPU that cannot be used is told of in one line, once a process, and passed over; and so is
-    an OpenVINO that does not work.
+    A GPU or an OpenVINO that cannot be used is reported in one line, once in each process, and
+    the next backend is used.
     """
     if engine == "tensorflow" or (engine == "auto" and gpu_works()):
         return "tensorflow"
@@ -87,32 +87,37 @@ def choose(engine: str) -> str:
         import_openvino().Core().get_property("CPU", "FULL_DEVICE_NAME")
     except (ImportError, RuntimeError) as error:
         why = textwrap.shorten(in_a_line(error), 300)
-        log.warning("OpenVINO cannot be used (%s): running in TensorFlow, slower to start", why)
+        log.warning(
+            "OpenVINO cannot be used (%s): running in TensorFlow, which starts more slowly",
+            why,
+        )
         return "tensorflow"
     return "openvino"
 
 
 def gpu_present() -> bool:
-    """Tell whether a driver shows an NVIDIA device that ``CUDA_VISIBLE_DEVICES`` does not hide."""
+    """Whether a driver shows an NVIDIA device that ``CUDA_VISIBLE_DEVICES`` does not hide."""
     hidden = os.environ.get("CUDA_VISIBLE_DEVICES", "all") in HIDDEN
     return not hidden and any(Path("/dev").glob("nvidia[0-9]*"))
 
 
 @functools.cache
 def gpu_works() -> bool:
-    """Tell whether TensorFlow computes on a GPU. One that was given and does not is told of.
+    """Whether TensorFlow computes on a GPU; warn of a GPU that is assigned but does not work.
 
-    It is tried: a GPU that another job holds for itself, or whose libraries are too old, is listed
-    as any other, and fails when first used.
+    A small convolution is computed: a GPU that another job holds exclusively, or whose libraries
+    are too old, is listed like any other and fails on first use.
     """
     if not gpu_present():
         given = os.environ.get("CUDA_VISIBLE_DEVICES", HIDDEN[0])
         if given not in HIDDEN:
-            log.warning("GPU %s is given, and no driver shows it: running on the CPU", given)
+            log.warning(
+                "CUDA_VISIBLE_DEVICES is %s, but no driver shows a GPU: running on the CPU", given
+            )
         return False
     import tensorflow as tf
 
-    why = "it lists none"
+    why = "it lists no GPU"
     try:
         if tf.config.list_physical_devices("GPU"):
             with tf.device("GPU:0"):
@@ -120,41 +125,44 @@ def gpu_works() -> bool:
             return True
     except (tf.errors.OpError, RuntimeError) as error:
         why = textwrap.shorten(in_a_line(error), 300)
-    log.warning("a GPU is present but TensorFlow cannot use it (%s): running on the CPU", why)
+    log.warning("a GPU is present, but TensorFlow cannot use it (%s): running on the CPU", why)
     try:
         tf.config.set_visible_devices([], "GPU")
-    except RuntimeError:  # it has started with it, so each call is kept from it: `keras_network`
-        log.debug("TensorFlow has started: it goes on seeing the GPU")
+    except RuntimeError:  # it has started with it; `keras_network` keeps each call off the GPU
+        log.debug("TensorFlow has started and still sees the GPU")
     return False
 
 
 def load(model: Model, engine: str, threads: int, precision: str = "float32") -> Network:
-    """Read a model's weights and make it ready to run.
+    """Read a model's weights and build its network on a backend.
 
     Parameters
     ----------
     model : Model
-        From the registry. A whole Keras model of the user's own runs in TensorFlow only.
+        From the registry. A user's own Keras model runs in TensorFlow only.
     engine : {"auto", "openvino", "tensorflow"}
     threads : int
         Processor threads to use.
     precision : {"float32", "bfloat16"}
-        What products are computed in. In bfloat16 a processor with AMX takes a third to a fifth
-        of the time, and probabilities are off by some hundredths at the edges of what is found.
+        Precision of the products. In bfloat16 a processor with AMX takes a third to a fifth of
+        the time, and probabilities differ by some hundredths at the edges of a mask.
 
     Raises
     ------
     ModelError
-        The file is not what the registry says, or does not hold the network; or nothing here
-        computes in bfloat16: a result never depends on what a machine happens to have.
+        The file is not the registered one, or does not fit the network; or the precision is
+        bfloat16 and this machine does not compute in it. There is no silent fallback: a result
+        must not depend on the machine.
     """
     path = model.path or registry.find(model.name)
     if engine != "openvino" and gpu_present():
-        limit_tensorflow(threads)  # which starts when the GPU is tried
-        gpu_works()  # before anything is put there
+        limit_tensorflow(threads)  # before TensorFlow starts, which `gpu_works` does
+        gpu_works()  # before any weight is put on the GPU
     if model.architecture == "keras":
         if engine == "openvino":
-            raise ModelError(f"{path}: a Keras model runs in TensorFlow: --engine tensorflow.")
+            raise ModelError(
+                f"{path}: a Keras model runs in TensorFlow only. Give --engine tensorflow."
+            )
         refuse_tensorflow(precision)
         limit_tensorflow(threads)
         stored = weights.load_keras(path, model.block)
@@ -168,38 +176,39 @@ def load(model: Model, engine: str, threads: int, precision: str = "float32") ->
 
 
 def refuse_tensorflow(precision: str) -> None:
-    """Refuse what TensorFlow, which was chosen, is not asked to do."""
+    """Refuse a precision that TensorFlow is not used in."""
     if precision != "float32":
         raise ModelError(
-            f"--precision {precision}: the network would run in TensorFlow, and only OpenVINO "
-            "computes in it. Give --engine openvino, or leave --precision out."
+            f"--precision {precision}: TensorFlow would run the network, and only OpenVINO "
+            "computes in this precision here. Give --engine openvino, or leave --precision out."
         )
 
 
 def openvino_network(
     architecture: Architecture, arrays: Weights, threads: int, precision: str = "float32"
 ) -> Network:
-    """Build the network in OpenVINO, in the precision asked for on every processor."""
+    """Build the network in OpenVINO; the precision is the one given, on every processor."""
     ov = import_openvino()
     graph = openvino_graph(architecture, arrays)
     core = ov.Core()
     options = {
         "INFERENCE_NUM_THREADS": threads,
-        # Unless told, OpenVINO takes bfloat16 where the processor has it.
+        # By default OpenVINO takes bfloat16 where the processor has it.
         "INFERENCE_PRECISION_HINT": {"float32": "f32", "bfloat16": "bf16"}[precision],
         "PERFORMANCE_HINT": "LATENCY",
-        "ENABLE_CPU_PINNING": False,  # leaves the threads to the scheduler on a shared node
+        "ENABLE_CPU_PINNING": False,  # on a shared node the system places the threads
     }
     if precision == "bfloat16" and "BF16" not in core.get_property("CPU", CAPABILITIES):
         raise ModelError(
             f"--precision bfloat16: {core.get_property('CPU', 'FULL_DEVICE_NAME')} does not "
-            "compute in it. Leave --precision out, or run where lscpu lists avx512_bf16."
+            "compute in bfloat16. Leave --precision out, or use a machine whose lscpu lists "
+            "avx512_bf16."
         )
     compiled: dict = {}
 
     def run(block: np.ndarray) -> np.ndarray:
         if block.shape not in compiled:
-            compiled.clear()  # one shape at a time: each holds its own memory
+            compiled.clear()  # one shape at a time: each holds memory of its own
             graph.reshape([1, 1, *block.shape])
             compiled[block.shape] = core.compile_model(graph, "CPU", options)
         return compiled[block.shape](block[None, None])[0][0, 0].copy()
@@ -209,13 +218,13 @@ def openvino_network(
 
 
 def openvino_graph(architecture: Architecture, arrays: Weights) -> openvino.Model:
-    """Put the network together from OpenVINO's operations.
+    """Build the network from OpenVINO's operations.
 
     Parameters
     ----------
     architecture : Architecture
     arrays : dict of str to float32 array
-        Kernels as Keras lays them out; OpenVINO has channels first.
+        Kernels in the layout of Keras; OpenVINO has channels first.
 
     Returns
     -------
@@ -258,13 +267,13 @@ def openvino_graph(architecture: Architecture, arrays: Weights) -> openvino.Mode
 
 
 def tensorflow_network(architecture: Architecture, arrays: Weights, threads: int) -> Network:
-    """Build the network in Keras on TensorFlow, which takes a visible GPU."""
+    """Build the network in Keras on TensorFlow, which uses a GPU that it sees."""
     limit_tensorflow(threads)
     return keras_network(weights.into_keras(architecture, arrays), architecture.divisor)
 
 
 def limit_tensorflow(threads: int) -> None:
-    """Hold TensorFlow to some threads. Without effect once it has started to compute."""
+    """Limit TensorFlow's threads; without effect once it has started to compute."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     import tensorflow as tf
 
@@ -272,11 +281,11 @@ def limit_tensorflow(threads: int) -> None:
         tf.config.threading.set_intra_op_parallelism_threads(threads)
         tf.config.threading.set_inter_op_parallelism_threads(1)
     except RuntimeError:
-        log.debug("TensorFlow has started already: its threads stay as they are")
+        log.debug("TensorFlow has started; its number of threads stays as it is")
 
 
 def keras_network(model: keras.Model, divisor: int, *, probabilities: bool = False) -> Network:
-    """Run a Keras model, wherever it comes from.
+    """Make a `Network` of any Keras model.
 
     Parameters
     ----------
@@ -284,21 +293,20 @@ def keras_network(model: keras.Model, divisor: int, *, probabilities: bool = Fal
         From (N, I, J, K, 1) to (N, I, J, K, 1).
     divisor : int
     probabilities : bool
-        The model ends in a sigmoid; else it gives logits.
+        The model ends in a sigmoid; otherwise it returns logits.
 
     Raises
     ------
     ModelError
-        Keras runs on a backend other than TensorFlow, or the model's output is not of the
-        input's shape.
+        Keras runs on another backend than TensorFlow, or the shape of the output is not that of
+        the input.
     """
     import keras
     import tensorflow as tf
 
     if keras.backend.backend() != "tensorflow":
         raise ModelError(
-            f"Keras runs on {keras.backend.backend()}, and models are run on tensorflow: "
-            "unset KERAS_BACKEND."
+            f"Keras runs on {keras.backend.backend()}; expected tensorflow. Unset KERAS_BACKEND."
         )
 
     signature = [tf.TensorSpec([1, None, None, None, 1], tf.float32)]
@@ -314,8 +322,8 @@ def keras_network(model: keras.Model, divisor: int, *, probabilities: bool = Fal
             found = forward(block[None, ..., None])
         if found.shape != (1, *block.shape, 1):
             raise ModelError(
-                f"the model gives shape {tuple(found.shape)} for {(1, *block.shape, 1)}; "
-                "expected the same"
+                f"the model returns shape {tuple(found.shape)} for an input of shape "
+                f"{(1, *block.shape, 1)}; expected the same shape"
             )
         return found[0, ..., 0].numpy()
 

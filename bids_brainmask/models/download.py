@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Bring a model's file into the cache: from a server, a folder, or a DataLad clone.
+"""Fetch a model's file into the cache: from a server, a folder, or a DataLad clone.
 
 pooch downloads, checks and renames. Only the registered file, byte for byte, is kept.
 """
@@ -40,7 +40,7 @@ ANNEX_POINTER = b"/annex/objects/"
 
 
 def get(name: str, source: str | Path | None = None) -> Path:
-    """Bring a model's file into the cache, whole and verified, or not at all.
+    """Fetch a model's file into the cache; the file is complete and verified, or absent.
 
     A verified file in the cache is left as it is, and the network is not used. Several processes
     may do this at once.
@@ -101,16 +101,16 @@ def _make_folder(folder: Path) -> None:
     except OSError as error:
         raise ModelError(
             f"{folder}: cannot keep models there ({error.strerror}). "
-            f"Set {FOLDER_VARIABLE} to a folder that can be written."
+            f"Set {FOLDER_VARIABLE} to a folder that you can write to."
         ) from error
 
 
 def _fetch(model: Model, origin: str, target: Path) -> None:
-    """Have pooch bring a file to its place: under another name first, then renamed."""
+    """Let pooch write the file: under a temporary name, checked, then renamed."""
     import pooch
     import requests
 
-    def bring(_: str, output: str, __: pooch.Pooch) -> None:
+    def fetch(_: str, output: str, __: pooch.Pooch) -> None:
         partial = Path(output)
         partial.unlink()  # only its owner may read it; written anew, its mode follows the umask
         (_download if is_url(origin) else _copy)(origin, partial)
@@ -126,7 +126,7 @@ def _fetch(model: Model, origin: str, target: Path) -> None:
         retry_if_failed=RETRIES,
     )
     try:
-        cache.fetch(model.file, downloader=bring)
+        cache.fetch(model.file, downloader=fetch)
     except requests.RequestException as error:
         raise _failed(origin, error) from error
     except OSError as error:
@@ -178,7 +178,7 @@ def _may_pass(error: Exception) -> bool:
 
 
 def _on_disk(source: Path, model: Model) -> Path:
-    """Path of a model's file, with its content, in a folder or given as such."""
+    """Path of a model's file with its content; the source is the file or its folder."""
     candidates = places(source, model) if source.is_dir() else [source]
     for path in candidates:
         if _annexed_away(path):
@@ -186,11 +186,11 @@ def _on_disk(source: Path, model: Model) -> Path:
         if is_file(path):
             return path
     looked = " or ".join(map(str, candidates))
-    raise ModelError(f"model {model.name}: there is no {looked}. Check what --from names.")
+    raise ModelError(f"model {model.name}: there is no {looked}. Check the path after --from.")
 
 
 def _annexed_away(path: Path) -> bool:
-    """Whether a file is git-annex's, and its content is not in this clone."""
+    """Whether git-annex has the file but this clone lacks its content."""
     try:
         if path.is_symlink():
             return not path.exists() and "annex/objects/" in os.readlink(path)  # noqa: PTH115
@@ -210,7 +210,7 @@ def _annex_get(path: Path) -> None:
         command = ["git", "annex", "get", f"./{path.name}"]
     else:
         raise ModelError(
-            f"{path}: its content is not in this clone, and neither datalad nor git-annex is "
+            f"{path}: the clone lacks its content, and neither datalad nor git-annex is "
             f"installed. Install one, or run 'datalad get {path}' where it is."
         )
     log.info("%s: running %s", path, " ".join(command))
@@ -228,5 +228,5 @@ def _annex_get(path: Path) -> None:
     if done.returncode or _annexed_away(path):
         raise ModelError(
             f"{path}: '{' '.join(command)}' in {path.parent} ended with status "
-            f"{done.returncode} and did not bring it: {done.stdout.strip()}"
+            f"{done.returncode} and did not fetch the content: {done.stdout.strip()}"
         )

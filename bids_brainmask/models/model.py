@@ -22,16 +22,16 @@ Intensities = Literal["zscore", "robust", "brain"]
 
 @dataclass(frozen=True, kw_only=True)
 class Model:
-    """What is known of a model without opening its file."""
+    """A registered model: all that is known without its file."""
 
     name: str
-    """What the user calls it."""
+    """Name on the command line."""
 
     version: str
     """Of the weights, as published; ``local`` for a file of the user's."""
 
     task: Task
-    """What its mask holds."""
+    """What its mask is of."""
 
     file: Annotated[
         str, Meta(pattern=r"^(?!\.\.?\Z)[^/]+\Z", description="a file name without a folder")
@@ -41,13 +41,13 @@ class Model:
     url: Annotated[
         str, Meta(pattern=r"^(https?://.*)?\Z", description="an http or https address")
     ] = ""
-    """Where it is published. Empty: it ships in the package, or is the user's."""
+    """Address of the published file. Empty: it ships in the package, or is the user's."""
 
     datalad: str = ""
-    """Path of its file in the DataLad dataset that publishes it, too."""
+    """Path of its file in the DataLad dataset of published models."""
 
     size: Annotated[int, Meta(gt=0, description="a number of bytes above 0")]
-    """Bytes of the file: a truncated one is told at once."""
+    """Bytes of the file; a truncated one is found without its hash."""
 
     sha256: Annotated[
         str, Meta(pattern=r"^[0-9a-f]{64}\Z", description="64 lower-case hex digits")
@@ -64,31 +64,32 @@ class Model:
     """Voxels it was trained on: 256^3 of 1 mm, or 1 mm over the head."""
 
     intensities: Intensities
-    """How it was trained to see them."""
+    """Scaling of the intensities that it was trained on."""
 
     block: Annotated[int, Meta(ge=0, description="a number of voxels, or 0")]
-    """Side, in voxels, of the cubes it is given; 0: the volume at once."""
+    """Side of its input cubes in voxels; 0: the whole volume at once."""
 
     threshold: Annotated[float, Meta(gt=0, lt=1, description="a probability in (0, 1)")]
     """Probability from which a voxel belongs to the mask, in (0, 1)."""
 
     memory_gb: Annotated[float, Meta(gt=0, description="a number of GB above 0")]
-    """Most memory that a run of one scan was seen to take, in GB, rounded up."""
+    """Largest memory measured for one scan, GB, rounded up."""
 
     citation: str
     """What to cite; empty when not known."""
 
     near_brain: Annotated[float, Meta(ge=0, description="a number of mm, or 0")] = 0.0
-    """Lesions that come nowhere within this distance of the brain, mm, are dropped; 0: none is."""
+    """Lesions farther than this from the brain, mm, are dropped; 0: none is."""
 
     peak: Annotated[float, Meta(ge=0, lt=1, description="a probability in [0, 1)")] = 0.0
-    """Lesions none of whose voxels is as probable as this, in [0, 1), are dropped; 0: none is."""
+    """Lesions whose largest probability is below this, in [0, 1), are dropped; 0: none is."""
 
     flips: bool = False
-    """What is found is always averaged with what is found in the mirror image."""
+    """Probabilities are always averaged with those of the mirror image."""
 
     divisor: Annotated[int, Meta(gt=0, description="a number of voxels above 0")] = 1
-    """Every axis of what a ``keras`` model is given divides by this; the others know theirs."""
+    """Axes of the input of a ``keras`` model are multiples of this; other architectures have their
+    own."""
 
     notice: str = ""
     """What a user of its results must know; it goes into every sidecar."""
@@ -97,7 +98,7 @@ class Model:
     """Calibration of the predicted Dice, see `bids_brainmask.analyses.confidence`; empty: none."""
 
     path: Path | None = None
-    """Its file, for a model that was given as one; None: `find` knows."""
+    """Its file, if the user named one; None: `find` finds it."""
 
     def __post_init__(self) -> None:
         if len(self.confidence) not in (0, 5):
@@ -114,9 +115,9 @@ def parse(text: str, where: str = "models.toml", *, unverified: bool = False) ->
     text : str
         TOML, one table a model.
     where : str
-        What errors call it.
+        Name of the text in error messages.
     unverified : bool
-        Take tables without a hash, too: theirs is empty, and the size 0 where there is none.
+        Accept tables without a hash, too: it is empty then, and the size 0 if there is none.
 
     Returns
     -------
@@ -126,7 +127,7 @@ def parse(text: str, where: str = "models.toml", *, unverified: bool = False) ->
     Raises
     ------
     ModelError
-        The text is no TOML, or a key is unknown, missing, or not of its type or range.
+        The text is not TOML, or a key is unknown, missing, or not of its type or range.
     """
     try:
         tables = tomllib.loads(text)
@@ -139,7 +140,7 @@ def parse(text: str, where: str = "models.toml", *, unverified: bool = False) ->
 
 
 def _model(where: str, name: str, table: Any, *, unverified: bool) -> Model:
-    """Check one table of the registry, and make it a model."""
+    """Check one table of the registry and convert it to a model."""
     if not isinstance(table, dict):
         raise ModelError(f"{where}: found {table!r}, expected a table")
     allowed = [one.name for one in fields(Model) if one.name not in ("name", "path")]
@@ -155,7 +156,7 @@ def _model(where: str, name: str, table: Any, *, unverified: bool) -> Model:
 
 
 def _fault(error: msgspec.ValidationError, table: dict) -> str:
-    """Say which key of a table is at fault, what was found and what was expected."""
+    """Name the key of a table that is wrong, what was found, and what was expected."""
     said, _, place = str(error).partition(" - at `$.")
     key = re.split(r"[`.[]", place)[0]
     if key not in table:  # it is missing
@@ -167,5 +168,5 @@ def _fault(error: msgspec.ValidationError, table: dict) -> str:
 
 
 def is_url(text: str | Path) -> bool:
-    """Tell an http or https address from a path."""
+    """Whether a text is an http or https address."""
     return isinstance(text, str) and text.startswith(("http://", "https://"))

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The models: what is known of each, and where its file is.
+"""The registered models, and where their files are.
 
-A file is used only when it is, byte for byte, the registered one. Nothing is fetched here: see
+A file is used only if its size and hash are the registered ones. Nothing is fetched here: see
 `bids_brainmask.models.download`.
 """
 
@@ -23,21 +23,21 @@ FOLDER_VARIABLE = "BIDS_BRAINMASK_MODELS"
 """Environment variable that names the folder of downloaded models."""
 
 NOWHERE = Path(os.devnull) / "bids_brainmask"
-"""Stands for the cache of a user without a home: holds nothing, and nothing can be put there."""
+"""The cache of a user without a home folder: holds no file, and none can be written there."""
 
 
 AUTOMATIC: dict[Task, tuple[str, str]] = {
     "brain": ("brainy", "embedded"),
     "meningioma": ("ams", "embedded-meningioma"),
 }
-"""Of each task: the published model, taken where its file has been fetched, and the embedded."""
+"""For each task: the published model, used if its file has been fetched, and the embedded one."""
 
 
 UNVERIFIED = "its registry entry has no hash, so that its file could not be verified"
-"""What the results of such a model say."""
+"""Notice in the results of such a model."""
 
 OWN_FILE, OWN_TABLE = "model.keras", "model.toml"
-"""Names, in the folder that a training leaves, of the model and of its table."""
+"""Names of the model's file and of its table in the folder of a finished training."""
 
 LOCAL = {
     ".h5": ("seed", "fsconform", "zscore", 128, 0.3, 4.0),
@@ -45,8 +45,8 @@ LOCAL = {
     ".keras": ("keras", "fsconform", "zscore", 128, 0.3, 8.0),
     ".npz": ("compact", "head", "brain", 0, 0.5, 2.0),
 }
-"""What is assumed of a user's file, by its suffix: architecture, grid, intensities, block,
-threshold, memory."""
+"""Defaults for a user's file, by its suffix: architecture, grid, intensities, block, threshold,
+memory in GB."""
 
 LESIONS = {
     "intensities": "robust",
@@ -55,7 +55,7 @@ LESIONS = {
     "peak": 0.85,
     "flips": True,
 }
-"""What differs for a user's ``.npz`` for meningioma, as of the embedded network."""
+"""Other defaults for a user's ``.npz`` for meningioma: those of the embedded network."""
 
 
 def models() -> dict[str, Model]:
@@ -72,7 +72,7 @@ def cache_dir() -> Path:
     if folder := os.environ.get(FOLDER_VARIABLE):
         return Path(folder)
     shared = Path(os.environ.get("XDG_CACHE_HOME", ""))
-    if shared.is_absolute():  # a relative one is to be ignored, says the XDG specification
+    if shared.is_absolute():  # the XDG specification ignores a relative one
         return shared / "bids_brainmask"
     try:
         return Path.home() / ".cache" / "bids_brainmask"
@@ -88,7 +88,8 @@ def find(name: str, model_dir: Path | None = None) -> Path:
     name : str
         A registered model.
     model_dir : Path, optional
-        Folder to look in rather than the cache: files by their names, or a DataLad clone.
+        Folder to search instead of the cache: it holds files by their names, or is a DataLad
+        clone.
 
     Raises
     ------
@@ -103,7 +104,9 @@ def find(name: str, model_dir: Path | None = None) -> Path:
             verify(path, model)
             return path
     if not model.url:
-        raise ModelError(f"{candidates[0]}: the package is incomplete. Install it again.")
+        raise ModelError(
+            f"{candidates[0]}: this file of the package is missing. Install the package again."
+        )
     prefix = "" if model_dir is None else f"{FOLDER_VARIABLE}={folder} "
     raise ModelError(
         f"model {name}: {model.file} is not in {folder}. Fetch it once: "
@@ -118,27 +121,27 @@ def resolve(
     task: Task = "brain",
     allow_unverified: bool = False,
 ) -> Model:
-    """Tell which model is meant.
+    """Find the model that a name, a folder or a file means.
 
     Parameters
     ----------
     name_or_path : str or Path
-        A registered name; ``auto``: the published model of the task where its file has been
-        fetched, else the embedded one; a folder that a training left; or a ``.h5``, ``.hdf5``,
-        ``.keras`` or ``.npz`` file. One that is byte for byte a registered model is that model,
-        whatever its name.
+        A registered name; ``auto``: the published model of the task if its file has been
+        fetched, else the embedded one; the folder of a finished training; or a ``.h5``,
+        ``.hdf5``, ``.keras`` or ``.npz`` file. A file with the hash of a registered model is that
+        model, whatever its name.
     model_dir : Path, optional
         As in `find`, for ``auto``.
     task : {"brain", "meningioma"}
-        What ``auto`` is for, and what a file of weights that does not say it is for.
+        Task for ``auto``, and for a file of weights without a table.
     allow_unverified : bool
-        Take a training's folder, too, whose table has no hash. A file that is given by its own
-        name is the one that is meant, and needs none.
+        Accept the folder of a training whose table has no hash, too. A file that is named itself
+        needs none.
 
     Raises
     ------
     ModelError
-        There is no such model or file, or it is not, or cannot be told to be, the registered one.
+        There is no such model or file, or its hash is missing or not the registered one.
     """
     known = models()
     text = str(name_or_path)
@@ -152,7 +155,9 @@ def resolve(
             return _trained(folder, allow_unverified=allow_unverified)
     if path.suffix.lower() not in LOCAL:
         if os.path.isdir(path):  # noqa: PTH112 - no for a name that is too long, too
-            raise ModelError(f"{path}: holds no {OWN_TABLE}: not a finished training's folder.")
+            raise ModelError(
+                f"{path}: found no {OWN_TABLE} in it; expected the folder of a finished training."
+            )
         raise ModelError(
             f"unknown model {text!r}; expected auto, {', '.join(known)}, a folder that `brainmask "
             f"train` left, or the path of a {', '.join(LOCAL)} file"
@@ -163,7 +168,7 @@ def resolve(
 
 
 def _trained(folder: Path, *, allow_unverified: bool) -> Model:
-    """Describe the model that a training left in a folder."""
+    """Read the table of the model in the folder of a finished training."""
     table = folder / OWN_TABLE
     try:
         text = table.read_text(encoding="utf-8")
@@ -176,8 +181,8 @@ def _trained(folder: Path, *, allow_unverified: bool) -> Model:
     if not model.sha256:
         if not allow_unverified:
             raise ModelError(
-                f"{table}: found no sha256, expected that of {OWN_FILE}, so that the model is "
-                "known to be the one that was trained. Add it, or pass --allow-unverified."
+                f"{table}: found no sha256; expected that of {OWN_FILE}, which shows that the "
+                "file is the one that was trained. Add it, or pass --allow-unverified."
             )
         model = replace(
             model,
@@ -186,12 +191,12 @@ def _trained(folder: Path, *, allow_unverified: bool) -> Model:
             notice="; ".join(filter(None, (model.notice, UNVERIFIED))),
         )
     if fault := mismatch(model.path, model):
-        raise ModelError(f"{model.path}: {fault} ({table}). Train again, or mend the table.")
+        raise ModelError(f"{model.path}: {fault} ({table}). Train again, or correct the table.")
     return model
 
 
 def _automatic(model_dir: Path | None, task: Task) -> str:
-    """Name the model that ``auto`` stands for."""
+    """Name of the model that ``auto`` means."""
     published, embedded = AUTOMATIC[task]
     model = registered(published)
     folder = cache_dir() if model_dir is None else Path(model_dir)
@@ -201,14 +206,14 @@ def _automatic(model_dir: Path | None, task: Task) -> str:
     try:
         path = find(published, model_dir)
     except ModelError as error:
-        log.warning("model: %s, since %s cannot be used: %s", embedded, published, error)
+        log.warning("model: %s, because %s cannot be used: %s", embedded, published, error)
         return embedded
     log.info("model: %s (%s)", published, path)
     return published
 
 
 def _local(path: Path, known: dict[str, Model], task: Task) -> Model:
-    """Describe a file of the user's."""
+    """Model of a user's file: a registered one by its hash, else one with the defaults."""
     found = _sha256(path)
     for model in known.values():
         if model.sha256 == found:
@@ -232,12 +237,12 @@ def _local(path: Path, known: dict[str, Model], task: Task) -> Model:
         citation="",
         path=path,
     )
-    of_lesions = intensities == "brain" and task != "brain"  # which say nothing of the brain
+    of_lesions = intensities == "brain" and task != "brain"  # no brain is found to scale by
     return replace(model, **LESIONS) if of_lesions else model
 
 
 def verify(path: Path, model: Model) -> None:
-    """Raise unless a file is, byte for byte, the one the registry names.
+    """Raise unless a file has the registered size and hash.
 
     Raises
     ------
@@ -259,7 +264,7 @@ def registered(name: str) -> Model:
 
 
 def places(folder: Path, model: Model) -> list[Path]:
-    """Paths at which a folder may hold a model's file."""
+    """Paths where a folder may hold a model's file."""
     return [folder / place for place in (model.file, model.datalad) if place]
 
 
@@ -269,7 +274,7 @@ def _packaged(file: str) -> Path:
 
 
 def mismatch(path: Path, model: Model) -> str:
-    """Say in what a file is not the registered one; empty when it is."""
+    """Difference of a file from the registered one, in words; empty: none."""
     try:
         size = path.stat().st_size
     except OSError as error:
@@ -289,7 +294,7 @@ def _sha256(path: Path) -> str:
 
 
 def is_file(path: Path) -> bool:
-    """Tell whether there is a file; no, when the folder may not be looked into."""
+    """Whether there is a file; False if its folder may not be read."""
     try:
         return path.is_file()
     except OSError:

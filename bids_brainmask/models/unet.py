@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The 3D U-Nets: their layout as a value, and that value as a Keras model."""
+"""The 3D U-Nets: their architecture as a value, and that value as a Keras model."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 class Architecture:
     """Filters of a 3D U-Net of 3x3x3 convolutions with ReLU.
 
-    Everything that runs or trains a network is built from this value: the Keras model here, and
-    the OpenVINO graph in `bids_brainmask.models.backends`.
+    Both backends build a network from this value: the Keras model here, and the OpenVINO graph in
+    `bids_brainmask.models.backends`.
     """
 
     encoder: tuple[tuple[int, ...], ...]
@@ -28,7 +28,8 @@ class Architecture:
     """Filters of the 2x2x2 stride-2 transposed convolutions, the coarsest first."""
 
     decoder: tuple[tuple[int, ...], ...]
-    """Filters of the convolutions after each one, which see it beside the encoder's output."""
+    """Filters of the convolutions after each transposed one; their input is its output and the
+    encoder's, concatenated."""
 
     stem: int = 0
     """Filters of a 2x2x2 stride-2 convolution in front; a transposed one then ends the network.
@@ -37,8 +38,8 @@ class Architecture:
     def __post_init__(self) -> None:
         if not len(self.encoder) - 1 == len(self.up) == len(self.decoder):
             raise ValueError(
-                f"an encoder of {len(self.encoder)} levels wants {len(self.encoder) - 1} "
-                f"transposed convolutions and decoder levels, got {len(self.up)} and "
+                f"an encoder of {len(self.encoder)} levels needs {len(self.encoder) - 1} "
+                f"transposed convolutions and decoder levels; found {len(self.up)} and "
                 f"{len(self.decoder)}"
             )
 
@@ -91,19 +92,19 @@ COMPACT = Architecture(
     decoder=((64, 64), (64, 64), (32, 32), (16, 16)),
     stem=8,
 )
-"""The network that ships in the package: 1 mm in, 1 mm out, and all the work done at 2 mm."""
+"""The embedded networks: input and output of 1 mm, levels of 2 mm and more."""
 
 
-def unet3d(architecture: Architecture, *, normalise: bool = False) -> keras.Model:
+def unet3d(architecture: Architecture, *, normalize: bool = False) -> keras.Model:
     """Build the network in Keras.
 
     Parameters
     ----------
     architecture : Architecture
         Its filters.
-    normalise : bool
-        Put a batch normalisation behind each 3x3x3 convolution, for training;
-        `fold_normalisation` turns its weights into those of the network without.
+    normalize : bool
+        Put a batch normalization after each 3x3x3 convolution, for training;
+        `fold_normalization` folds its weights into those of the convolutions.
 
     Returns
     -------
@@ -116,7 +117,7 @@ def unet3d(architecture: Architecture, *, normalise: bool = False) -> keras.Mode
     def block(x: keras.KerasTensor, name: str, widths: Sequence[int]) -> keras.KerasTensor:
         for index, width in enumerate(widths):
             x = layers.Conv3D(width, 3, padding="same", name=f"{name}_{index}")(x)
-            if normalise:
+            if normalize:
                 x = layers.BatchNormalization(momentum=0.98, name=f"{name}_{index}_norm")(x)
             x = layers.ReLU(name=f"{name}_{index}_relu")(x)
         return x
@@ -141,13 +142,13 @@ def unet3d(architecture: Architecture, *, normalise: bool = False) -> keras.Mode
     return keras.Model(inputs, last(x), name="unet3d")
 
 
-def fold_normalisation(model: keras.Model, architecture: Architecture) -> dict[str, np.ndarray]:
-    """Weights of the network without batch normalisation that computes what `model` computes.
+def fold_normalization(model: keras.Model, architecture: Architecture) -> dict[str, np.ndarray]:
+    """Fold batch normalization into the convolutions; the network computes the same without it.
 
     Parameters
     ----------
     model : keras.Model
-        From `unet3d`, with or without normalisation.
+        From `unet3d`, with or without normalization.
     architecture : Architecture
         The one it was built from.
 

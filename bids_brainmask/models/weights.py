@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Weights from files: the published Keras 2 ones, our own, and whole Keras models.
+"""Read weights: published Keras 2 files, files of this package, and whole Keras models.
 
-Weights are read as numbers and put into a network that this package builds. What else a file
-holds (the state of an optimiser, say) is not looked at; only `load_keras`
-builds what a file describes. Whatever would bring code with it is refused by both.
+`read` takes arrays of numbers for a network that this package builds, and ignores the rest of the
+file, such as the state of an optimizer. Only `load_keras` builds the network that a file
+describes. Both refuse a file that contains code.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ UNREADABLE = (
     zipfile.BadZipFile,
     zlib.error,
 )
-"""What NumPy and h5py have been seen to raise on a damaged file."""
+"""Errors that NumPy and h5py raise on damaged files."""
 
 CODE = frozenset(
     {
@@ -49,19 +49,19 @@ CODE = frozenset(
         *("IndexLookup", "IntegerLookup", "StringLookup", "TextVectorization"),
     }
 )
-"""Keras classes whose description carries or names code outside Keras, or names files to read."""
+"""Keras classes whose configuration contains or names code outside Keras, or names files."""
 
 PARTS = re.compile(
     r"builtins|keras|keras(\.src)?\.(activations|constraints|dtype_policies|initializers|layers"
     r"|models|ops|quantizers|regularizers)(\.\w+)*"
 )
-"""Modules of what networks are made of. The rest of Keras fetches, reads, writes, configures."""
+"""Keras modules that networks are made of; other modules fetch, read, write or configure."""
 
 LARGEST_DESCRIPTION, LARGEST_KERAS = 2**24, 2**32
-"""Bytes of a model's description, and of all that a ``.keras`` file unpacks to."""
+"""Largest sizes in bytes: of a model's configuration, and of an unpacked ``.keras`` file."""
 
 LONGEST_HEADER, LARGEST_NUMBER = 2**14, 16
-"""Bytes before the numbers in an array of a ``.npz`` file, and of one number."""
+"""Largest sizes in bytes: of the header of an array in a ``.npz`` file, and of one number."""
 
 
 def read(path: Path, architecture: Architecture) -> dict[str, np.ndarray]:
@@ -70,11 +70,11 @@ def read(path: Path, architecture: Architecture) -> dict[str, np.ndarray]:
     Parameters
     ----------
     path : Path
-        ``.npz``: arrays by the names of ``architecture.shapes()``, no more and no fewer. Else
-        HDF5, as Keras 2 saves a model or its weights: kernels and biases are taken in the order
-        of its layers, which for a network without branches of its own is that of application.
+        ``.npz``: arrays with exactly the names of ``architecture.shapes()``. Otherwise HDF5, as
+        Keras 2 saves a model or its weights: kernels and biases are taken in the order of its
+        layers, which is the order of application.
     architecture : Architecture
-        What they must fit.
+        Network that the weights must fit.
 
     Returns
     -------
@@ -98,22 +98,22 @@ def read(path: Path, architecture: Architecture) -> dict[str, np.ndarray]:
 
 
 def _read_npz(path: Path, architecture: Architecture) -> dict[str, np.ndarray]:
-    """Read arrays by their names."""
+    """Read arrays of a ``.npz`` file by their names."""
     import numpy as np
 
     wanted = dict(architecture.shapes())
-    with zipfile.ZipFile(path) as archive:  # np.load would take a bare array or a pickle, too
+    with zipfile.ZipFile(path) as archive:  # np.load would also accept a bare array or a pickle
         sizes = {one.filename.removesuffix(".npy"): one.file_size for one in archive.infolist()}
     with np.load(path, allow_pickle=False) as stored:
         missing, unknown = wanted.keys() - set(stored.files), set(stored.files) - wanted.keys()
         if missing or unknown:
             raise ModelError(
-                f"{path}: holds weights of another network: missing {_some(missing)}, "
+                f"{path}: found weights of another network: missing {_some(missing)}, "
                 f"not expected {_some(unknown)}"
             )
         for name, shape in wanted.items():
             most = LONGEST_HEADER + LARGEST_NUMBER * math.prod(shape)
-            if sizes[name] > most:  # before it is unpacked
+            if sizes[name] > most:  # checked before unpacking
                 raise ModelError(f"{path}: {name}: {sizes[name]} bytes, expected at most {most}")
         return {
             name: _checked(f"{path}: {name}", stored[name], shape)
@@ -122,7 +122,7 @@ def _read_npz(path: Path, architecture: Architecture) -> dict[str, np.ndarray]:
 
 
 def _read_hdf5(path: Path, architecture: Architecture) -> dict[str, np.ndarray]:
-    """Read arrays in the order of the layers they belong to."""
+    """Read arrays of an HDF5 file in the order of its layers."""
     import h5py
 
     wanted = architecture.shapes()
@@ -142,7 +142,7 @@ def _read_hdf5(path: Path, architecture: Architecture) -> dict[str, np.ndarray]:
 
 
 def _stored(path: Path, file: Any) -> Iterator[tuple[str, str, Any]]:
-    """Layer, name and dataset of each array of weights, in the order the file gives."""
+    """Layer, name and dataset of each array of weights, in the order of the file."""
     root = file.get("model_weights", file)
     if "layer_names" not in root.attrs:
         raise ModelError(
@@ -154,30 +154,32 @@ def _stored(path: Path, file: Any) -> Iterator[tuple[str, str, Any]]:
             dataset = root[layer][weight]
             elsewhere = dataset.external or dataset.is_virtual
             if elsewhere or dataset.file.filename != file.filename:
-                raise ModelError(f"{path}: layer {layer}: {weight} is in another file, unverified")
+                raise ModelError(
+                    f"{path}: layer {layer}: {weight} is in another file, which is not verified"
+                )
             yield layer, weight, dataset
 
 
 def _refuse_layers(path: Path, file: Any) -> None:
-    """Raise if a Keras 2 model has layers of code, without which it is another model."""
+    """Raise if a Keras 2 model has layers that contain code: without them it is another model."""
     try:
         config = json.loads(_text(file.attrs.get("model_config", "null")))
     except ValueError:
-        return  # nothing that anybody could build
-    for item in _described(config):
+        return  # no configuration that could be built
+    for item in _objects(config):
         if item["class_name"] in CODE:
-            raise _brings_code(path, item["class_name"])
+            raise _code_error(path, item["class_name"])
 
 
 def _checked(where: str, stored: Any, shape: tuple[int, ...]) -> np.ndarray:
-    """Array of finite float32 from a stored one, which must be of some shape."""
+    """Convert a stored array to float32; raise unless it has the shape and is finite."""
     import numpy as np
 
     if tuple(stored.shape) != shape:
         raise ModelError(f"{where}: found shape {tuple(stored.shape)}, expected {shape}")
     if stored.dtype.kind != "f":
         raise ModelError(f"{where}: found type {stored.dtype}, expected floating point")
-    with np.errstate(over="ignore"):  # becomes infinite, and is told of below
+    with np.errstate(over="ignore"):  # an overflow becomes infinite, which is an error below
         array = np.asarray(stored[()]).astype(np.float32)
     if not np.isfinite(array).all():
         raise ModelError(f"{where}: found NaN or infinity, expected finite weights. Train again.")
@@ -185,12 +187,12 @@ def _checked(where: str, stored: Any, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def _text(name: bytes | str) -> str:
-    """HDF5 string, of either of the kinds that Keras has written."""
+    """Decode an HDF5 string; Keras has written two kinds."""
     return name.decode() if isinstance(name, bytes) else str(name)
 
 
 def _some(names: set[str]) -> str:
-    """First few of some names."""
+    """First three of some names."""
     return ", ".join(sorted(names)[:3]) + (", ..." if len(names) > 3 else "") or "none"
 
 
@@ -217,14 +219,14 @@ def into_keras(architecture: Architecture, weights: dict[str, np.ndarray]) -> ke
 
 
 def load_keras(path: Path, block: int = 128) -> keras.Model:
-    """Load a user's model.
+    """Load a user's Keras model.
 
     Parameters
     ----------
     path : Path
         A ``.keras`` file.
     block : int
-        Side of the cubes it will be given, in voxels.
+        Side of its input cubes, in voxels.
 
     Returns
     -------
@@ -234,70 +236,72 @@ def load_keras(path: Path, block: int = 128) -> keras.Model:
     Raises
     ------
     ModelError
-        The file is no ``.keras`` file or is damaged, brings code of its own (Lambda layers,
-        custom layers or functions), or takes or gives another shape.
+        The file is not a ``.keras`` file, is damaged, contains code (Lambda layers, custom layers
+        or functions), or has another input or output shape.
     """
     _refuse_code(path)
     import keras
 
     try:
         model = keras.models.load_model(path, safe_mode=True, compile=False)
-    except Exception as error:  # a file from elsewhere may fail anywhere in Keras
+    except Exception as error:  # an unknown file may fail anywhere in Keras
         raise ModelError(f"{path}: Keras cannot load it: {error}") from error
     for side in ("input", "output"):
         found = getattr(model, f"{side}_shape", None)
-        if not _takes(found, block):
+        if not _allows(found, block):
             raise ModelError(
                 f"{path}: its {side} has shape {found}, expected (None, I, J, K, 1) with I, J, K "
-                f"None or {block}. Save a model of one image in and one map out."
+                f"None or {block}. Save a model with one image as input and one map as output."
             )
     return model
 
 
 def _refuse_code(path: Path) -> None:
-    """Raise unless a ``.keras`` file describes nothing but what networks are made of in Keras."""
+    """Raise unless the configuration in a ``.keras`` file names Keras's own classes only."""
     try:
         if path.suffix != ".keras":
             raise ValueError(f"the suffix is {path.suffix!r}")
         with zipfile.ZipFile(path) as archive:
-            _refuse_bomb(archive)
+            _refuse_large(archive)
             config = json.loads(archive.read("config.json"))
-        config.pop("compile_config", None)  # of training, which is not looked at
-        for item in _described(config):
+        config.pop("compile_config", None)  # of training; not used
+        for item in _objects(config):
             name, module = item["class_name"], item.get("module") or "builtins"
             if name in CODE or not PARTS.fullmatch(str(module)):
-                raise _brings_code(path, f"{module}.{name}")
+                raise _code_error(path, f"{module}.{name}")
     except (*UNREADABLE, NotImplementedError) as error:
         raise ModelError(f"{path}: cannot be read as a .keras file: {error}") from error
 
 
-def _brings_code(path: Path, what: str) -> ModelError:
+def _code_error(path: Path, what: str) -> ModelError:
     return ModelError(
-        f"{path}: brings code of its own ({what}), which is not run. Rebuild the model from "
-        "Keras's layers, and save it again."
+        f"{path}: contains code ({what}), which is never run. Rebuild the model from Keras's "
+        "layers and save it again."
     )
 
 
-def _refuse_bomb(archive: zipfile.ZipFile) -> None:
-    """Raise if an archive would unpack to more than any model has."""
+def _refuse_large(archive: zipfile.ZipFile) -> None:
+    """Raise if an archive unpacks to more bytes than any model has."""
     sizes = {one.filename: one.file_size for one in archive.infolist()}
     if sizes.get("config.json", 0) > LARGEST_DESCRIPTION or sum(sizes.values()) > LARGEST_KERAS:
-        raise ValueError(f"{sum(sizes.values())} bytes when unpacked, more than any model has")
+        raise ValueError(
+            f"{sum(sizes.values())} bytes when unpacked; expected at most {LARGEST_KERAS}"
+        )
 
 
-def _described(config: Any) -> Iterator[dict]:
-    """Every description of an object in a model's configuration."""
+def _objects(config: Any) -> Iterator[dict]:
+    """Every object in a model's configuration."""
     if isinstance(config, dict):
         if isinstance(config.get("class_name"), str):
             yield config
         config = list(config.values())
     if isinstance(config, list):
         for value in config:
-            yield from _described(value)
+            yield from _objects(value)
 
 
-def _takes(shape: Any, block: int) -> bool:
-    """Tell whether a Keras shape is one of cubes of `block` voxels with one channel."""
+def _allows(shape: Any, block: int) -> bool:
+    """Whether a Keras shape allows cubes of `block` voxels with one channel."""
     return (
         isinstance(shape, tuple)
         and len(shape) == 5
@@ -307,10 +311,10 @@ def _takes(shape: Any, block: int) -> bool:
 
 
 def ends_in_sigmoid(model: keras.Model) -> bool:
-    """Tell whether a Keras model gives probabilities by itself.
+    """Whether a Keras model returns probabilities.
 
-    Its last layer is looked at: a sigmoid layer, or one with a sigmoid as its activation. Any
-    other ending is taken to give logits, as `unet.unet3d` does.
+    True if its last layer is a sigmoid or has one as its activation. Any other model is taken to
+    return logits, like `unet.unet3d`.
     """
     import keras
 

@@ -106,17 +106,17 @@ def sampling(size: int, step: float, width: float, blur: float, phase: float):
         Rows sum to 1; beyond the first and last sample they repeat it.
     """
     count = max(2, int(np.ceil(size / step)))
-    centres = (np.arange(count) + phase) * step - 0.5
+    centers = (np.arange(count) + phase) * step - 0.5
     voxels = np.arange(size)
     if step == 1.0:
-        count, centres = size, voxels.astype(float)
-    distance = np.abs(centres[:, None] - voxels)
+        count, centers = size, voxels.astype(float)
+    distance = np.abs(centers[:, None] - voxels)
     profile = np.clip((width / 2 + 0.5) - distance, 0, 1)  # box of the slice, on voxels of 1 mm
     profile += 1e-9 * (distance == distance.min(1, keepdims=True))
     spread = np.exp(-(np.subtract.outer(voxels, voxels) ** 2) / (2 * max(blur, 1e-3) ** 2))
     down = profile @ spread
     down /= down.sum(1, keepdims=True)
-    up = np.stack([np.interp(voxels, centres, row) for row in np.eye(count)], 1)
+    up = np.stack([np.interp(voxels, centers, row) for row in np.eye(count)], 1)
     return down.astype(np.float32), up.astype(np.float32)
 
 

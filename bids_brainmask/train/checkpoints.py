@@ -74,7 +74,7 @@ class Record(keras.callbacks.Callback):
         return 1 + scores.index(max(scores)) if scores else len(self.rows)
 
     def last(self, custom: dict) -> keras.Model | None:
-        """Load the last checkpoint with its optimiser; None where there is none."""
+        """Load the last checkpoint with its optimizer; None where there is none."""
         found = self._checkpoints()
         if not found:
             return None

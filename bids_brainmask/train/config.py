@@ -38,7 +38,7 @@ FINETUNING = {
 
 
 class Data(Part):
-    """Which images are learnt from, and what of their labels."""
+    """Which images are learned from, and what of their labels."""
 
     bids_dir: str
     """Dataset of the images; relative to the configuration's folder."""
@@ -102,7 +102,7 @@ class Variant(Part):
 
 
 class Stage(Part):
-    """A part of a training, with an optimiser of its own."""
+    """A part of a training, with an optimizer of its own."""
 
     epochs: Count
     rate: tuple[float, float]
@@ -137,7 +137,7 @@ class Stage(Part):
     """Names of variants, and their shares of the examples; the rest are left as they are."""
 
     normalise: bool = False
-    """With batch normalisation; in the first stage without, what it had learnt is folded in."""
+    """With batch normalization; in the first stage without, what it had learned is folded in."""
 
     exclude: tuple[str, ...] = ()
     """Participants that this stage does without, as a proof on unseen sources wants it."""
@@ -165,7 +165,7 @@ class Card(Part):
     citation: str = ""
     intended_use: str = "Research on images like those it was trained on."
     sources: tuple[str, ...] = ()
-    """The data, each with its licence."""
+    """The data, each with its license."""
 
 
 class Config(Part):
@@ -182,7 +182,7 @@ class Config(Part):
 
     task: Task = "brain"
     target: Literal["label", "lesion"] = "label"
-    """What is learnt: the label, or what the step ``meningiomas`` grows in heads whose label is
+    """What is learned: the label, or what the step ``meningiomas`` grows in heads whose label is
     the brain."""
 
     architecture: ArchitectureName | dict[str, Any] = "compact"

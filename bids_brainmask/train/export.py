@@ -20,7 +20,7 @@ from bids_brainmask.dataset import query
 from bids_brainmask.hashes import sha256
 from bids_brainmask.models import registry
 from bids_brainmask.models.backends import Network
-from bids_brainmask.models.unet import fold_normalisation, unet3d
+from bids_brainmask.models.unet import fold_normalization, unet3d
 from bids_brainmask.train.config import Config, network_of
 from bids_brainmask.train.dataset import Head, target_of
 from bids_brainmask.train.fit import Trained
@@ -61,13 +61,13 @@ def write(trained: Trained, config: Config, out: Path) -> registry.Model:
 
 
 def plain(model: keras.Model, config: Config) -> keras.Model:
-    """Network in full precision, without batch normalisation, that computes what `model` does."""
+    """Network in full precision, without batch normalization, that computes what `model` does."""
     keras.mixed_precision.set_global_policy("float32")
     architecture = network_of(config)
     if architecture is None:
         return model
     found = unet3d(architecture)
-    for name, array in _layers(fold_normalisation(model, architecture)).items():
+    for name, array in _layers(fold_normalization(model, architecture)).items():
         found.get_layer(name).set_weights(array)
     return found
 
@@ -82,7 +82,7 @@ def export(model: keras.Model, config: Config, out: Path) -> None:
     """Save a network for Keras, and one of ours also as named arrays in half precision."""
     model.save(out / registry.OWN_FILE)
     if architecture := network_of(config):
-        arrays = fold_normalisation(model, architecture)
+        arrays = fold_normalization(model, architecture)
         half = {name: array.astype(np.float16) for name, array in arrays.items()}
         np.savez_compressed(out / "weights.npz", allow_pickle=False, **half)
 
@@ -168,8 +168,8 @@ def draw_curve(rows: list[dict], best: int, path: Path) -> None:
 def card(trained: Trained, config: Config, entry: registry.Model, scores: list[dict]) -> str:
     """Model card in Markdown (Mitchell et al. 2019, https://doi.org/10.1145/3287560.3287596)."""
     data, best, epochs = config.data, trained.record.best_epoch, len(trained.record.rows)
-    learnt, kept = (
-        sorted({head.participant for head in heads}) for heads in (trained.learnt, trained.kept)
+    learned, kept = (
+        sorted({head.participant for head in heads}) for heads in (trained.learned, trained.kept)
     )
     values = f"values {', '.join(map(str, data.values))}" if data.values else "all values but 0"
     sources = "".join(f"- {source}\n" for source in config.card.sources)
@@ -178,7 +178,7 @@ def card(trained: Trained, config: Config, entry: registry.Model, scores: list[d
     return f"""\
 # {entry.name}
 
-`{entry.file}`, version {entry.version}, SHA-256 `{entry.sha256}`. Licence of the weights: \
+`{entry.file}`, version {entry.version}, SHA-256 `{entry.sha256}`. License of the weights: \
 {entry.license or "not stated"}.
 
 ## Intended use
@@ -191,11 +191,11 @@ with `bids-brainmask BIDS_DIR OUTPUT_DIR participant --model DIR`, where DIR is 
 Images of {data_name(config)}; labels of `{data.labels}`, files that end in `{data.ending}`, \
 {values}.
 
-{sources or "Sources and licences: not stated."}
+{sources or "Sources and licenses: not stated."}
 
 Split by participant:
 
-- learnt from ({len(learnt)}): {", ".join(learnt)}
+- learned from ({len(learned)}): {", ".join(learned)}
 - validated on ({len(kept)}): {", ".join(kept) or "none"}
 
 ## Training

@@ -18,7 +18,7 @@ import msgspec
 
 from bids_brainmask.errors import ModelError, UsageError
 from bids_brainmask.models import registry, weights
-from bids_brainmask.models.unet import fold_normalisation, unet3d
+from bids_brainmask.models.unet import fold_normalization, unet3d
 from bids_brainmask.train import dataset, losses
 from bids_brainmask.train.batches import Batches
 from bids_brainmask.train.checkpoints import Record
@@ -26,7 +26,7 @@ from bids_brainmask.train.config import ARCHITECTURES, Config, Stage, network_of
 from bids_brainmask.train.dataset import Head
 from bids_brainmask.train.samples import BlockSampler, Sampler
 from bids_brainmask.train.sources import Sources, lay_out
-from bids_brainmask.train.surgery import widen, with_normalisation
+from bids_brainmask.train.surgery import widen, with_normalization
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ class Trained:
     model: keras.Model
     """The network of the best validation Dice, or the last where there is no validation."""
 
-    learnt: list[Head]
+    learned: list[Head]
     kept: list[Head]
     """Heads of the validation."""
 
@@ -69,12 +69,12 @@ def train(config: Config, root: Path, out: Path, workers: int = 0) -> Trained:
     """
     remember(config, out)
     sources = lay_out(config, root, out)
-    learnt, kept = dataset.split(sources.heads, config.data.validation, config.seed)
-    sources = replace(sources, heads=learnt)
+    learned, kept = dataset.split(sources.heads, config.data.validation, config.seed)
+    sources = replace(sources, heads=learned)
     maps = len(sources.label_maps)
     log.info(
         "%d heads and %d label maps to learn from, %d heads to validate on",
-        *(len(learnt), maps, len(kept)),
+        *(len(learned), maps, len(kept)),
     )
     keras.utils.set_random_seed(config.seed)
     keras.mixed_precision.set_global_policy(config.policy)
@@ -101,7 +101,7 @@ def train(config: Config, root: Path, out: Path, workers: int = 0) -> Trained:
                 verbose=0,
                 callbacks=[record],
             )
-    return Trained(record.best() or model, learnt, kept, record)
+    return Trained(record.best() or model, learned, kept, record)
 
 
 def remaining(config: Config, done: int) -> Iterator[tuple[int, int, Stage]]:
@@ -139,7 +139,7 @@ def network(
 ) -> keras.Model:
     """Network that a stage begins with: of the stage before, or the weights to start from.
 
-    Batch normalisation that the stage wants, and they came without, is put in by the statistics
+    Batch normalization that the stage wants, and they came without, is put in by the statistics
     of a few batches.
 
     Raises
@@ -150,24 +150,24 @@ def network(
     stage = config.stages[number]
     wanted = network_of(config, stage)
     if before is None and not config.start:
-        model = unet3d(wanted, normalise=stage.normalise)
+        model = unet3d(wanted, normalize=stage.normalise)
         kernel, bias = model.get_layer("logits").get_weights()
         model.get_layer("logits").set_weights([kernel, bias - 1])  # most voxels are background
         return model
     model = started(config) if before is None else before
     there = network_of(config, config.stages[number - 1]) if number else wanted
-    if there == wanted and has_normalisation(model) == stage.normalise:
+    if there == wanted and has_normalization(model) == stage.normalise:
         return model
     if there is None:
-        raise UsageError("stages: batch normalisation cannot be put into a network of one's own.")
-    arrays = fold_normalisation(model, there)
+        raise UsageError("stages: batch normalization cannot be put into a network of one's own.")
+    arrays = fold_normalization(model, there)
     if there != wanted:
         arrays = widen(arrays, there, wanted, config.seed + number)
     plain = weights.into_keras(wanted, arrays)
     if not stage.normalise:
         return plain
     windows = batches(config, stage, sources, config.seed + number)
-    return with_normalisation(plain, wanted, [windows[n][0] for n in range(min(6, len(windows)))])
+    return with_normalization(plain, wanted, [windows[n][0] for n in range(min(6, len(windows)))])
 
 
 def started(config: Config) -> keras.Model:
@@ -207,13 +207,13 @@ def without_sigmoid(model: keras.Model, path: Path) -> keras.Model:
     return model
 
 
-def has_normalisation(model: keras.Model) -> bool:
-    """Tell whether a network of `unet3d` has batch normalisation."""
+def has_normalization(model: keras.Model) -> bool:
+    """Tell whether a network of `unet3d` has batch normalization."""
     return any(layer.name.endswith("_norm") for layer in model.layers)
 
 
 def compile_for(model: keras.Model, stage: Stage, steps: int, loss) -> None:
-    """Give a network the optimiser of a stage, the loss and the metrics."""
+    """Give a network the optimizer of a stage, the loss and the metrics."""
     first, last = stage.rate
     total = stage.epochs * steps
     rate = keras.optimizers.schedules.CosineDecay(

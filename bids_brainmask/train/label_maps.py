@@ -44,7 +44,7 @@ class LabelTable:
     names: tuple[str, ...]
     tissues: tuple[str, ...]
     values: np.ndarray  # (N,) int, value of each label in the label maps
-    target: np.ndarray  # (N,) bool, whether it belongs to what is learnt
+    target: np.ndarray  # (N,) bool, whether it belongs to what is learned
     partner: np.ndarray  # (N,) int, position in this table of its mirror image
 
     def __post_init__(self):

@@ -74,23 +74,23 @@ class Sampler:
         return weights / weights.sum()
 
     def _draw(self, head, rng):
-        centres = [self._centre(head, rng) for _ in range(self.stage.looks)]
+        centers = [self._center(head, rng) for _ in range(self.stage.looks)]
         if isinstance(head, LabelMap):
             level = self.config.intensities == "brain"
             ranges, shape = self.config.synthesis, self.stage.window
-            for centre in centres:
-                yield synthesis.draw(head, self.table, ranges, centre, shape, rng, level=level)
+            for center in centers:
+                yield synthesis.draw(head, self.table, ranges, center, shape, rng, level=level)
             return
         variant = choose(self.config, self.stage, rng)
         example = changed(head, variant, self.config, rng)
-        for centre in centres:
-            yield seen(example, head, centre, self.stage, variant, self.config, rng)
+        for center in centers:
+            yield seen(example, head, center, self.stage, variant, self.config, rng)
 
-    def _centre(self, head, rng):
-        centre = head.middle + rng.uniform(-self.stage.reach, self.stage.reach, 3)
+    def _center(self, head, rng):
+        center = head.middle + rng.uniform(-self.stage.reach, self.stage.reach, 3)
         if rng.random() < self.stage.neck:
-            centre[2] = head.middle[2] - rng.uniform(40, 100)
-        return centre
+            center[2] = head.middle[2] - rng.uniform(40, 100)
+        return center
 
 
 @dataclass
@@ -133,10 +133,10 @@ class BlockSampler:
         order = np.random.default_rng([self.seed, epoch]).permutation(len(self.heads))
         rng = np.random.default_rng([self.seed, epoch, turn])
         head = self.heads[order[turn]]
-        centre = (head.affine @ [*[(SIDE - 1) / 2] * 3, 1])[:3]
+        center = (head.affine @ [*[(SIDE - 1) / 2] * 3, 1])[:3]
         variant = choose(self.config, self.stage, rng)
         whole = msgspec.structs.replace(self.stage, window=(SIDE,) * 3, near=0.0)
-        return draw(head, centre, whole, variant, self.config, rng)
+        return draw(head, center, whole, variant, self.config, rng)
 
 
 held: Sampler | BlockSampler | None = None
@@ -173,10 +173,10 @@ def choose(config: Config, stage: Stage, rng: np.random.Generator) -> Variant:
     return config.variants[names[number]] if number < len(names) else Variant()
 
 
-def draw(head: Head, centre, stage: Stage, variant: Variant, config: Config, rng):
+def draw(head: Head, center, stage: Stage, variant: Variant, config: Config, rng):
     """Change a head by a variant's steps, and look at it once: `changed`, then `seen`."""
     example = changed(head, variant, config, rng)
-    return seen(example, head, centre, stage, variant, config, rng)
+    return seen(example, head, center, stage, variant, config, rng)
 
 
 def changed(head: Head, variant: Variant, config: Config, rng: np.random.Generator) -> Example:
@@ -191,13 +191,13 @@ def changed(head: Head, variant: Variant, config: Config, rng: np.random.Generat
 
 
 def seen(
-    example: Example, head: Head, centre, stage: Stage, variant: Variant, config: Config, rng
+    example: Example, head: Head, center, stage: Stage, variant: Variant, config: Config, rng
 ):
     """Look at a changed head through one window, add noise, and scale it as in use.
 
     Parameters
     ----------
-    centre : (3,) array
+    center : (3,) array
         World position, mm, of the window's middle, unless the window is to be near a lesion.
 
     Returns
@@ -207,9 +207,9 @@ def seen(
     """
     if config.target == "lesion" and example.label.any() and rng.random() < stage.near:
         reach = min(stage.reach, min(stage.window) / 3)  # so that the lesion is in sight
-        centre = middle(example, rng) + rng.uniform(-reach, reach, 3)
+        center = middle(example, rng) + rng.uniform(-reach, reach, 3)
     options = {"axes": head.axes, "interpolation": config.data.interpolation}
-    image, label = look(example, centre, stage.window, variant.geometry, rng, **options)
+    image, label = look(example, center, stage.window, variant.geometry, rng, **options)
     if rng.random() < variant.steps.get("noise", 0):
         image = augment.noise(image, rng)
     if config.intensities == "zscore":

@@ -14,7 +14,7 @@ from bids_brainmask.train.label_maps import LabelMap, LabelTable
 
 @dataclass(frozen=True)
 class Sources:
-    """What is learnt from, laid out."""
+    """What is learned from, laid out."""
 
     heads: list[Head]
     label_maps: list[LabelMap]

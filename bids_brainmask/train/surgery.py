@@ -89,15 +89,15 @@ def _places(layer: str, inputs: int, old: Architecture, new: Architecture) -> np
     return places
 
 
-def with_normalisation(
+def with_normalization(
     model: keras.Model, architecture: Architecture, images: Sequence[np.ndarray]
 ) -> keras.Model:
-    """Give a network batch normalisation whose scale undoes it: the inverse of folding it in.
+    """Give a network batch normalization whose scale undoes it: the inverse of folding it in.
 
     Parameters
     ----------
     model : keras.Model
-        From `unet3d`, without normalisation.
+        From `unet3d`, without normalization.
     architecture : Architecture
         The one it was built from.
     images : sequence of (N, I, J, K, 1) arrays
@@ -106,7 +106,7 @@ def with_normalisation(
     Returns
     -------
     keras.Model
-        From `unet3d`, with normalisation; gives what `model` gives, in use, and nearly so in
+        From `unet3d`, with normalization; gives what `model` gives, in use, and nearly so in
         training on batches like these.
 
     Raises
@@ -114,7 +114,7 @@ def with_normalisation(
     UsageError
         A convolution gives nothing but one value, whatever the image.
     """
-    found = unet3d(architecture, normalise=True)
+    found = unet3d(architecture, normalize=True)
     for layer in model.layers:
         if values := layer.get_weights():
             found.get_layer(layer.name).set_weights(values)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Images of heads, made from label maps: deform, colour, blur, corrupt, scale.
+"""Images of heads, made from label maps: deform, color, blur, corrupt, scale.
 
 After SynthSeg (Billot et al. 2023, https://doi.org/10.1016/j.media.2023.102789) and SynthStrip
 (Hoopes et al. 2022, https://doi.org/10.1016/j.neuroimage.2022.119474). A window of 1 mm voxels is
@@ -49,7 +49,7 @@ def draw(
     head: LabelMap,
     table: LabelTable,
     synthesis: Synthesis,
-    centre: np.ndarray,
+    center: np.ndarray,
     shape: tuple[int, int, int],
     rng: np.random.Generator,
     *,
@@ -63,7 +63,7 @@ def draw(
     head : LabelMap
     table : LabelTable
     synthesis : Synthesis
-    centre : (3,) array
+    center : (3,) array
         World position, mm, of the middle of the window.
     shape : tuple of 3 int
         Voxels of the window, 1 mm each.
@@ -84,10 +84,10 @@ def draw(
     names = list(synthesis.contrasts)
     shares = [synthesis.contrasts[name].share for name in names]
     kind = synthesis.contrasts[contrast or names[rng.choice(len(names), p=shares)]]
-    window = look(head, table, synthesis, centre, shape, rng)
+    window = look(head, table, synthesis, center, shape, rng)
     means = draw_means(kind, table, rng)
     tissue = with_anatomy(window, synthesis.anatomy, rng)
-    image = colour(window, tissue, means, kind, rng)
+    image = color(window, tissue, means, kind, rng)
     unit = max(means[CODE["white"]], 0.2)
     image = vary(image, window, synthesis.anatomy, unit, rng)
     label = np.clip(window.depth + 0.5, 0, 1)
@@ -111,12 +111,12 @@ def draw(
     return image, label
 
 
-def look(head: LabelMap, table: LabelTable, synthesis: Synthesis, centre, shape, rng) -> Window:
+def look(head: LabelMap, table: LabelTable, synthesis: Synthesis, center, shape, rng) -> Window:
     """Look at a label map through a deformed window: the nearest label, and the distances."""
     geometry = synthesis.geometry
     matrix = random_matrix(geometry, rng)
-    centre = centre + rng.uniform(-geometry.shift, geometry.shift, 3)
-    offset = centre - matrix @ ((np.array(shape) - 1) / 2)
+    center = center + rng.uniform(-geometry.shift, geometry.shift, 3)
+    offset = center - matrix @ ((np.array(shape) - 1) / 2)
     axes = [
         np.arange(n, dtype=np.float32).reshape(np.roll([n, 1, 1], k)) for k, n in enumerate(shape)
     ]
@@ -204,7 +204,7 @@ def with_anatomy(window: Window, anatomy: Anatomy, rng: np.random.Generator) -> 
     return tissue
 
 
-def colour(
+def color(
     window: Window, tissue: np.ndarray, means: np.ndarray, kind: Contrast, rng
 ) -> np.ndarray:
     """Give each voxel the mean of its label, and some spread about it; float32."""
@@ -232,9 +232,9 @@ def vary(image: np.ndarray, window: Window, anatomy: Anatomy, unit: float, rng) 
     if rng.random() < anatomy.lesion:
         shape = np.array(window.shape)
         radius = rng.uniform(3, 25, 3)
-        centre = rng.uniform(0.2, 0.8, 3) * shape
+        center = rng.uniform(0.2, 0.8, 3) * shape
         axes = np.ogrid[tuple(slice(0, n) for n in shape)]
-        radial = sum(((a - c) / r) ** 2 for a, c, r in zip(axes, centre, radius, strict=True))
+        radial = sum(((a - c) / r) ** 2 for a, c, r in zip(axes, center, radius, strict=True))
         ball = (radial < 1 + 0.4 * smooth_field(window.shape, 8, rng)) & (
             window.depth > -rng.uniform(0, 6)
         )

@@ -2,7 +2,7 @@
 """Agreement of two masks: overlap, volume, and the distance between their surfaces.
 
 Definitions and names follow Taha & Hanbury 2015, https://doi.org/10.1186/s12880-015-0068-x.
-Distances are between voxel centres along axes at right angles, and every surface voxel counts the
+Distances are between voxel centers along axes at right angles, and every surface voxel counts the
 same, whatever its size.
 """
 

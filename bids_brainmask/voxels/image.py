@@ -181,7 +181,7 @@ def check_same_grid(names: Sequence[str], volumes: Sequence[Volume]) -> None:
         )
         raise ImageError(
             f"{grids} are not on one grid; affines may differ by {SAME_GRID:g} mm. Resample one "
-            "onto the other's grid, to the nearest neighbour."
+            "onto the other's grid, to the nearest neighbor."
         )
     axes = other.affine[:3, :3] / other.spacing
     if not np.allclose(axes.T @ axes, np.eye(3), atol=0.01):

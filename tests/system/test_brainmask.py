@@ -61,7 +61,7 @@ def test_the_precision_reaches_the_network(head, tmp_path, capsys):
         status = brainmask.main([*words, "--precision", precision])
         if status:
             assert precision == "bfloat16"
-            assert "does not compute in it" in capsys.readouterr().err
+            assert "does not compute in bfloat16" in capsys.readouterr().err
             return
         found[precision] = nb.load(path).get_fdata()
     np.testing.assert_allclose(found["bfloat16"], found["float32"], atol=0.1)

@@ -114,7 +114,7 @@ def test_a_gpu_that_was_given_and_is_not_there_is_one_line(head, usual, monkeypa
     out = head.parent / "given"
     assert bids_app.main([str(head), str(out), "participant", *WORDS]) == 0
     said = [record.getMessage() for record in caplog.records if "GPU" in record.getMessage()]
-    assert said == ["GPU 0 is given, and no driver shows it: running on the CPU"]
+    assert said == ["CUDA_VISIBLE_DEVICES is 0, but no driver shows a GPU: running on the CPU"]
     assert (out / MASK).read_bytes() == usual
 
 
@@ -126,7 +126,7 @@ def test_a_gpu_that_tensorflow_does_not_list_is_one_line(head, usual, monkeypatc
     assert bids_app.main([str(head), str(out), "participant", *WORDS, "--force-contrast"]) == 0
     said = [record.getMessage() for record in caplog.records if "GPU" in record.getMessage()]
     assert said == [
-        "a GPU is present but TensorFlow cannot use it (it lists none): running on the CPU"
+        "a GPU is present, but TensorFlow cannot use it (it lists no GPU): running on the CPU"
     ]
     assert (out / MASK).read_bytes() == usual  # two networks, one line
 
@@ -147,7 +147,7 @@ def test_a_gpu_that_fails_to_start_is_one_line(head, usual, monkeypatch, caplog,
     assert bids_app.main(command) == 0
     said = [record.getMessage() for record in caplog.records if "GPU" in record.getMessage()]
     assert said == [
-        "a GPU is present but TensorFlow cannot use it (cudaSetDevice() failed: busy more): "
+        "a GPU is present, but TensorFlow cannot use it (cudaSetDevice() failed: busy more): "
         "running on the CPU"
     ]
     found = (out / MASK).read_bytes()
@@ -173,8 +173,8 @@ def test_a_missing_openvino_is_one_line_and_the_mask_is_the_same(head, usual, tm
     run = Process(head, tmp_path / "out", *WORDS, PYTHONPATH=path)
     assert run.wait() == 0, run.said
     line = (
-        "OpenVINO cannot be used (libopenvino.so: wrong ELF class): running in TensorFlow, slower "
-        "to start"
+        "OpenVINO cannot be used (libopenvino.so: wrong ELF class): running in TensorFlow, which "
+        "starts more slowly"
     )
     assert run.said.count("OpenVINO") == run.said.count(line) == 1, run.said
     assert dice((tmp_path / "out" / MASK).read_bytes(), usual) > 0.9999

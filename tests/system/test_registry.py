@@ -280,7 +280,7 @@ def test_find_looks_into_another_folder_and_a_clone(cache, known, tmp_path):
 
 def test_the_embedded_model_is_in_the_package(cache, known, tmp_path, monkeypatch):
     monkeypatch.setattr(registry, "_packaged", lambda file: tmp_path / file)
-    with pytest.raises(ModelError, match=r"embedded.npz: the package is incomplete"):
+    with pytest.raises(ModelError, match=r"embedded.npz: this file of the package is missing"):
         registry.find("embedded")
     (tmp_path / "embedded.npz").write_bytes(CONTENT)
     assert registry.find("embedded") == download.get("embedded") == tmp_path / "embedded.npz"
@@ -513,7 +513,7 @@ def test_get_from_a_file_and_a_folder(cache, known, tmp_path):
         assert download.get("brainy", source).read_bytes() == CONTENT
         (cache / "brainy.h5").unlink()
     path.rename(path.with_name("renamed"))
-    with pytest.raises(ModelError, match=r"there is no .*brainy.h5 or .*original.h5. Check what"):
+    with pytest.raises(ModelError, match=r"there is no .*brainy.h5 or .*original.h5. Check the"):
         download.get("brainy", path.parent)
     path.with_name("renamed").chmod(0o600)
     path.with_name("renamed").write_bytes(b"other")
@@ -563,13 +563,15 @@ def test_an_absent_file_without_datalad(cache, known, absent, tmp_path, monkeypa
         download.get("brainy", absent)
     program(tmp_path / "bin", "git-annex", "exit 1")
     program(tmp_path / "bin", "git", 'echo "ran $@"; exit 1')
-    with pytest.raises(ModelError, match=r"status 1 and did not bring it: ran annex get ./orig"):
+    with pytest.raises(
+        ModelError, match=r"status 1 and did not fetch the content: ran annex get ./orig"
+    ):
         download.get("brainy", absent)
     program(tmp_path / "bin", "datalad", 'echo "no such remote"; exit 3')
-    with pytest.raises(ModelError, match="status 3 and did not bring it: no such remote"):
+    with pytest.raises(ModelError, match="status 3 and did not fetch the content: no such remote"):
         download.get("brainy", absent)
     program(tmp_path / "bin", "datalad", "exit 0")
-    with pytest.raises(ModelError, match="status 0 and did not bring it"):
+    with pytest.raises(ModelError, match="status 0 and did not fetch the content"):
         download.get("brainy", absent)
     assert held(cache) == []
 
@@ -627,6 +629,8 @@ def test_get_from_a_clone(cache, known, clone, monkeypatch, without):
 
 def test_get_from_a_clone_whose_origin_is_gone(cache, known, clone):
     clone.with_name("published").rename(clone.with_name("moved"))
-    with pytest.raises(ModelError, match=r"datalad get ./original.h5' in .* did not bring it: .+"):
+    with pytest.raises(
+        ModelError, match=r"datalad get ./original.h5' in .* did not fetch the content: .+"
+    ):
         download.get("brainy", clone)
     assert held(cache) == []

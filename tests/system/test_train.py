@@ -21,10 +21,10 @@ from conftest import labelled_dataset
 from bids_brainmask.cli import bids_app, brainmask, training
 from bids_brainmask.errors import ModelError, UsageError
 from bids_brainmask.models import backends, registry
-from bids_brainmask.models.unet import COMPACT, Architecture, fold_normalisation, unet3d
+from bids_brainmask.models.unet import COMPACT, Architecture, fold_normalization, unet3d
 from bids_brainmask.train import dataset, fit
 from bids_brainmask.train.config import read
-from bids_brainmask.train.surgery import widen, with_normalisation
+from bids_brainmask.train.surgery import widen, with_normalization
 from bids_brainmask.voxels.agreement import dice
 
 SMALL = {"encoder": [[8, 8], [16, 16]], "up": [16], "decoder": [[8, 8]], "stem": 8}
@@ -455,14 +455,14 @@ def some_network(seed):
 
 def test_a_network_given_normalisation_computes_what_it_did():
     model, images = some_network(3), np.random.default_rng(1).random((2, 2, 32, 32, 32, 1))
-    normal = with_normalisation(model, COMPACT, list(images.astype(np.float32)))
+    normal = with_normalization(model, COMPACT, list(images.astype(np.float32)))
     batch = images[0].astype(np.float32)
     wanted = np.asarray(model.predict_on_batch(batch))
     np.testing.assert_allclose(
         np.asarray(normal.predict_on_batch(batch)), wanted, atol=1e-4 * np.abs(wanted).max()
     )
-    folded = fold_normalisation(normal, COMPACT)
-    for name, values in fold_normalisation(model, COMPACT).items():
+    folded = fold_normalization(normal, COMPACT)
+    for name, values in fold_normalization(model, COMPACT).items():
         np.testing.assert_allclose(folded[name], values, rtol=1e-3, atol=1e-5)
 
 
@@ -472,13 +472,16 @@ def test_a_dead_network_is_no_place_to_start_from():
     kernel, bias = layer.get_weights()
     layer.set_weights([kernel, bias - 1e6])
     with pytest.raises(UsageError, match=r"in the convolution decoder_1_1 .* no filter answers"):
-        with_normalisation(model, COMPACT, [np.random.default_rng(1).random((2, 64, 64, 64, 1))])
+        with_normalization(model, COMPACT, [np.random.default_rng(1).random((2, 64, 64, 64, 1))])
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda d: (d / "model.toml").unlink(), "holds no model.toml: not a finished training's"),
+        (
+            lambda d: (d / "model.toml").unlink(),
+            "found no model.toml in it; expected the folder of a finished",
+        ),
         (lambda d: (d / "model.toml").write_bytes(b"\xff"), "model.toml: cannot be read"),
         (lambda d: (d / "model.toml").write_text(""), "expected one table, found 0"),
         (lambda d: (d / "model.toml").write_text("[x]\na = 1\n"), "unknown key 'a'"),

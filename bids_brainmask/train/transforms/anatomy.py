@@ -2,8 +2,8 @@
 """Where in a head things lie, told from the outline of its brain alone.
 
 The middle plane is fitted to the brain; heights and lengths are measured in brain lengths, with
-proportions read off the MNI152 template: good to about a centimetre, which is enough to grow
-tumours and vessels where they occur.
+proportions read off the MNI152 template: good to about a centimeter, which is enough to grow
+tumors and vessels where they occur.
 """
 
 from __future__ import annotations

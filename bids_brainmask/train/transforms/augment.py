@@ -83,7 +83,7 @@ def cut_crown(example: Example, rng: np.random.Generator) -> Example:
 
 
 def cut(example: Example, slices: slice) -> Example:
-    """Blank axial slices of an image, and what is labelled in them."""
+    """Blank axial slices of an image, and what is labeled in them."""
     image, label = example.image.copy(), example.label.copy()
     lesion = None if example.lesion is None else example.lesion.copy()
     for values in (image, label, lesion):
@@ -119,12 +119,12 @@ def lesion(example: Example, rng: np.random.Generator) -> Example:
     near = np.argwhere(example.depth[::3, ::3, ::3] > rng.uniform(-12, 10)) * 3
     for _ in range(rng.integers(1, 4) if len(near) else 0):
         radius = rng.uniform(3, 26) / example.spacing
-        centre = near[rng.integers(len(near))]
+        center = near[rng.integers(len(near))]
         reach = (radius * 1.6).astype(int) + 1
-        low = np.maximum(centre - reach, 0)
-        box = tuple(slice(a, b) for a, b in zip(low, centre + reach + 1, strict=True))
+        low = np.maximum(center - reach, 0)
+        box = tuple(slice(a, b) for a, b in zip(low, center + reach + 1, strict=True))
         part = image[box]
-        axes = zip(np.ogrid[tuple(slice(0, n) for n in part.shape)], low, centre, radius)  # noqa: B905
+        axes = zip(np.ogrid[tuple(slice(0, n) for n in part.shape)], low, center, radius)  # noqa: B905
         radial = np.sqrt(sum(((along + a - c) / r) ** 2 for along, a, c, r in axes))
         radial = radial / (1 + 0.3 * smooth_field(part.shape, 4, rng))
         part[radial < 1] = 0.3 * part[radial < 1] + np.float32(rng.uniform(0, 1.05))
@@ -162,7 +162,7 @@ def marrow(example: Example, rng: np.random.Generator) -> Example:
 def recolour(example: Example, rng: np.random.Generator) -> Example:
     """Give tissues another contrast: a random curve of intensities.
 
-    Half of the time what is labelled and what is not have curves of their own, so that each
+    Half of the time what is labeled and what is not have curves of their own, so that each
     tissue class of the two gets an intensity at random. The air stays dark, but for one image
     in four.
     """

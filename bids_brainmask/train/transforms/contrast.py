@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A head as if a contrast agent had been given, and what enhances in it without being a tumour.
+"""A head as if a contrast agent had been given, and what enhances in it without being a tumor.
 
 Steps of `bids_brainmask.train.transforms.augment`, for examples whose label is a brain. Nothing
-here is labelled: it is what a network that looks for meningiomas must learn to pass over. What
+here is labeled: it is what a network that looks for meningiomas must learn to pass over. What
 enhances is taken from Sartor 1999, "MR imaging of the brain: tumors"
 (https://doi.org/10.1007/s003300050841), and from the anatomy of dural sinuses, choroid plexus,
 pituitary and mucosa.
@@ -24,7 +24,7 @@ from bids_brainmask.train.transforms.augment import Example, smooth_field
 def contrast(example: Example, rng: np.random.Generator) -> Example:
     """Brighten sinuses, vessels, choroid plexus, pituitary, mucosa and dura, as contrast does.
 
-    One image in two also gets the flat grey and white matter of a spin echo.
+    One image in two also gets the flat gray and white matter of a spin echo.
     """
     head, white = anatomy.of(example), anatomy.white(example)
     image = example.image
@@ -99,9 +99,9 @@ def plexus(head: Anatomy, dark: np.ndarray, rng: np.random.Generator) -> np.ndar
 
 def pituitary(head: Anatomy, rng: np.random.Generator) -> np.ndarray:
     """Ball of 4 to 7 mm below the brain, in the middle."""
-    centre = head.nearest(rng.normal(0, 1), rng.normal(0.61, 0.02), rng.normal(-0.62, 0.015))
+    center = head.nearest(rng.normal(0, 1), rng.normal(0.61, 0.02), rng.normal(-0.62, 0.015))
     axes = np.ogrid[tuple(slice(0, n) for n in head.depth.shape)]
-    far = sum(((a - c) * s) ** 2 for a, c, s in zip(axes, centre, head.spacing, strict=True))
+    far = sum(((a - c) * s) ** 2 for a, c, s in zip(axes, center, head.spacing, strict=True))
     return (far < rng.uniform(4, 7) ** 2) & (head.depth < 1)
 
 
@@ -124,7 +124,7 @@ def dura(head: Anatomy, rng: np.random.Generator) -> np.ndarray:
 def ball(
     shape: Sequence[int],
     spacing: np.ndarray,
-    centre: np.ndarray,
+    center: np.ndarray,
     radius: float,
     rng: np.random.Generator,
 ) -> tuple[tuple[slice, ...], np.ndarray]:
@@ -137,9 +137,9 @@ def ball(
         mm from the surface, positive inside.
     """
     reach = np.ceil(1.4 * radius / spacing + 2).astype(int)
-    box = anatomy.around(centre, reach, shape)
+    box = anatomy.around(center, reach, shape)
     axes = np.ogrid[box]
-    far = np.sqrt(sum(((a - c) * s) ** 2 for a, c, s in zip(axes, centre, spacing, strict=True)))
+    far = np.sqrt(sum(((a - c) * s) ** 2 for a, c, s in zip(axes, center, spacing, strict=True)))
     size = tuple(s.stop - s.start for s in box)
     uneven = 1 + np.float32(rng.uniform(0, 0.2)) * smooth_field(size, 4, rng)
     return box, (radius * uneven - far).astype(np.float32)
@@ -157,11 +157,11 @@ def metastases(example: Example, rng: np.random.Generator) -> Example:
         places = np.argwhere(head.depth[::3, ::3, ::3] > radius + rng.uniform(4, 12)) * 3
         if not len(places):
             continue
-        centre = places[rng.integers(len(places))]
-        if abs(head.side[tuple(centre)]) < radius + 4:  # the falx is dura as well
+        center = places[rng.integers(len(places))]
+        if abs(head.side[tuple(center)]) < radius + 4:  # the falx is dura as well
             continue
-        swell(image, head, centre, radius, white, rng)
-        box, inside = ball(image.shape, head.spacing, centre, radius, rng)
+        swell(image, head, center, radius, white, rng)
+        box, inside = ball(image.shape, head.spacing, center, radius, rng)
         paint(image[box], inside, head.spacing, white * np.float32(rng.uniform(1.05, 2.0)), rng)
     return replace(example, image=image)
 
@@ -169,7 +169,7 @@ def metastases(example: Example, rng: np.random.Generator) -> Example:
 def swell(
     image: np.ndarray,
     head: Anatomy,
-    centre: np.ndarray,
+    center: np.ndarray,
     radius: float,
     white: np.floating,
     rng: np.random.Generator,
@@ -178,7 +178,7 @@ def swell(
     if rng.random() > 0.7:
         return
     reach = radius + rng.uniform(4, 20)
-    box, inside = ball(image.shape, head.spacing, centre, reach, rng)
+    box, inside = ball(image.shape, head.spacing, center, reach, rng)
     part = image[box]
     share = np.clip(inside / 8, 0, 1) * (part > 0.6 * white) * (head.depth[box] > 3)
     part *= 1 - np.float32(rng.uniform(0.1, 0.35)) * share
@@ -210,10 +210,10 @@ def schwannoma(example: Example, rng: np.random.Generator) -> Example:
     sign = rng.choice([-1, 1])
     radius = rng.uniform(3, 13)
     place = (rng.uniform(17, 22) + 0.5 * radius, rng.normal(0.4, 0.015), rng.normal(-0.65, 0.02))
-    centre = head.nearest(sign * place[0], *place[1:])
+    center = head.nearest(sign * place[0], *place[1:])
     meatus = head.nearest(sign * (place[0] + radius + 5), *place[1:])
     level = white * np.float32(rng.uniform(1.05, 1.8))
-    for where, size in ((meatus, rng.uniform(2, 3.5)), (centre, radius)):
+    for where, size in ((meatus, rng.uniform(2, 3.5)), (center, radius)):
         box, inside = ball(image.shape, head.spacing, where, size, rng)
         paint(image[box], inside, head.spacing, level, rng)
     return replace(example, image=image)

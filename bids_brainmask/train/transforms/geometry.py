@@ -71,7 +71,7 @@ def random_matrix(geometry: Geometry, rng: np.random.Generator) -> np.ndarray:
 
 def look(
     example: Example,
-    centre: np.ndarray,
+    center: np.ndarray,
     window: tuple[int, int, int],
     geometry: Geometry,
     rng: np.random.Generator,
@@ -83,7 +83,7 @@ def look(
 
     Parameters
     ----------
-    centre : (3,) array
+    center : (3,) array
         World position of the middle of the window, mm.
     window : tuple of 3 int
         Voxels of the window.
@@ -97,11 +97,11 @@ def look(
     image : window float32 array
         0 outside the scan.
     label : window float32 array
-        In [0, 1]; linear: the share of each voxel that is labelled.
+        In [0, 1]; linear: the share of each voxel that is labeled.
     """
     matrix = random_matrix(geometry, rng) @ (np.eye(3) if axes is None else axes)
-    centre = centre + rng.uniform(-geometry.shift, geometry.shift, 3)
-    offset = centre - matrix @ ((np.array(window) - 1) / 2)
+    center = center + rng.uniform(-geometry.shift, geometry.shift, 3)
+    offset = center - matrix @ ((np.array(window) - 1) / 2)
     bent = None
     if geometry.bend and rng.random() < 0.4:
         bent = bend(window, rng.uniform(0, geometry.bend), rng)
@@ -111,12 +111,12 @@ def look(
     return image, label
 
 
-def bend(window: Sequence[int], millimetres: float, rng: np.random.Generator) -> list[np.ndarray]:
+def bend(window: Sequence[int], millimeters: float, rng: np.random.Generator) -> list[np.ndarray]:
     """Voxel coordinates of a window, displaced by a smooth field of some amplitude."""
     axes = [np.arange(n, dtype=np.float32) for n in window]
     return [
         axis.reshape(np.roll([axis.size, 1, 1], number))
-        + np.float32(millimetres) * smooth_field(window, int(rng.integers(4, 8)), rng)
+        + np.float32(millimeters) * smooth_field(window, int(rng.integers(4, 8)), rng)
         for number, axis in enumerate(axes)
     ]
 

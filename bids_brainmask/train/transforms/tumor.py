@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Meningiomas grown on the dura of a head, and what they do to the brain around them.
 
-A synthetic tumour has what radiology tells meningiomas by (Watts et al. 2014, "Magnetic resonance
+A synthetic tumor has what radiology tells meningiomas by (Watts et al. 2014, "Magnetic resonance
 imaging of meningiomas: a pictorial review", https://doi.org/10.1007/s13244-013-0302-4): a broad
 base on the dura, globose, lobulated or en-plaque growth, strong and even enhancement, now and then
 with cysts, calcified or necrotic cores, a dural tail, a cleft of fluid, oedema, and a brain pushed
-aside. The label is all of the tumour, its cores included, and not the tail.
+aside. The label is all of the tumor, its cores included, and not the tail.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from bids_brainmask.train.transforms.anatomy import Anatomy
 from bids_brainmask.train.transforms.augment import Example, smooth_field
 
 VOLUMES_ML = (0.2, 60.0)
-"""Least and greatest volume of a tumour; the logarithm is uniform between."""
+"""Least and greatest volume of a tumor; the logarithm is uniform between."""
 
 SITES = {"convexity": 0.38, "parasagittal": 0.17, "falx": 0.13, "base": 0.2, "tentorium": 0.12}
 """Where meningiomas grow, and shares about those of clinical series."""
@@ -29,7 +29,7 @@ SITES = {"convexity": 0.38, "parasagittal": 0.17, "falx": 0.13, "base": 0.2, "te
 
 @dataclass(frozen=True)
 class Seed:
-    """Where a tumour starts, and which way it grows."""
+    """Where a tumor starts, and which way it grows."""
 
     voxel: np.ndarray  # (3,) int
     inward: np.ndarray  # (3,) unit vector, mm, away from the dura
@@ -57,7 +57,7 @@ def meningioma(example: Example, volume_ml: float, rng: np.random.Generator) -> 
     Returns
     -------
     Example
-        With the tumour in `lesion`, the share of each voxel that it fills; as it was, where there
+        With the tumor in `lesion`, the share of each voxel that it fills; as it was, where there
         is no brain, or too little room in it.
     """
     head, white = anatomy.of(example), anatomy.white(example)
@@ -127,7 +127,7 @@ def shape(
     box : tuple of 3 slice
         Voxels around it, with room for what it does to the brain.
     radial : float32 array of the box's shape
-        Levels that grow outward from the tumour's middle.
+        Levels that grow outward from the tumor's middle.
     allowed : bool array of the box's shape
         Where it may grow: the dura, falx and tentorium hold it back.
     radius : float
@@ -158,7 +158,7 @@ def shape(
 def compartment(
     head: Anatomy, start: Seed, box: tuple[slice, ...], rng: np.random.Generator
 ) -> np.ndarray:
-    """Where a tumour may grow to from its seed, bool of the box's shape."""
+    """Where a tumor may grow to from its seed, bool of the box's shape."""
     allowed = head.depth[box] > -rng.uniform(0.5, 2.5)
     side = head.side[box]
     here = float(head.side[tuple(start.voxel)])
@@ -184,7 +184,7 @@ def surface(
     Returns
     -------
     float32 array
-        About the mm to the tumour's surface, positive inside; one piece.
+        About the mm to the tumor's surface, positive inside; one piece.
     """
     count = max(1, round(1000 * volume_ml / np.prod(spacing)))
     levels = radial[allowed]
@@ -209,7 +209,7 @@ def push(
     spacing: np.ndarray,
     rng: np.random.Generator,
 ) -> None:
-    """Move the brain away from the tumour: what it fills is pressed out, as far as the dura.
+    """Move the brain away from the tumor: what it fills is pressed out, as far as the dura.
 
     The fields, the image and what grew before, are moved alike.
 
@@ -244,7 +244,7 @@ def surround(
     volume_ml: float,
     rng: np.random.Generator,
 ) -> None:
-    """Draw what lies around a tumour: a cleft of fluid and oedema, each half of the time."""
+    """Draw what lies around a tumor: a cleft of fluid and oedema, each half of the time."""
     if volume_ml > 1.5 and rng.random() < 0.5:
         reach = rng.uniform(4, 25) * (1 + 0.4 * smooth_field(part.shape, 5, rng))
         share = np.exp(-((outside / np.maximum(reach, 1)) ** 2)) * (part > 0.6 * white)
@@ -263,7 +263,7 @@ def tail(
     level: np.ndarray | np.floating,
     rng: np.random.Generator,
 ) -> None:
-    """Brighten the dura around the tumour's base, thinner with the distance; not labelled."""
+    """Brighten the dura around the tumor's base, thinner with the distance; not labeled."""
     dura = {"falx": np.abs(head.side[box]), "tentorium": np.abs(head.over_tentorium[box])}
     far = dura.get(start.site, np.abs(head.depth[box] + 0.5))
     thin = rng.uniform(1.0, 2.0) * np.clip(1 - outside / rng.uniform(5, 20), 0, 1)
@@ -277,7 +277,7 @@ def tail(
 def tissue(
     inside: np.ndarray, volume_ml: float, level: np.ndarray | np.floating, rng: np.random.Generator
 ) -> np.ndarray:
-    """Intensities of a tumour: even, or with a calcified, cystic or necrotic core."""
+    """Intensities of a tumor: even, or with a calcified, cystic or necrotic core."""
     size = inside.shape
     found = level * (1 + np.float32(rng.uniform(0.01, 0.08)) * smooth_field(size, 14, rng))
     found += level * np.float32(rng.uniform(0, 0.05)) * rng.standard_normal(size, np.float32)
