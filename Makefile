@@ -16,9 +16,8 @@ test: programs  ## all of that and all other tests; KINDS="heads system" chooses
 	sh scripts/environment.sh test
 	sh scripts/test.sh $(ARGS)
 
-coverage: programs  ## the same, and which lines and branches were run, in subprocesses too
-	sh scripts/environment.sh test
-	COVERAGE=1 sh scripts/test.sh $(ARGS)
+coverage:  ## the same, and which lines and branches were run, in subprocesses too
+	COVERAGE=1 $(MAKE) test
 
 programs: engine  ## what tests need beside Python: a browser, git-annex, strace
 	command -v chromedriver >/dev/null || sh scripts/debian.sh chromium chromium-driver || true

@@ -341,6 +341,7 @@ def drawn(laid_out, seed, variant=GROWN, *, target="lesion", **changes):
     return draw(laid_out, np.array([9.0, -8, 7]), stage, variant, config, rng(seed))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(4))
 def test_a_window_shows_the_lesion_as_its_label_and_lies_about_it(laid_out, seed):
     whole = expected(laid_out, seed)

@@ -27,6 +27,7 @@ def random_weights(architecture, seed=3):
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("architecture", [TINY, TINY_STEM, COMPACT, SEED])
 def test_engines_agree(architecture):
     arrays = random_weights(architecture)

@@ -57,6 +57,7 @@ def run(data, monkeypatch, *words):
     return cells(out.read_text())
 
 
+@pytest.mark.slow
 def test_every_set_is_measured_with_every_reference(data, monkeypatch):
     rows = run(data, monkeypatch, "--also", "sub-rigs")
     sums = {tuple(row[:2]): row for row in rows if len(row) == 9}
@@ -95,6 +96,7 @@ def test_a_reference_that_is_not_there_is_told(data, monkeypatch, capsys):
     assert "sub-vs01.nii.gz is not there: --peers makes it" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_two_models_of_one_name_have_columns_of_their_own(data, monkeypatch):
     rows = run(data, monkeypatch, "--quick", "--model", "embedded", "embedded")
     assert next(r for r in rows if len(r) == 7)[3:5] == ["embedded", "embedded, volume ratio"]

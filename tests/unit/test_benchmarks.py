@@ -86,6 +86,7 @@ def steps():
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("step", "strength"), steps())
 def test_a_step_is_a_pure_function_of_the_head(step, strength):
     head = make()  # which is read-only
@@ -237,6 +238,7 @@ def test_the_field_of_view_ends_that_far_from_the_brain(head, name, axis, margin
     assert found.brain.shape == found.image.data.shape
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ratio", [2.0, 3.0, 10.0])
 def test_the_bias_field_has_that_ratio_and_is_smooth(head, ratio):
     lit = replace(head, image=Volume(head.image.data + 1, head.image.affine))  # no zeros
@@ -442,6 +444,7 @@ def test_a_brain_that_is_found_and_one_that_is_not():
     assert robustness.dice(case, EMBEDDED, network(np.zeros_like)) == 0
 
 
+@pytest.mark.slow
 def test_the_document_on_robustness_has_each_degradation_and_the_worst(dataset):
     found = heads.find(dataset, "dev")[1:]
     bright = network(lambda block: (block > 0.9).astype(np.float32))
@@ -505,6 +508,7 @@ def test_kinds_of_degradations_have_all_their_grades():
     assert kinds.count("cut neck") == 4
 
 
+@pytest.mark.slow
 def test_every_mask_of_a_calibration_is_in_its_table_and_document(dataset, tmp_path):
     found = network(lambda block: (block > 0.9) * np.float32(0.8))
     rows = calibrate.measure(heads.find(dataset, "dev")[:1], EMBEDDED, found)

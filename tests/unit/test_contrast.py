@@ -38,6 +38,7 @@ def seen(example, step, seeds=SEEDS):
         yield step(example, rng(seed)).image - example.image
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", STEPS)
 def test_nothing_is_labelled_and_nothing_written_to(example, step):
     for seed in SEEDS:
@@ -138,6 +139,7 @@ def structures(head, example, seed):
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["sinuses", "vessels", "plexus", "mucosa", "dura"])
 def test_structures_lie_where_they_belong(example, head, name):
     sizes = []

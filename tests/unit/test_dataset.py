@@ -149,6 +149,7 @@ def test_a_label_with_fractions_is_an_error(root):
         heads_of(root)
 
 
+@pytest.mark.slow
 def test_values_choose_the_target(root):
     for n in ("01", "02", "03"):
         path = root / f"derivatives/labels/sub-{n}/anat/sub-{n}_desc-brain_mask.nii.gz"
@@ -188,6 +189,7 @@ def test_an_example_is_the_image_and_its_label(root):
     assert abs(example.depth - (60 - radius))[near].max() < 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("codes", ["RAS", "LPI", "SAR", "ILA"])
 def test_axes_are_taken_in_one_order_whatever_the_file_has(tmp_path, codes):
     root = labelled_dataset(tmp_path / "bids", 1, codes=codes)
@@ -197,6 +199,7 @@ def test_axes_are_taken_in_one_order_whatever_the_file_has(tmp_path, codes):
     np.testing.assert_array_equal(found.label, wanted.label)
 
 
+@pytest.mark.slow
 def test_fine_voxels_are_averaged_to_a_millimetre(tmp_path):
     root = labelled_dataset(tmp_path / "bids", 1, spacing=(0.5, 1.2, 1.5), shape=(340, 140, 110))
     head = heads_of(root)[0]
@@ -213,6 +216,7 @@ def rng(seed=0):
     return np.random.default_rng(seed)
 
 
+@pytest.mark.slow
 def test_a_conformed_head_is_seen_as_the_published_networks_see_it(root):
     """The eight blocks put together are the z-scored conformed volume of use, axes and all."""
     stage = Stage(epochs=1, rate=(1e-3, 0.0), windows="blocks", batch=8)
@@ -230,6 +234,7 @@ def test_a_conformed_head_is_seen_as_the_published_networks_see_it(root):
     assert labels.sum() == pytest.approx(4 / 3 * np.pi * 60**3, rel=0.01)
 
 
+@pytest.mark.slow
 def test_blocks_come_head_after_head_in_a_new_order_each_epoch(root):
     stage = Stage(epochs=1, rate=(1e-3, 0.0), windows="blocks", batch=3, variants={"rigid": 0.5})
     variants = {"rigid": Variant(geometry=Geometry(turn=8, shift=8))}
@@ -309,6 +314,7 @@ def test_neck_windows_look_below(root):
     assert labels.mean() < 0.9
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("share", "kept"), [(0.0, 0), (0.1, 1), (0.5, 2), (1.0, 2)])
 def test_a_split_is_by_participant_and_keeps_some_on_either_side(root, share, kept):
     heads = heads_of(root)

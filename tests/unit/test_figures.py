@@ -128,6 +128,7 @@ def untitled(phantom):
     return read(figures.mosaic(*phantom))
 
 
+@pytest.mark.slow
 def test_outline_of_a_ball_is_a_circle_in_every_cut():
     colours = below_header(read(figures.mosaic(*balls((140, 150, 145), (1, 1, 1)))))
     found = discs(colours)
@@ -231,11 +232,13 @@ def lopsided():
     return Volume(data.astype(np.float32), affine), distance(affine, shape, (4, -5, 6)) < BRAIN
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("codes", AXCODES)
 def test_a_thumbnail_does_not_depend_on_how_the_image_is_stored(codes):
     assert figures.thumbnail(*stored(codes, *lopsided())) == figures.thumbnail(*lopsided())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("codes", ["LPI", "PSR", "AIL", "SRP"])
 def test_nor_do_the_other_pictures(codes):
     volume, mask = lopsided()
@@ -336,6 +339,7 @@ def test_uncertain_voxels_are_coloured_and_no_others():
     assert seen >= 9
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("value", [0.0, 0.25, 0.75, 1.0])
 def test_a_step_between_sure_voxels_is_not_uncertain(value):
     volume, mask = balls()
@@ -367,6 +371,7 @@ def lesions(*places):
 PLACES = [(-22, 10, 4), (20, 0, -20), (0, 20, 22), (10, -24, 0), (-10, -10, -24), (24, 12, 12)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("count", "cuts"), [(0, 3), (1, 3), (2, 4), (3, 5), (5, 7), (6, 7)])
 def test_the_largest_lesion_is_cut_along_three_axes_and_four_more_along_one(count, cuts):
     colours = read(figures.tumours(*lesions(*PLACES[:count])))
@@ -396,6 +401,7 @@ def test_the_outline_of_a_lesion_is_a_circle_where_it_is():
     assert axial[1] < coronal[1] < sagittal[1]
 
 
+@pytest.mark.slow
 def test_lesions_without_a_brain_and_a_brain_without_lesions():
     volume, tumour, brain, named = lesions((-20, 10, 4))
     alone = read(figures.tumours(volume, tumour, None, named))
@@ -410,6 +416,7 @@ def test_lesions_without_a_brain_and_a_brain_without_lesions():
             assert not len(polar(orange(below_header(none)), disc)[0])
 
 
+@pytest.mark.slow
 def test_sizes_are_kept_whatever_the_noise():
     data = np.random.default_rng(0).normal(100, 50, (180, 200, 170)).astype(np.float32)
     volume, mask = Volume(data, grid(data.shape, (1, 1, 1))), np.ones(data.shape, bool)
@@ -426,6 +433,7 @@ def test_sizes_are_kept_whatever_the_noise():
     assert read(figures.mosaic(volume, mask)).shape[1] == figures.PAGE.width
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", [(2, 3, 4), (400, 4, 4), (4, 4, 400), (3, 90, 90)])
 def test_odd_fields_of_view_make_pictures_that_fit(shape):
     data = np.random.default_rng(0).random(shape).astype(np.float32)
@@ -441,6 +449,7 @@ def test_odd_fields_of_view_make_pictures_that_fit(shape):
     assert read(figures.thumbnail(volume, mask)).shape == (80, 240, 3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", [(0, 0, 0), (69, 79, 74), (35, 40, 37)])
 def test_a_mask_of_one_voxel_is_seen(place):
     volume, mask = balls()
@@ -468,6 +477,7 @@ def test_the_outline_of_a_mask_at_the_edge_is_closed():
     assert ndimage.label(upright)[1] == 18
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("value", [0, 7, -3])
 @pytest.mark.parametrize("kind", [np.uint8, np.int16, np.float32, np.float64])
 def test_a_constant_image_is_black(value, kind):
@@ -503,6 +513,7 @@ TITLES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("title", TITLES)
 def test_a_title_may_be_anything(phantom, untitled, title):
     plain, titled = untitled, read(figures.mosaic(*phantom, title=title))
@@ -517,6 +528,7 @@ def test_a_title_may_be_anything(phantom, untitled, title):
     assert (titled[:header, : key - 16].max() > 150) == bool(title.strip())
 
 
+@pytest.mark.slow
 def test_a_titles_signs_are_shown_as_they_are(phantom):
     def length(title):
         header = read(figures.mosaic(*phantom, title=title))[: figures.PAGE.header, :700]
@@ -535,6 +547,7 @@ def test_names_of_lesions_may_be_anything():
     assert alarm(colours[: figures.PAGE.header]).any()  # five more
 
 
+@pytest.mark.slow
 def test_the_users_settings_of_matplotlib_count_for_nothing_and_stay(phantom):
     volume, mask = phantom
     unsure = np.linspace(0, 1, mask.size).reshape(mask.shape)
@@ -545,6 +558,7 @@ def test_the_users_settings_of_matplotlib_count_for_nothing_and_stay(phantom):
     assert before == after
 
 
+@pytest.mark.slow
 def test_pictures_need_no_display_and_importing_needs_no_matplotlib():
     code = (
         "import sys, numpy as np\n"

@@ -50,7 +50,10 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES)
-@pytest.mark.parametrize("make", [grid.fsconform, lambda volume: grid.head(volume, 16)])
+@pytest.mark.parametrize(
+    "make",
+    [pytest.param(grid.fsconform, marks=pytest.mark.slow), lambda volume: grid.head(volume, 16)],
+)
 def test_a_linear_ramp_of_the_world_is_resampled_exactly(case, make):
     affine, shape = CASES[case]
     ramp = (np.array([1.0, -2.0, 0.5]).reshape(3, 1, 1, 1) * world(affine, shape)).sum(0)
@@ -69,6 +72,7 @@ def test_a_linear_ramp_of_the_world_is_resampled_exactly(case, make):
     np.testing.assert_allclose(found[some][inside], expected[inside], atol=2e-2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 def test_there_and_back_keeps_the_ball_in_its_place(case):
     affine, shape = CASES[case]
@@ -119,6 +123,7 @@ def test_resampling_agrees_with_nilearn(case):
     np.testing.assert_allclose(found, reference, atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 def test_head_grid_covers_the_head_in_1_mm_voxels(case):
     affine, shape = CASES[case]
@@ -166,6 +171,7 @@ def test_head_grid_has_an_upper_limit():
     assert grid.head(volume, 32).shape == (320, 320, 320)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("codes", AXCODES)
 def test_head_grid_is_the_same_for_every_orientation(codes):
     affine, shape = affine_of(codes)

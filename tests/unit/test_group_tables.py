@@ -207,6 +207,7 @@ print(status, int(re.search(r"VmHWM:\s+(\d+) kB", own)[1]) / 1e6)
 """
 
 
+@pytest.mark.slow
 def test_five_thousand_images_take_a_minute_and_two_gigabytes_at_most(tmp_path):
     measured = [head(seed) for seed in range(20)]
     lines = "volume_ml\tlongest_mm\tmean_probability\tlocation\n3.0\t21.5\t0.9\tedge\n"

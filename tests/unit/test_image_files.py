@@ -176,6 +176,6 @@ def test_every_job_of_the_workflow_is_defined():
     used = {next(iter(job)) for job in config["workflows"]["main"]["jobs"]}
     assert used == set(config["jobs"])
     assert used == {
-        *("lint", "audit", "test", "oldest", "image"),
+        *("check", "audit", "test", "oldest", "image"),
         *("publish_wheel", "publish_image"),
     }

@@ -144,6 +144,7 @@ def test_slices_tilted_by_20_degrees_are_still_the_axial_ones():
     assert (lesion.longest_mm, lesion.perpendicular_mm) == pytest.approx((long, 16), abs=1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("order", "signs"), ORIENTATIONS)
 @pytest.mark.parametrize("affine", [grid((1, 0.8, 2), (-12, 7, 30)), tilted(ONE_MM, 20)])
 def test_how_the_image_is_stored_does_not_matter(order, signs, affine):

@@ -313,6 +313,7 @@ WRONG = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("value", WRONG, ids=repr)
 def test_no_value_of_any_type_breaks_a_page(folder, value):
     for name in {**BRAIN, **TUMOUR}:

@@ -59,6 +59,7 @@ def template_over(image: nb.Nifti1Image, load) -> np.ndarray:
     return ndimage.affine_transform(data, matrix, output_shape=image.shape, order=1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spacing", [2.0, 3.0, 4.0])
 def test_one_grid_upright_in_scanner_coordinates(spacing):
     image, mask = phantom.head(spacing=spacing)
@@ -74,6 +75,7 @@ def test_one_grid_upright_in_scanner_coordinates(spacing):
         assert file.header.get_xyzt_units()[0] == "mm"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 1, 2, 3])
 def test_mask_is_one_solid_brain_of_human_size(seed):
     mask = voxels(phantom.head(seed, spacing=SPACING)[1])
@@ -203,6 +205,7 @@ def test_dataset_holds_heads_and_their_masks(dataset):
     assert "no scan" in (dataset / "README").read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", [".", "derivatives/truth"])
 def test_dataset_is_valid(dataset, part):
     beside = Path(sysconfig.get_path("scripts")) / "bids-validator-deno"

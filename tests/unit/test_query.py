@@ -55,6 +55,7 @@ def test_every_example_is_in_the_table(examples):
     assert {path.name for path in examples.iterdir()} == set(EXAMPLES)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_images_of_the_example_datasets(name, examples):
     images, people = EXAMPLES[name]
@@ -123,6 +124,7 @@ def test_entities_keep_order_and_padding(varied):
     assert scans["sub-02_ses-B_T1w.nii.gz"].folder == Path("sub-02/ses-B/anat")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
@@ -393,6 +395,7 @@ print(*{name.split("/")[0] for path, in opened if (name := str(path).removeprefi
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [1, query.FEW, query.FEW + 1])
 def test_the_folders_of_others_are_not_opened(dataset, count):
     labels = [f"{number:02}" for number in range(1, count + 1)]

@@ -60,6 +60,7 @@ def volume_ml(where, example):
     return where.sum() * np.prod(example.spacing) / 1000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("volume", VOLUMES)
 def test_a_tumour_has_the_volume_asked_for(grown, volume):
     """Of whole voxels 95 %, or all but six; of shares of voxels about as much."""
