@@ -109,12 +109,12 @@ def move_border(mask: np.ndarray, spacing: np.ndarray, distance: float) -> np.nd
     -------
     (I, J, K) bool array
     """
-    if not distance or not (box := bounds(mask)):
+    if not distance or not (there := bounds(mask)):
         return mask.copy()
     reach = np.ceil(abs(distance) / np.asarray(spacing)).astype(int) + 1
     box = tuple(
         slice(max(0, place.start - margin), place.stop + margin)
-        for place, margin in zip(box, reach, strict=True)
+        for place, margin in zip(there, reach, strict=True)
     )
     moved, part = mask.copy(), mask[box]
     if distance > 0:
