@@ -209,7 +209,7 @@ def scans(folder: Path, file: tuple[str, bytes]) -> str:
     path = folder / file[0]
     path.write_bytes(file[1])
     run = plan.prepare(dataset(folder, analyses=("brain",)))  # whatever a sidecar says
-    job = replace(run.jobs[0], scan=replace(run.jobs[0].scan, path=path))
+    job = replace(run.plans[0], scan=replace(run.plans[0].scan, path=path))
     try:
         return app.segment_scan(job, run, {"brain": BRIGHT[1]}).status
     except ImageError:

@@ -34,9 +34,12 @@ import nibabel as nb
 import numpy as np
 import psutil
 
-from bids_brainmask.dataset import readback
 from bids_brainmask.models import backends
 from bids_brainmask.reports import group
+
+QUALITY = group.TABLE.format("brain")
+
+BRAIN = "_desc-brain_mask.json"
 
 ENDED = re.compile(r"\[\d+/\d+\] \S+: done: ")
 """What the app says of a scan as it ends."""
@@ -322,17 +325,17 @@ def simulate(work: Path, scans: int, reports: int, processes: int, picture: Path
 
 def measure_group(out: Path, work: Path, sizes: Sequence[int]) -> str:
     """Measure the group level on some numbers of images, copies of the sidecars of a study."""
-    records = [path.read_bytes() for path in sorted(out.glob(f"sub-*/anat/sub-*{readback.BRAIN}"))]
+    records = [path.read_bytes() for path in sorted(out.glob(f"sub-*/anat/sub-*{BRAIN}"))]
     rows, there = [], 0
     for size in sorted(sizes):
         for number in range(there, size):
             folder = work / "out" / f"sub-{number:06}" / "anat"
             folder.mkdir(parents=True)
             record = records[number % len(records)]
-            (folder / f"sub-{number:06}{readback.BRAIN}").write_bytes(record)
+            (folder / f"sub-{number:06}{BRAIN}").write_bytes(record)
         there = size
         found = watch([work, work / "out", "group"], work / f"{size}.txt", simulated=False)
-        files = [work / "out" / name for name in (group.PAGE, f"{group.QUALITY}.tsv")]
+        files = [work / "out" / name for name in (group.PAGE, f"{QUALITY}.tsv")]
         numbers = (found.seconds, found.driver.cpu, found.driver.memory)
         numbers += tuple(path.stat().st_size / 1e6 for path in files)
         rows.append([f"{size:,}", *(f"{number:.2f}" for number in numbers)])

@@ -32,7 +32,7 @@ def clock(task: Callable[[], object]) -> tuple[float, float, float]:
 
 def loaded(head: Path, mask: Path, precision: str) -> tuple[float, float, float]:
     """From the image's file to the written mask, the second time."""
-    from bids_brainmask.analyses import rendering
+    from bids_brainmask.analyses import catalog, rendering
 
     model = registry.resolve("embedded")
     network = backends.load(model, "openvino", THREADS, precision)
@@ -40,7 +40,7 @@ def loaded(head: Path, mask: Path, precision: str) -> tuple[float, float, float]
     def task() -> None:
         source = image.read(head)
         brain = extract(source, model, network, model.threshold)
-        mask.write_bytes(rendering.render("mask", source, brain, None))
+        mask.write_bytes(rendering.render(catalog.output("mask"), source, {"brain": brain}))
 
     task()
     return clock(task)

@@ -20,16 +20,17 @@ from typing import Literal
 
 import bids_brainmask
 from bids_brainmask import machine
-from bids_brainmask.analyses import lesions, rendering, sidecar
-from bids_brainmask.analyses.brain import extract
-from bids_brainmask.analyses.meningioma import find_meningiomas
+from bids_brainmask.analyses import catalog, rendering, sidecar
+from bids_brainmask.analyses.probability import Method
+from bids_brainmask.analyses.rows import Finding
 from bids_brainmask.dataset import derivatives, query, storage
 from bids_brainmask.errors import BrainMaskError, ImageError, UsageError
 from bids_brainmask.models import backends
-from bids_brainmask.plan import Job, Run, finished, write_results
+from bids_brainmask.plan import Run, ScanPlan, finished, write_results
 from bids_brainmask.reports import participant_page
-from bids_brainmask.settings import Analysis, Settings
+from bids_brainmask.settings import Settings
 from bids_brainmask.voxels import image
+from bids_brainmask.voxels.inference import Options
 
 log = logging.getLogger(__name__)
 
@@ -38,15 +39,15 @@ log = logging.getLogger(__name__)
 class Outcome:
     """What became of one scan."""
 
-    job: Job
+    plan: ScanPlan
     status: Literal["done", "skipped", "refused", "failed"]
     detail: str
 
 
 def process(
-    run: Run, settled: Iterable[tuple[Job, Outcome | None]] | None = None
+    run: Run, settled: Iterable[tuple[ScanPlan, Outcome | None]] | None = None
 ) -> Iterator[Outcome]:
-    """Do every job that is not done yet, one after the other, in this process.
+    """Do every scan that is not done yet, one after the other, in this process.
 
     A scan that fails leaves a crash record under ``logs/`` and does not stop the others, whatever
     its error was: one odd file must not cost a night on a cluster.
@@ -54,72 +55,73 @@ def process(
     Parameters
     ----------
     run : Run
-    settled : iterable of (Job, Outcome or None), optional
+    settled : iterable of (ScanPlan, Outcome or None), optional
         What `settle` gives, where it has been asked already.
 
     Yields
     ------
     Outcome
-        One a job, in order.
+        One a scan, in order.
     """
     settings = run.settings
     begin(settings)
-    networks: dict[Analysis, backends.Network] = {}
-    for (job, outcome), following in zip_longest(settled or settle(run), run.jobs[1:]):
-        yield outcome or process_job(job, run, networks)
-        participant = job.scan.participant
+    networks: dict[str, backends.Network] = {}
+    for (plan, outcome), following in zip_longest(settled or settle(run), run.plans[1:]):
+        yield outcome or process_scan(plan, run, networks)
+        participant = plan.scan.participant
         if settings.reports and (not following or following.scan.participant != participant):
             write_report(participant, settings)
 
 
 def begin(settings: Settings) -> None:
-    """Make what must be there before the first job: the work folder, and the dataset's files."""
+    """Make what must be there before the first scan: the work folder, and the dataset's files."""
     if settings.work_dir:
         use_work_dir(settings.work_dir)
     storage.prepare(settings.output_dir)
     derivatives.describe_dataset(settings)
 
 
-def settle(run: Run) -> Iterator[tuple[Job, Outcome | None]]:
-    """Tell of every job, in order, what becomes of it without work; None: it is to be done."""
-    owners: dict[Path, str] = {}  # first file of every job before, and its source image
-    for job in run.jobs:
-        if not job.analyses:
-            yield job, Outcome(job, "refused", job.refusal)
+def settle(run: Run) -> Iterator[tuple[ScanPlan, Outcome | None]]:
+    """Yield each scan, with its outcome if no work is needed, else None."""
+    owners: dict[Path, str] = {}  # first file of every scan before, and its source image
+    for plan in run.plans:
+        if not plan.analyses:
+            yield plan, Outcome(plan, "refused", plan.refusal)
             continue
-        first = next(iter(job.files.values()))
+        first = next(iter(plan.files.values()))
         if first in owners:
             error = ImageError(
-                f"{job.scan.path}: would be written to the same files as {owners[first]}. "
+                f"{plan.scan.path}: would be written to the same files as {owners[first]}. "
                 "Keep one of the two."
             )
-            yield job, failure(job, error, run)
+            yield plan, failure(plan, error, run)
             continue
-        owners[first] = job.scan.relative
-        if run.settings.overwrite or not finished(job, run.parameters(job)):
-            storage.clear(run.log(job).parent)  # where a record of it may have been begun
-            yield job, None
+        owners[first] = plan.scan.relative
+        if run.settings.overwrite or not finished(plan, run.parameters(plan)):
+            storage.clear(run.log(plan).parent)  # where a record of it may have been begun
+            yield plan, None
             continue
         detail = "finished before, from the same image and parameters"
-        yield job, Outcome(job, "skipped", "; ".join(filter(None, [detail, job.refusal])))
+        yield plan, Outcome(plan, "skipped", "; ".join(filter(None, [detail, plan.refusal])))
 
 
-def process_job(job: Job, run: Run, networks: dict[Analysis, backends.Network]) -> Outcome:
-    """Do a job, whatever there is of it.
+def process_scan(plan: ScanPlan, run: Run, networks: dict[str, backends.Network]) -> Outcome:
+    """Do a scan, whatever there is of it.
 
     Parameters
     ----------
-    job : Job
+    plan : ScanPlan
     run : Run
     networks : dict of str to engine.Network
         Those that are ready, by analysis; others are added.
     """
-    for analysis in run.needed(job):
-        networks[analysis] = networks.get(analysis) or load_network(run, analysis)
+    for name in run.needed(plan):
+        if name in run.models and name not in networks:
+            networks[name] = load_network(run, name)
     try:
-        return segment_scan(job, run, networks)
+        return segment_scan(plan, run, networks)
     except Exception as error:  # noqa: BLE001 - recorded, reported, and the rest goes on
-        return failure(job, error, run)
+        return failure(plan, error, run)
 
 
 def write_report(participant: str, settings: Settings) -> str:
@@ -159,7 +161,7 @@ def use_work_dir(folder: Path) -> None:
     tempfile.tempdir = str(folder)
 
 
-def load_network(run: Run, analysis: Analysis) -> backends.Network:
+def load_network(run: Run, analysis: str) -> backends.Network:
     """Make a network ready to run, on the engine and the threads that the settings ask for."""
     threads = run.settings.n_cpus or machine.cpus()
     model = run.models[analysis]
@@ -170,34 +172,42 @@ def load_network(run: Run, analysis: Analysis) -> backends.Network:
     return network
 
 
-def segment_scan(job: Job, run: Run, networks: Mapping[Analysis, backends.Network]) -> Outcome:
-    """Find the brain and the meningiomas of one scan, from its file to its derivatives."""
+def segment_scan(plan: ScanPlan, run: Run, networks: Mapping[str, backends.Network]) -> Outcome:
+    """Take one scan from its file to its derivatives."""
     started = time.perf_counter()
-    source = image.read(job.scan.path)
-    file = query.fingerprint(job.scan.path)  # that was read: it may be another by the end
-    looks = {"overlap": run.settings.overlap, "flips": run.settings.tta}
-    how = {a: (run.models[a], networks[a], run.thresholds[a]) for a in run.needed(job)}
-    brain = tumours = None
-    if "brain" in how:
-        brain = extract(source, *how["brain"], **looks)
-    if "meningioma" in how:
-        tumours = find_meningiomas(source, *how["meningioma"], brain, **looks)
-    files = {kind: rendering.render(kind, source, brain, tumours) for kind in job.files}
-    drawn = rendering.draw(job.figures, job.scan.prefix, source, brain, tumours)
-    seconds = time.perf_counter() - started
-    parameters, used = run.parameters(job), (run.command, run.models, networks, brain, tumours)
-    scan = sidecar.of_scan(file, seconds, contrast=job.scan.contrast)
-    records = {kind: scan | sidecar.of_file(kind, parameters[kind], *used) for kind in files}
-    if tumours:
-        records["lesions"] = lesions.COLUMNS
-    write_results(job, files, records, drawn)
-    parts = [{"brain": brain, "meningioma": tumours}[name] for name in job.analyses]
-    said = [", ".join(part.summary for part in parts) + f" in {seconds:.1f} s"]
-    said += [*(part.remarks for part in parts), job.refusal]
-    return Outcome(job, "done", "; ".join(filter(None, said)))
+    source = image.read(plan.scan.path)
+    file = query.fingerprint(plan.scan.path)  # that was read: it may be another by the end
+    findings: dict[str, Finding] = {}
+    for name in run.needed(plan):
+        how = method(name, run, networks)
+        findings[name] = catalog.analysis(name).find(source, how, findings)
+    outputs = [catalog.output(kind) for kind in plan.files]
+    files = {output.name: rendering.render(output, source, findings) for output in outputs}
+    scan = sidecar.of_scan(file, time.perf_counter() - started, contrast=plan.scan.contrast)
+    parameters, used = run.parameters(plan), (run.command, run.models, networks, findings)
+    records = {
+        output.name: output.columns()
+        if output.columns
+        else scan | sidecar.of_file(output, parameters[output.name], *used)
+        for output in outputs
+    }
+    figures = rendering.draw(plan.figures, source, findings, plan.scan.key)
+    write_results(plan, files, records, figures)
+    found = [findings[name] for name in plan.analyses]
+    said = ", ".join(finding.summary for finding in found) + f" in {scan['Seconds']:.1f} s"
+    remarks = [*(finding.remarks for finding in found), plan.refusal]
+    return Outcome(plan, "done", "; ".join(filter(None, [said, *remarks])))
 
 
-def failure(job: Job, error: Exception, run: Run) -> Outcome:
+def method(name: str, run: Run, networks: Mapping[str, backends.Network]) -> Method | None:
+    """Gather the network of an analysis and how its answer is used; None without a model."""
+    if name not in run.models:
+        return None
+    options = Options(overlap=run.settings.overlap, flips=run.settings.tta)
+    return Method(run.models[name], networks[name], run.thresholds[name], options)
+
+
+def failure(plan: ScanPlan, error: Exception, run: Run) -> Outcome:
     """Record a failed scan under ``logs/``, with all that a report of the bug would want."""
     now = datetime.now(UTC)
     reason = str(error) or type(error).__doc__ or ""  # of a MemoryError: Out of memory.
@@ -205,7 +215,7 @@ def failure(job: Job, error: Exception, run: Run) -> Outcome:
         reason = f"{type(error).__name__}: {reason}"
     record = {
         "Time": now.isoformat(timespec="seconds"),
-        "Source": job.scan.relative,
+        "Source": plan.scan.relative,
         "Error": type(error).__name__,
         "Message": reason,
         "Traceback": "".join(traceback.format_exception(error)),
@@ -216,10 +226,10 @@ def failure(job: Job, error: Exception, run: Run) -> Outcome:
         "PeakMemory": round(machine.peak_memory_gb(), 2),
     }
     stamp = now.strftime("%Y%m%dT%H%M%S%f")
-    beside = run.log(job)
+    beside = run.log(plan)
     path = beside.with_name(f"{beside.stem}_crash-{stamp}-{os.getpid()}.json")
     try:
         storage.write_json(path, record)
     except BrainMaskError as second:
         log.error("%s; the crash record: %s", second, json.dumps(record))
-    return Outcome(job, "failed", reason.removeprefix(f"{job.scan.path}: "))
+    return Outcome(plan, "failed", reason.removeprefix(f"{plan.scan.path}: "))

@@ -12,41 +12,35 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import get_args
 from urllib.parse import quote
 
 from bids_brainmask import machine
-from bids_brainmask.analyses.outputs import ANALYSES, ASKED, FIELDS, NAMES, Kind
-from bids_brainmask.dataset import query, readback, storage
+from bids_brainmask.analyses import catalog
+from bids_brainmask.dataset import query, storage
 from bids_brainmask.dataset.query import Scan
-from bids_brainmask.dataset.readback import Figure
 from bids_brainmask.errors import NothingToDo, UsageError
 from bids_brainmask.models import registry
 from bids_brainmask.models.registry import Model
-from bids_brainmask.settings import HERE, Analysis, Settings
-
-NO_CONTRAST = (
-    "meningioma: refused, no ce- entity or ContrastBolusIngredient says that the image is "
-    "contrast-enhanced (--force-contrast)"
-)
-"""Why a plain image is not searched for meningiomas."""
+from bids_brainmask.settings import HERE, Settings
 
 
 @dataclass(frozen=True)
-class Job:
-    """A scan, what to do with it, and the files to make of it."""
+class ScanPlan:
+    """A scan, the analyses to carry out, and the files to write."""
 
     scan: Scan
-    analyses: tuple[Analysis, ...]
-    files: Mapping[Kind, Path]
-    refusal: str = ""
-    """Why an analysis that was asked for is not done; empty: none was refused."""
+    analyses: tuple[str, ...]
+    files: Mapping[str, Path]
+    """By the names of outputs."""
 
-    figures: Mapping[Figure, Path] = field(default_factory=dict)
-    """What its report shows; none without reports."""
+    refusal: str = ""
+    """Why an analysis that was asked for is not carried out; empty: none was refused."""
+
+    figures: Mapping[str, Path] = field(default_factory=dict)
+    """What its report shows, by the names of figures' files; none without reports."""
 
     @property
-    def sidecars(self) -> dict[Kind, Path]:
+    def sidecars(self) -> dict[str, Path]:
         """Sidecar of each file."""
         return {kind: _sidecar(path) for kind, path in self.files.items()}
 
@@ -61,56 +55,52 @@ class Run:
     """What is about to be done: every scan, and with what."""
 
     settings: Settings
-    models: Mapping[Analysis, Model]
-    thresholds: Mapping[Analysis, float]
-    jobs: list[Job]
+    models: Mapping[str, Model]
+    """By analysis; none for those that have no model."""
+
+    thresholds: Mapping[str, float]
+    plans: list[ScanPlan]
     command: tuple[str, ...] = field(default_factory=lambda: tuple(sys.argv))
     """The command line, which worker processes do not have."""
 
-    def needed(self, job: Job) -> tuple[Analysis, ...]:
-        """Analyses to carry out for a job: its own, and the brain for lesions to be near it."""
-        if "meningioma" in job.analyses and self.models["meningioma"].near_brain:
-            return "brain", "meningioma"
-        return job.analyses
+    def needed(self, plan: ScanPlan) -> tuple[str, ...]:
+        """Analyses to carry out for a scan, in order: its own, and those that they need."""
+        asked = set(plan.analyses)
+        for name in plan.analyses:
+            asked |= set(catalog.analysis(name).needs(self.models.get(name)))
+        return tuple(name for name in catalog.names() if name in asked)
 
-    def of_analysis(self, analysis: Analysis) -> dict:
+    def of_analysis(self, name: str) -> dict:
         """All that decides an analysis's result, beside the source image."""
-        model = self.models[analysis]
-        found = {
-            "Model": model.name,
-            "ModelVersion": model.version,
-            "ModelSHA256": model.sha256,
-            "Threshold": self.thresholds[analysis],
-        }
-        if self.settings.overlap and model.block:
-            found["Overlap"] = True
-        if self.settings.tta or model.flips:
-            found["TestTimeFlips"] = True
-        if self.settings.precision != Settings.precision:
-            found["Precision"] = self.settings.precision
-        if analysis == "meningioma":
-            from bids_brainmask.analyses import lesions
-
-            found["SmallestLesion"] = lesions.SMALLEST_ML
-            if model.peak:
-                found["LesionPeak"] = model.peak
-            if model.near_brain:
-                found["NearBrain"] = {"Distance": model.near_brain, **self.of_analysis("brain")}
-        return found
-
-    def parameters(self, job: Job) -> dict[Kind, dict]:
-        """All that decides each file of a job, beside the source image."""
         found = {}
-        for kind in job.files:
-            made_by = ANALYSES[kind]
-            each = {analysis: self.of_analysis(analysis) for analysis in made_by}
+        if model := self.models.get(name):
+            found = {
+                "Model": model.name,
+                "ModelVersion": model.version,
+                "ModelSHA256": model.sha256,
+                "Threshold": self.thresholds[name],
+            }
+            if self.settings.overlap and model.block:
+                found["Overlap"] = True
+            if self.settings.tta or model.flips:
+                found["TestTimeFlips"] = True
+            if self.settings.precision != Settings.precision:
+                found["Precision"] = self.settings.precision
+        return found | catalog.analysis(name).parameters(model, self.of_analysis)
+
+    def parameters(self, plan: ScanPlan) -> dict[str, dict]:
+        """All that decides each file of a scan, beside the source image."""
+        found = {}
+        for kind in plan.files:
+            made_by = catalog.output(kind).made_by
+            each = {name: self.of_analysis(name) for name in made_by}
             found[kind] = each if len(each) > 1 else each[made_by[0]]
         return found
 
-    def log(self, job: Job) -> Path:
-        """Where a job's messages go; records of crashes lie beside, their names begin alike."""
-        folder = self.settings.output_dir / "logs" / f"sub-{job.scan.participant}"
-        return folder / f"{job.scan.prefix}_T1w.log"
+    def log(self, plan: ScanPlan) -> Path:
+        """Where a scan's messages go; crash records lie beside it, their names begin alike."""
+        folder = self.settings.output_dir / "logs" / f"sub-{plan.scan.participant}"
+        return folder / f"{plan.scan.prefix}_{plan.scan.suffix}.log"
 
 
 def prepare(settings: Settings) -> Run:
@@ -131,25 +121,26 @@ def prepare(settings: Settings) -> Run:
 
         participant_page.viewer_library()
     models = choose_models(settings)
-    jobs = [plan_scan(scan, settings) for scan in query.find_scans(settings)]
-    needed = {analysis for job in jobs for analysis in job.analyses}
+    plans = [plan_scan(scan, settings) for scan in query.find_scans(settings)]
+    needed = {name for plan in plans for name in plan.analyses}
     if not needed:
         raise NothingToDo(
-            f"{settings.bids_dir}: none of {len(jobs)} images is contrast-enhanced, by its ce- "
+            f"{settings.bids_dir}: none of {len(plans)} images is contrast-enhanced, by its ce- "
             "entity or ContrastBolusIngredient; --force-contrast takes them to be."
         )
-    if "meningioma" in needed and models["meningioma"].near_brain:
-        models.setdefault("brain", registry.resolve("auto"))
-        needed.add("brain")
-    models = {analysis: at_hand(models[analysis]) for analysis in models if analysis in needed}
+    for name in tuple(needed):
+        for other in catalog.analysis(name).needs(models.get(name)):
+            models.setdefault(other, registry.resolve("auto", task=other))
+            needed.add(other)
+    models = {name: at_hand(model) for name, model in models.items() if name in needed}
     if settings.executor in HERE:
         for model in models.values():
             check_memory(settings.mem_gb, model)
-    return Run(settings, models, choose_thresholds(settings, models), jobs)
+    return Run(settings, models, choose_thresholds(settings, models), plans)
 
 
-def plan_scan(scan: Scan, settings: Settings) -> Job:
-    """Tell what to do with a scan: meningiomas are looked for in contrast-enhanced ones only.
+def plan_scan(scan: Scan, settings: Settings) -> ScanPlan:
+    """Choose the analyses of a scan: those asked for, as far as they apply to it.
 
     Raises
     ------
@@ -161,18 +152,15 @@ def plan_scan(scan: Scan, settings: Settings) -> Job:
             f"{scan.relative}: leads out of the dataset. The index in --bids-database-dir is "
             "damaged, or another's: remove it."
         )
-    auto = "auto" in settings.analyses
-    contrast = scan.contrast or settings.force_contrast
-    analyses: list[Analysis] = []
-    if auto or "brain" in settings.analyses:
-        analyses.append("brain")
-    if contrast and (auto or "meningioma" in settings.analyses):
-        analyses.append("meningioma")
-    refused = "meningioma" in settings.analyses and not contrast
-    return name_files(scan, settings, tuple(analyses), NO_CONTRAST if refused else "")
+    seen = replace(scan, contrast=scan.contrast or settings.force_contrast)
+    refused = {row.name: row.refuse(seen) for row in catalog.ANALYSES}
+    asked = catalog.names() if "auto" in settings.analyses else settings.analyses
+    chosen = [name for name in catalog.names() if name in asked and not refused[name]]
+    reasons = [refused[name] for name in catalog.names() if name in settings.analyses]
+    return name_files(scan, settings, tuple(chosen), "; ".join(filter(None, reasons)))
 
 
-def choose_models(settings: Settings) -> dict[Analysis, Model]:
+def choose_models(settings: Settings) -> dict[str, Model]:
     """Find the model of each analysis that may be done.
 
     Raises
@@ -183,9 +171,9 @@ def choose_models(settings: Settings) -> dict[Analysis, Model]:
     ModelError
         There is no such model or file.
     """
-    known = get_args(Analysis)
+    known = tuple(row.name for row in catalog.ANALYSES if row.has_model)
     possible = known if "auto" in settings.analyses else settings.analyses
-    models: dict[Analysis, Model] = {}
+    models: dict[str, Model] = {}
     for word in settings.model:
         named, equals, name = word.partition("=")
         if not equals or named not in known:
@@ -209,7 +197,7 @@ def choose_models(settings: Settings) -> dict[Analysis, Model]:
                 f"--model {word}: a model for {model.task}, which --analyses does not ask for."
             )
         models[model.task] = model
-    for analysis in possible:
+    for analysis in set(possible) & set(known):
         models.setdefault(analysis, registry.resolve("auto", task=analysis))
     return models
 
@@ -219,14 +207,13 @@ def at_hand(model: Model) -> Model:
     return model if model.path else replace(model, path=registry.find(model.name))
 
 
-def main_analysis(settings: Settings) -> Analysis:
-    """Analysis that an option is for which does not say."""
-    return "meningioma" if set(settings.analyses) == {"meningioma"} else "brain"
+def main_analysis(settings: Settings) -> str:
+    """Name the analysis that an option is for which names none."""
+    asked = set(settings.analyses) - {"auto"}
+    return asked.pop() if len(asked) == 1 else catalog.names()[0]
 
 
-def choose_thresholds(
-    settings: Settings, models: Mapping[Analysis, Model]
-) -> dict[Analysis, float]:
+def choose_thresholds(settings: Settings, models: Mapping[str, Model]) -> dict[str, float]:
     """Threshold of each analysis: the one asked for, or the model's own."""
     asked = {analysis or main_analysis(settings): value for analysis, value in settings.threshold}
     return {analysis: asked.get(analysis, model.threshold) for analysis, model in models.items()}
@@ -243,27 +230,32 @@ def check_memory(mem_gb: float | None, model: Model) -> None:
 
 
 def name_files(
-    scan: Scan, settings: Settings, analyses: tuple[Analysis, ...], refusal: str = ""
-) -> Job:
+    scan: Scan, settings: Settings, analyses: tuple[str, ...], refusal: str = ""
+) -> ScanPlan:
     """Name what a scan will become: ``<source entities>_desc-brain_mask.nii.gz`` and so on."""
     folder = settings.output_dir / scan.folder
-    files = {}
-    for kind, (entities, ending) in NAMES.items():
-        wanted = kind not in ASKED or ASKED[kind] in settings.outputs
-        if wanted and set(ANALYSES[kind]) <= set(analyses):
-            pairs = [f"{key}-{value}" for key, value in entities.items()]
-            files[kind] = folder / "_".join([scan.prefix, *pairs, ending])
-    return Job(scan, analyses, files, refusal, _figures(scan, settings, analyses))
+    files = {
+        row.name: folder / row.file(scan.prefix, scan.suffix)
+        for row in catalog.OUTPUTS
+        if set(row.made_by) <= set(analyses) and (not row.option or row.option in settings.outputs)
+    }
+    return ScanPlan(scan, analyses, files, refusal, _figures(scan, settings, analyses))
 
 
-def _figures(scan: Scan, settings: Settings, analyses: tuple[Analysis, ...]) -> dict:
+def _figures(scan: Scan, settings: Settings, analyses: tuple[str, ...]) -> dict[str, Path]:
     """Name the figures of a scan: those of its analyses, and the viewer's volumes where asked."""
-    kinds: list[Figure] = []
-    if settings.reports:
-        kinds += ["brain", "uncertainty", "thumbnail"] if "brain" in analyses else []
-        kinds += ["meningioma"] if "meningioma" in analyses else []
-        kinds += ["viewer_image", "viewer_labels"] if settings.viewer and analyses else []
-    return {kind: settings.output_dir / readback.figure(scan.prefix, kind) for kind in kinds}
+    wanted = [
+        name
+        for row in catalog.FIGURES
+        if settings.reports
+        and (settings.viewer or not row.viewer)
+        and (row.made_by in analyses or (analyses and not row.made_by))
+        for name in row.files
+    ]
+    return {
+        name: settings.output_dir / catalog.figure_path(scan.prefix, scan.suffix, name)
+        for name in wanted
+    }
 
 
 def _sidecar(path: Path) -> Path:
@@ -271,16 +263,16 @@ def _sidecar(path: Path) -> Path:
 
 
 def write_results(
-    job: Job,
-    files: Mapping[Kind, bytes],
-    records: Mapping[Kind, Mapping],
-    figures: Mapping[Figure, bytes] = MappingProxyType({}),
+    plan: ScanPlan,
+    files: Mapping[str, bytes],
+    records: Mapping[str, Mapping],
+    figures: Mapping[str, bytes] = MappingProxyType({}),
 ) -> None:
-    """Write the files of a job and its figures, then their sidecars.
+    """Write the files of a scan and its figures, then their sidecars.
 
     Parameters
     ----------
-    job : Job
+    plan : ScanPlan
     files : mapping of kind to bytes
         Gzipped NIfTI files, and tables.
     records : mapping of kind to mapping
@@ -289,49 +281,50 @@ def write_results(
     figures : mapping of figure to bytes
         Pictures, and gzipped NIfTI files for the viewer.
     """
-    storage.clear(*job.folders)  # a worker may have been killed over it a moment ago
-    for sidecar in job.sidecars.values():
+    storage.clear(*plan.folders)  # a worker may have been killed over it a moment ago
+    for sidecar in plan.sidecars.values():
         with storage.told_of(sidecar):
             sidecar.unlink(missing_ok=True)  # of an earlier run, whose file is about to go
-    for kind, path in job.files.items():
+    for kind, path in plan.files.items():
         storage.write_bytes(path, files[kind])
-    for kind, path in job.figures.items():
+    for kind, path in plan.figures.items():
         storage.write_bytes(path, figures[kind])
     source = {
-        "Sources": [f"bids:raw:{quote(job.scan.relative)}"],
+        "Sources": [f"bids:raw:{quote(plan.scan.relative)}"],
         "SpatialReference": "orig",
     }
-    for kind, path in job.sidecars.items():
-        is_image = job.files[kind].suffix == ".gz"
-        storage.write_json(path, (FIELDS[kind] | source if is_image else {}) | records[kind])
+    for kind, path in plan.sidecars.items():
+        is_image = plan.files[kind].suffix == ".gz"
+        always = dict(catalog.output(kind).sidecar) | source if is_image else {}
+        storage.write_json(path, always | records[kind])
 
 
-def finished(job: Job, parameters: Mapping[Kind, Mapping]) -> bool:
-    """Tell whether all of a job is there, from this source and with these parameters.
+def finished(plan: ScanPlan, parameters: Mapping[str, Mapping]) -> bool:
+    """Tell whether all of a scan is there, from this source and with these parameters.
 
     The source is the same if its size and time of change are, or else its hash.
 
     Parameters
     ----------
-    job : Job
+    plan : ScanPlan
     parameters : mapping of kind to mapping
         The record's ``Parameters``: everything that decides the result.
     """
-    if not all(path.is_file() for path in job.figures.values()):
+    if not all(path.is_file() for path in plan.figures.values()):
         return False
-    for kind, path in job.sidecars.items():
+    for kind, path in plan.sidecars.items():
         try:
             record = storage.read_json(path)
-            if not job.files[kind].is_file():
+            if not plan.files[kind].is_file():
                 return False
-            if job.files[kind].suffix != ".gz":
+            if plan.files[kind].suffix != ".gz":
                 continue  # a table, whose mask tells
             before = record["SourceFile"]
-            status = job.scan.path.stat()
+            status = plan.scan.path.stat()
             if record["Parameters"] != parameters[kind] or before["Bytes"] != status.st_size:
                 return False
             if before["Modified"] != status.st_mtime_ns and before["SHA256"] != query.sha256(
-                job.scan.path
+                plan.scan.path
             ):
                 return False
         except (OSError, ValueError, KeyError, TypeError):

@@ -9,10 +9,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Literal
 
-Output = Literal["mask", "brain", "probseg"]
 Engine = Literal["auto", "openvino", "tensorflow"]
 Precision = Literal["float32", "bfloat16"]
-Analysis = Literal["brain", "meningioma"]
 
 HERE = ("auto", "serial", "local")
 """Executors that do scans on this machine."""
@@ -48,8 +46,12 @@ class Settings:
     acquisition: tuple[str, ...] = ()
     """Values of ``acq-`` to process; empty: all, and images without one."""
 
+    suffix: tuple[str, ...] = ("T1w",)
+    """BIDS suffixes of the images to process; ``all``: every one of `rows.SUFFIXES`."""
+
     bids_filter_file: Path | None = None
-    """fMRIPrep's JSON form; the key ``t1w`` holds entities and what they must be."""
+    """fMRIPrep's JSON form; the keys ``t1w``, ``t2w`` and so on hold entities and what they must
+    be."""
 
     skip_bids_validation: bool = False
     """Take the dataset as it is, even without a valid dataset_description.json."""
@@ -76,8 +78,9 @@ class Settings:
     max_jobs: int = 10
     """Batch jobs that are in the queue or run at once."""
 
-    analyses: tuple[Literal["auto", Analysis], ...] = ("auto",)
-    """What to do; ``auto`` is brain on every image, and meningioma on contrast-enhanced ones."""
+    analyses: tuple[str, ...] = ("auto",)
+    """Names of `analyses.catalog.ANALYSES`; ``auto``: all that apply to an image, which is brain
+    on every one and meningioma on contrast-enhanced T1w images."""
 
     force_contrast: bool = False
     """Take every image to be contrast-enhanced."""
@@ -106,7 +109,7 @@ class Settings:
     tta: bool = False
     """Average what is found with what is found in the mirror image."""
 
-    outputs: tuple[Output, ...] = ("mask", "brain")
+    outputs: tuple[str, ...] = ("mask", "brain")
     """What to write of each image; tables of lesions are always written."""
 
     reports: bool = True

@@ -14,6 +14,7 @@ from bids_brainmask.errors import ImageError
 from bids_brainmask.models.backends import Network
 from bids_brainmask.models.model import Model
 from bids_brainmask.voxels import cleanup, image
+from bids_brainmask.voxels.inference import Options
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class Extraction:
     confidence: confidence.Confidence
     predicted_dice: float | None  # in [0, 1]; None for a model without a calibration
     stripped: bool = False  # whether the image held a brain and nothing else, all of it kept
-    quality: Mapping | None = None  # by the names of `quality.COLUMNS`
+    quality: Mapping | None = None  # by the names of `quality.columns`
 
     @property
     def summary(self) -> str:
@@ -35,7 +36,7 @@ class Extraction:
 
     @property
     def warning(self) -> str:
-        """What the user should know of the mask; nothing where it looks well."""
+        """What the user should know of the mask; empty where its predicted Dice is high."""
         if self.predicted_dice is None or self.predicted_dice >= confidence.DOUBTFUL:
             return ""
         return f"doubtful, predicted Dice {self.predicted_dice:.2f}: look at the mask"
@@ -46,14 +47,30 @@ class Extraction:
         kept = "stripped before, all of it kept" if self.stripped else ""
         return "; ".join(filter(None, (kept, self.warning)))
 
+    def record(self) -> dict:
+        """Entries for the sidecars of the brain's files."""
+        return {
+            "BrainVolume": round(self.volume_ml, 3),
+            "BrainVolumeUnits": "mL",
+            "BoundaryUncertainty": round(self.confidence.boundary, 4),
+            "PredictedDice": self.predicted_dice and round(self.predicted_dice, 4),
+            "AlreadyStripped": self.stripped,
+            "Quality": self.quality,
+        }
+
 
 def extract(
-    source: image.Source, model: Model, network: Network, threshold: float, **looks: bool
+    source: image.Source,
+    model: Model,
+    network: Network,
+    threshold: float,
+    options: Options = Options(),  # noqa: B008 - a frozen value
 ) -> Extraction:
-    """Find the brain in an image, whole and alone.
+    """Find the brain in an image: its largest component, without holes.
 
-    What can be told of the mask's quality is told of the network's own, also where the image had
-    been stripped before and all that it holds is taken.
+    Of an image that was stripped before, the mask is everything that it holds. Its `quality` is
+    measured of this mask, which is written. `confidence`, and with it `predicted_dice`, is
+    measured of the network's own mask, on which the calibration was fitted.
 
     Parameters
     ----------
@@ -62,15 +79,14 @@ def extract(
     network : engine.Network
     threshold : float
         Probability from which a voxel is brain, in (0, 1).
-    **looks : bool
-        As in `inference.probability`: ``overlap`` and ``flips``.
+    options : Options
 
     Raises
     ------
     ImageError
         No voxel is as probable as the threshold.
     """
-    volume, found = source.volume, probability_map(source, model, network, **looks)
+    volume, found = source.volume, probability_map(source, model, network, options)
     cleaned = cleanup.brain(found >= threshold)
     if not cleaned.mask.any():
         raise ImageError(

@@ -9,17 +9,20 @@ import numpy as np
 
 from bids_brainmask.analyses import lesions
 from bids_brainmask.analyses.brain import Extraction
+from bids_brainmask.analyses.lesions import Lesions
+from bids_brainmask.analyses.measures import Measure, Reading, Value
 from bids_brainmask.analyses.probability import probability_map
 from bids_brainmask.models.backends import Network
 from bids_brainmask.models.model import Model
 from bids_brainmask.voxels import cleanup, image
+from bids_brainmask.voxels.inference import Options
 
 
 @dataclass(frozen=True)
 class Tumors:
     """Meningiomas, on the grid of their image."""
 
-    lesions: lesions.Lesions
+    lesions: Lesions
     probability: np.ndarray  # (I, J, K) float32, in [0, 1]
     stripped: bool  # whether the image was known to hold a brain and nothing else
 
@@ -32,9 +35,26 @@ class Tumors:
         return f"{count} meningioma{'s' * (count > 1)} of {volume:.2f} mL"
 
     @property
+    def warning(self) -> str:
+        """What the user must know before the mask is used; empty for nothing."""
+        return self.remarks
+
+    @property
     def remarks(self) -> str:
         """What the user should know; nothing where the image is as it should be."""
         return "searched for tumours, though stripped before: some may be gone" * self.stripped
+
+    def record(self) -> dict:
+        """Entries for the sidecars of the tumors' files."""
+        return {
+            "LesionCount": self.lesions.count,
+            "LesionVolume": round(self.lesions.volume_ml, 3),
+            "LesionVolumeUnits": "mL",
+        }
+
+    def table(self) -> str:
+        """List the lesions as tab-separated values."""
+        return lesions.table(self.lesions)
 
 
 def find_meningiomas(
@@ -43,7 +63,7 @@ def find_meningiomas(
     network: Network,
     threshold: float,
     brain: Extraction | None,
-    **looks: bool,
+    options: Options = Options(),  # noqa: B008 - a frozen value
 ) -> Tumors:
     """Find the meningiomas in an image of a whole head; none is an answer, too.
 
@@ -51,13 +71,13 @@ def find_meningiomas(
 
     Parameters
     ----------
-    source, model, network, threshold, **looks
+    source, model, network, threshold, options
         As in `extract`.
     brain : Extraction or None
         Of the same image, to tell where a lesion lies; None: it is not told. A model whose
         lesions are to be near the brain needs it.
     """
-    volume, found = source.volume, probability_map(source, model, network, **looks)
+    volume, found = source.volume, probability_map(source, model, network, options)
     lesion, mask = found >= threshold, brain.mask if brain else None
     if model.peak:
         lesion = cleanup.with_peak(lesion, found, model.peak)
@@ -65,3 +85,73 @@ def find_meningiomas(
         lesion = cleanup.near(lesion, mask, volume.spacing, model.near_brain)
     measured = lesions.measure(lesion, found, volume.affine, mask)
     return Tumors(measured, found, bool(brain and brain.stripped))
+
+
+def _numbers(reading: Reading, column: str) -> list[float]:
+    return [float(row[column]) for row in reading.rows]
+
+
+def _mean_probability(reading: Reading) -> Value:
+    sizes, sure = _numbers(reading, "volume_ml"), _numbers(reading, "mean_probability")
+    weighted = sum(size * each for size, each in zip(sizes, sure, strict=True))
+    return round(weighted / sum(sizes), 4) if sum(sizes) else None
+
+
+def _outside(reading: Reading) -> Value:
+    places = [row["location"] for row in reading.rows]
+    return places.count("outside") if "brain" in reading.others else None
+
+
+MEASURES: tuple[Measure, ...] = (
+    Measure(
+        "lesions",
+        {
+            "LongName": "Meningiomas",
+            "Description": "Connected pieces of the mask of at least the smallest volume that "
+            "counts",
+        },
+        read=lambda reading: int(reading.record["LesionCount"]),
+    ),
+    Measure(
+        "volume_ml",
+        {"LongName": "Volume", "Description": "Volume of all of them", "Units": "mL"},
+        read=lambda reading: float(reading.record["LesionVolume"]),
+    ),
+    Measure(
+        "largest_ml",
+        {
+            "LongName": "Largest volume",
+            "Description": "Volume of the largest; n/a where there is none",
+            "Units": "mL",
+        },
+        read=lambda reading: max(_numbers(reading, "volume_ml"), default=None),
+    ),
+    Measure(
+        "longest_mm",
+        {
+            "LongName": "Longest diameter",
+            "Description": "Longest axial diameter of any of them, as in the table of lesions",
+            "Units": "mm",
+        },
+        read=lambda reading: max(_numbers(reading, "longest_mm"), default=None),
+    ),
+    Measure(
+        "mean_probability",
+        {
+            "LongName": "Mean probability",
+            "Description": "Mean of the lesions' mean probabilities, weighted by their volumes, "
+            "in [0, 1]",
+        },
+        read=_mean_probability,
+    ),
+    Measure(
+        "outside_brain",
+        {
+            "LongName": "Away from the brain",
+            "Description": "Lesions outside of the brain mask that do not touch it: more often "
+            "false than the others; n/a where no brain was extracted",
+        },
+        read=_outside,
+    ),
+)
+"""Measures of meningiomas, read from the sidecar and the table of lesions. None is compared."""

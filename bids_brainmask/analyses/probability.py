@@ -3,21 +3,39 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+
 import numpy as np
 
 from bids_brainmask.models.backends import Network
 from bids_brainmask.models.model import Model
 from bids_brainmask.voxels import grid, image, inference
+from bids_brainmask.voxels.inference import Options
+
+
+@dataclass(frozen=True)
+class Method:
+    """A network that is ready to run, and how its answer is used."""
+
+    model: Model
+    network: Network
+    threshold: float
+    """Probability from which a voxel is in the mask, in (0, 1)."""
+
+    options: Options = field(default_factory=Options)
 
 
 def probability_map(
-    source: image.Source, model: Model, network: Network, **looks: bool
+    source: image.Source,
+    model: Model,
+    network: Network,
+    options: Options = Options(),  # noqa: B008 - a frozen value
 ) -> np.ndarray:
     """Probability of each of an image's voxels: to the network's grid, through it, and back.
 
-    Our own networks know air as dark, and no edge where the field of view ends: so the level of
-    the air is the darkest that they are given, and goes on beyond it. The published ones are given
-    what their protocol says.
+    The embedded networks were trained on dark, unbounded air: intensities are clipped below the
+    level of the air, and the grid is filled with it outside the field of view. The published
+    networks get what their protocol says.
 
     Returns
     -------
@@ -31,7 +49,12 @@ def probability_map(
     else:
         target, air = grid.head(volume, network.divisor), grid.air(volume)
         conformed = np.maximum(grid.resample(volume, target, outside=air), np.float32(air))
-    looks |= {"intensities": model.intensities, "block": model.block}
-    looks["flips"] = looks.get("flips", False) or model.flips
-    found = inference.probability(conformed, network.run, **looks)
+    found = inference.probability(
+        conformed,
+        network.run,
+        intensities=model.intensities,
+        block=model.block,
+        overlap=options.overlap,
+        flips=options.flips or model.flips,
+    )
     return grid.restore(found, target, volume)

@@ -5,65 +5,46 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-import numpy as np
-
-from bids_brainmask.analyses import lesions
-from bids_brainmask.analyses.brain import Extraction
-from bids_brainmask.analyses.meningioma import Tumors
-from bids_brainmask.analyses.outputs import Kind
-from bids_brainmask.dataset.readback import Figure
-from bids_brainmask.drawing import figures
+from bids_brainmask.analyses import catalog
+from bids_brainmask.analyses.rows import Findings, Output
 from bids_brainmask.voxels import image
 
-
-def render(
-    kind: Kind, source: image.Source, brain: Extraction | None, tumours: Tumors | None
-) -> bytes:
-    """Give one file of a scan's as bytes: an image like its source, gzipped, or a table."""
-    if kind == "lesions":
-        return lesions.table(tumours.lesions).encode()
-    return image.to_bytes(picture(kind, source, brain, tumours), compress=True)
+IMAGES = {
+    "mask": image.mask_like,
+    "probability": image.probability_like,
+    "brain": image.brain_like,
+}
+"""How each form of output is put into an image file like the source's."""
 
 
-def picture(kind: Kind, source: image.Source, brain: Extraction | None, tumours: Tumors | None):
+def render(output: Output, source: image.Source, findings: Findings) -> bytes:
+    """Give one file of a scan as bytes: an image like its source, gzipped, or a table."""
+    if output.form == "table":
+        return output.value(findings).encode()
+    return image.to_bytes(picture(output, source, findings), compress=True)
+
+
+def picture(output: Output, source: image.Source, findings: Findings):
     """Put what was found into an image file like its source's."""
-    if kind == "brain":
-        return image.brain_like(source, brain.mask)
-    if kind in ("probseg", "tumor_probseg"):
-        found = brain if kind == "probseg" else tumours
-        return image.probability_like(source, found.probability)
-    masks = {
-        "mask": lambda: brain.mask,
-        "tumor": lambda: tumours.lesions.mask,
-        "brainandtumor": lambda: brain.mask | tumours.lesions.mask,
-    }
-    return image.mask_like(source, masks[kind]())
+    return IMAGES[output.form](source, output.value(findings))
 
 
 def draw(
-    kinds: Collection[Figure],
-    title: str,
-    source: image.Source,
-    brain: Extraction | None,
-    tumours: Tumors | None,
-) -> dict[Figure, bytes]:
-    """Draw the figures of a scan's report: those of `kinds`, under the scan's name as `title`."""
-    volume = source.volume
-    mask = brain.mask if brain else np.zeros(volume.data.shape, bool)
-    found: dict[Figure, bytes] = {}
-    if "brain" in kinds:
-        found["brain"] = figures.mosaic(volume, mask, title=title)
-        found["uncertainty"] = figures.uncertainty(volume, mask, brain.probability, title=title)
-        found["thumbnail"] = figures.thumbnail(volume, mask)
-    if "meningioma" in kinds:
-        places = [
-            (lesion.centroid_mm, f"{lesion.index}: {lesion.volume_ml:.2f} mL")
-            for lesion in tumours.lesions.found
-        ]
-        outlines = (tumours.lesions.mask, brain and mask)
-        found["meningioma"] = figures.tumours(volume, *outlines, places, title=title)
-    if "viewer_image" in kinds:
-        parts = figures.viewer(volume, mask, tumours and tumours.lesions.mask)
-        for kind, part in zip(("viewer_image", "viewer_labels"), parts, strict=True):
-            found[kind] = image.to_bytes(image.of_volume(part), compress=True)
+    wanted: Collection[str], source: image.Source, findings: Findings, name: str
+) -> dict[str, bytes]:
+    """Draw the figures of a scan's report.
+
+    Parameters
+    ----------
+    wanted : collection of str
+        Names of files, as in `catalog.figure_files`.
+    source : image.Source
+    findings : mapping of str to Finding
+    name : str
+        Of the scan, for the figures' titles.
+    """
+    found: dict[str, bytes] = {}
+    for row in catalog.FIGURES:
+        if set(row.files) <= set(wanted):
+            found |= zip(row.files, row.draw(source, findings, name), strict=True)
     return found

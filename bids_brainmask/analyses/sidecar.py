@@ -9,12 +9,9 @@ from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 
 import bids_brainmask
-from bids_brainmask.analyses.brain import Extraction
-from bids_brainmask.analyses.meningioma import Tumors
-from bids_brainmask.analyses.outputs import ANALYSES, Kind
+from bids_brainmask.analyses.rows import Findings, Output
 from bids_brainmask.models.backends import Network
 from bids_brainmask.models.model import Model
-from bids_brainmask.settings import Analysis
 
 RESEARCH_ONLY = "For research only; not a medical device."
 
@@ -30,56 +27,46 @@ def of_scan(file: dict, seconds: float, *, contrast: bool) -> dict:
 
 
 def of_file(
-    kind: Kind,
+    output: Output,
     parameters: Mapping,
     command: Sequence[str],
-    models: Mapping[Analysis, Model],
-    networks: Mapping[Analysis, Network],
-    brain: Extraction | None,
-    tumours: Tumors | None,
+    models: Mapping[str, Model],
+    networks: Mapping[str, Network],
+    findings: Findings,
 ) -> dict:
-    """Say how one file of a scan came to be, for its sidecar."""
-    made_by = ANALYSES[kind]
-    used = [models[analysis] for analysis in made_by]
-    warnings = {"brain": brain and brain.warning, "meningioma": tumours and tumours.remarks}
-    found = {
-        "Parameters": parameters,
-        **(of_brain(brain) if "brain" in made_by else {}),
-        **(of_tumours(tumours) if "meningioma" in made_by else {}),
+    """Say how one file of a scan came to be, for its sidecar.
+
+    Parameters
+    ----------
+    output : Output
+    parameters : mapping
+        All that decides the file, beside the source image.
+    command : sequence of str
+    models, networks, findings : mapping
+        By the names of analyses.
+    """
+    made_by = [findings[name] for name in output.made_by]
+    used = [models[name] for name in output.made_by if name in models]
+    found = {"Parameters": parameters}
+    for finding in made_by:
+        found |= finding.record()
+    found |= {
         "Command": shlex.join(command),
-        "Warning": "; ".join(filter(None, (warnings[analysis] for analysis in made_by))),
+        "Warning": "; ".join(filter(None, (finding.warning for finding in made_by))),
         "ModelCitation": "; ".join(filter(None, (model.citation for model in used))),
         "ModelNotice": "; ".join(filter(None, (model.notice for model in used))),
-        "Software": software_versions(networks[made_by[0]]),
+        "Software": software_versions(networks.get(output.made_by[0])),
     }
     return {key: value for key, value in found.items() if value not in (None, "")}
 
 
-def of_brain(brain: Extraction) -> dict:
-    """Say what was found of a brain, for a sidecar."""
-    return {
-        "BrainVolume": round(brain.volume_ml, 3),
-        "BrainVolumeUnits": "mL",
-        "BoundaryUncertainty": round(brain.confidence.boundary, 4),
-        "PredictedDice": brain.predicted_dice and round(brain.predicted_dice, 4),
-        "AlreadyStripped": brain.stripped,
-        "Quality": brain.quality,
-    }
-
-
-def of_tumours(tumours: Tumors) -> dict:
-    """Say what was found of meningiomas, for a sidecar."""
-    return {
-        "LesionCount": tumours.lesions.count,
-        "LesionVolume": round(tumours.lesions.volume_ml, 3),
-        "LesionVolumeUnits": "mL",
-    }
-
-
-def software_versions(network: Network) -> dict[str, str]:
-    """Versions of what made a result."""
-    name, _, number = network.engine.partition(" ")
-    return {"bids_brainmask": bids_brainmask.__version__, name: number, **_packages()}
+def software_versions(network: Network | None) -> dict[str, str]:
+    """Versions of what made a result; None: no network did."""
+    found = {"bids_brainmask": bids_brainmask.__version__}
+    if network:
+        name, _, number = network.engine.partition(" ")
+        found[name] = number
+    return found | _packages()
 
 
 @functools.cache

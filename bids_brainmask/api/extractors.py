@@ -16,7 +16,7 @@ from bids_brainmask.models import backends, registry
 from bids_brainmask.models.model import Task
 from bids_brainmask.settings import Engine, Precision
 from bids_brainmask.voxels import image as images
-from bids_brainmask.voxels import nifti
+from bids_brainmask.voxels import inference, nifti
 from bids_brainmask.voxels.nifti import ImageLike
 
 
@@ -74,7 +74,7 @@ class _Analysis:
         """Probability from which a voxel is in the mask, in (0, 1)."""
 
         self._network = backends.load(found, engine, threads or machine.cpus(), precision)
-        self._looks = {"overlap": overlap, "flips": flips}
+        self._inference = inference.Options(overlap=overlap, flips=flips)
         self._options: Options = {
             "threads": threads,
             "engine": engine,
@@ -143,7 +143,7 @@ class Extractor(_Analysis):
     def __call__(self, image: ImageLike) -> Brain:
         """Extract the brain from an image; parameters and errors as in `extract`."""
         source = images.read(image)
-        found = extract_brain(source, self.model, self._network, self.threshold, **self._looks)
+        found = extract_brain(source, self.model, self._network, self.threshold, self._inference)
         return Brain(nifti.name(image), source, found)
 
 
@@ -175,7 +175,7 @@ class MeningiomaFinder(_Analysis):
             self._network,
             self.threshold,
             None if brain is None else brain._found,
-            **self._looks,
+            self._inference,
         )
         return Meningiomas(name, source, found)
 

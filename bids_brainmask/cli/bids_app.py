@@ -60,9 +60,9 @@ def run(settings: Settings) -> int:
         return run_group(settings)
     from bids_brainmask.plan import prepare
 
-    plan = prepare(settings)
+    run = prepare(settings)
     if settings.dry_run:
-        print_jobs(plan)
+        print_scans(run)
         return 0
     from tqdm import tqdm
     from tqdm.contrib.logging import logging_redirect_tqdm
@@ -70,16 +70,16 @@ def run(settings: Settings) -> int:
     from bids_brainmask.execution import driver
 
     outcomes = []
-    with logging_redirect_tqdm(), closing(driver.process(plan)) as found:
-        bar = tqdm(total=len(plan.jobs), unit="image", disable=not sys.stderr.isatty())
+    with logging_redirect_tqdm(), closing(driver.process(run)) as found:
+        bar = tqdm(total=len(run.plans), unit="image", disable=not sys.stderr.isatty())
         for outcome in found:
             outcomes.append(outcome)
             level = logging.ERROR if outcome.status == "failed" else logging.INFO
-            place = f"[{len(outcomes)}/{len(plan.jobs)}] {outcome.job.scan.relative}"
+            place = f"[{len(outcomes)}/{len(run.plans)}] {outcome.plan.scan.relative}"
             log.log(level, "%s: %s: %s", place, outcome.status, outcome.detail)
             bar.update()
         bar.close()
-    print_outcomes(sorted(outcomes, key=lambda outcome: outcome.job.scan.relative))
+    print_outcomes(sorted(outcomes, key=lambda outcome: outcome.plan.scan.relative))
     return 1 if any(outcome.status == "failed" for outcome in outcomes) else 0
 
 
@@ -92,34 +92,36 @@ def run_group(settings: Settings) -> int:
     return 0
 
 
-def print_jobs(plan) -> None:
+def print_scans(run) -> None:
     """Print, tab-separated with a header, what would be done: a line for each image and analysis.
 
     A file that two analyses make stands in the line of the last.
     """
-    from bids_brainmask.analyses.outputs import ANALYSES
+    from bids_brainmask.analyses import catalog
 
     print("input", "analysis", "model", "outputs", sep="\t")
-    for job in plan.jobs:
-        for analysis in job.analyses:
-            model = plan.models[analysis]
+    for plan in run.plans:
+        for analysis in plan.analyses:
             outputs = [
-                str(path) for kind, path in job.files.items() if ANALYSES[kind][-1] == analysis
+                str(path)
+                for kind, path in plan.files.items()
+                if catalog.output(kind).made_by[-1] == analysis
             ]
-            name = f"{model.name}-{model.version}"
-            print(job.scan.relative, analysis, name, " ".join(outputs), sep="\t")
-        if job.refusal:
-            print(job.scan.relative, job.refusal, "", "", sep="\t")
+            model = run.models.get(analysis)
+            name = f"{model.name}-{model.version}" if model else "n/a"
+            print(plan.scan.relative, analysis, name, " ".join(outputs), sep="\t")
+        if plan.refusal:
+            print(plan.scan.relative, plan.refusal, "", "", sep="\t")
 
 
 def print_outcomes(outcomes: Iterable) -> None:
     """Print a table of images, what became of them and why, and the sums below it."""
     outcomes = list(outcomes)
-    width = max(len(outcome.job.scan.relative) for outcome in outcomes)
+    width = max(len(outcome.plan.scan.relative) for outcome in outcomes)
     print(f"\n{'image':{width}}  status   detail")
     for outcome in outcomes:
         detail = " ".join(outcome.detail.split())
-        print(f"{outcome.job.scan.relative:{width}}  {outcome.status:7}  {detail}")
+        print(f"{outcome.plan.scan.relative:{width}}  {outcome.status:7}  {detail}")
     count = {
         status: sum(outcome.status == status for outcome in outcomes)
         for status in ("done", "skipped", "failed", "refused")

@@ -255,8 +255,8 @@ def run_demo(args: argparse.Namespace) -> int:
     status = bids_app.run(settings)
     plan = prepare(settings)
     print("\nDice with the known mask, and the mask:")
-    for job in plan.jobs:
-        path = job.files["mask"]
+    for scan in plan.plans:
+        path = scan.files["mask"]
         truth = dataset / "derivatives" / "truth" / path.relative_to(output)
         agreement = dice(image.read_mask(path), image.read_mask(truth))
         print(f"{agreement:.3f}  {path}")

@@ -10,10 +10,11 @@ import argparse
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import get_args
 
 from bids_brainmask import __version__
-from bids_brainmask.settings import EXECUTORS, Analysis, Settings
+from bids_brainmask.analyses import catalog
+from bids_brainmask.analyses.rows import SUFFIXES
+from bids_brainmask.settings import EXECUTORS, Settings
 
 EPILOG = """\
 exit status:
@@ -72,8 +73,9 @@ def probability(text: str) -> float:
 def threshold(text: str) -> tuple[str, float]:
     """Parse a probability, with the analysis that it is for where that is said."""
     analysis, equals, number = text.rpartition("=")
-    if equals and analysis not in get_args(Analysis):
-        raise argparse.ArgumentTypeError(f"expected brain=P, meningioma=P or P, found {text}")
+    if equals and analysis not in catalog.names():
+        named = ", ".join(f"{name}=P" for name in catalog.names())
+        raise argparse.ArgumentTypeError(f"expected {named} or P, found {text}")
     return analysis, probability(number)
 
 
@@ -145,6 +147,14 @@ def add_selection(group: argparse._ActionsContainer) -> None:
         help="values of acq- to process; all if not given",
     )
     group.add_argument(
+        "--suffix",
+        nargs="+",
+        choices=[*SUFFIXES, "all"],
+        metavar="SUFFIX",
+        help=f"BIDS suffixes of the images to process: {', '.join(SUFFIXES)}, or all that are "
+        "there. Meningiomas are searched for in T1w images only",
+    )
+    group.add_argument(
         "--bids-filter-file",
         type=Path,
         metavar="FILE",
@@ -169,7 +179,7 @@ def add_extraction(group: argparse._ActionsContainer) -> None:
     group.add_argument(
         "--analyses",
         nargs="+",
-        choices=["auto", "brain", "meningioma"],
+        choices=["auto", *catalog.names()],
         help="what to do; auto: brain on every image, meningioma on contrast-enhanced ones. "
         "Meningioma asked for by name is refused for images without contrast",
     )
@@ -211,7 +221,7 @@ def add_extraction(group: argparse._ActionsContainer) -> None:
     group.add_argument(
         "--outputs",
         nargs="+",
-        choices=["mask", "brain", "probseg"],
+        choices=catalog.options(),
         help="what to write of each image",
     )
     group.add_argument(
@@ -227,7 +237,7 @@ def add_extraction(group: argparse._ActionsContainer) -> None:
         "an image more",
     )
     group.add_argument("--overwrite", action="store_true", help="do finished images again")
-    group.add_argument("--dry-run", action="store_true", help="print the table of jobs and stop")
+    group.add_argument("--dry-run", action="store_true", help="print the table of images and stop")
 
 
 MODEL = "a name that `brainmask models list` shows, a training's folder, or a file"

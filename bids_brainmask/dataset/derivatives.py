@@ -12,32 +12,19 @@ from pathlib import Path
 from urllib.parse import quote
 
 import bids_brainmask
+from bids_brainmask.analyses import catalog
 from bids_brainmask.dataset import query, storage
 from bids_brainmask.errors import OutputError, UsageError
 from bids_brainmask.settings import Settings
 
 BIDS_VERSION = "1.10.0"
 
-IGNORED = "*.html\nsub-*/figures\ngroup_*\n*_lesions.tsv\n*_lesions.json\n"
-"""Reports and tables of lesions, which BIDS has no names for. (A slash behind `figures` would
-ignore its files only.)"""
-
-
 README = """\
 # Brain masks
 
-Made by bids_brainmask from the T1-weighted images of the source dataset. Of each image:
-
-- `*_desc-brain_mask.nii.gz`: 1 in the brain, 0 elsewhere, on the grid of the source image;
-- `*_desc-brain_T1w.nii.gz`: the source image inside the mask, blank outside;
-- `*_label-brain_probseg.nii.gz`: probabilities, where they were asked for.
-
-Of contrast-enhanced images, where meningiomas were looked for:
-
-- `*_label-tumor_desc-meningioma_mask.nii.gz`: 1 in a meningioma, 0 elsewhere;
-- `*_desc-meningioma_lesions.tsv`: a row for each; the JSON file beside it explains the columns;
-- `*_desc-brainandtumor_mask.nii.gz`: the union of the two masks;
-- `*_label-tumor_desc-meningioma_probseg.nii.gz`: probabilities, where they were asked for.
+{files}
+These names are those of T1w images. Of an image with another suffix, such as T2w, masks and
+probabilities have it in `desc-`: `*_desc-brainT2w_mask.nii.gz`.
 
 `sub-*.html` are reports to look at, one a participant, and `group_*` sums of all. The JSON file
 beside each mask says with which model, threshold and versions it was made, and from
@@ -50,7 +37,7 @@ For research only; not a medical device.
 def describe_dataset(settings: Settings) -> None:
     """Write ``dataset_description.json`` and ``.bidsignore``, unless they stand as they should.
 
-    Every job of a parallel run writes the same bytes, so it does not matter who is last.
+    Every process of a parallel run writes the same bytes, so it does not matter who is last.
 
     Raises
     ------
@@ -82,8 +69,8 @@ def describe_dataset(settings: Settings) -> None:
         content["License"] = licence  # of the images, of which the brains are a part
     files = {
         "dataset_description.json": json.dumps(content, indent=2, ensure_ascii=False) + "\n",
-        ".bidsignore": IGNORED,
-        "README.md": README,
+        ".bidsignore": catalog.ignored(),
+        "README.md": README.format(files=catalog.readme()),
     }
     try:
         for name, text in files.items():

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Find the T1-weighted images of a BIDS dataset. Reads, and never writes there."""
+"""Find the images of a BIDS dataset that are to be processed. Reads, and never writes there."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from bids_brainmask.dataset import storage
+from bids_brainmask.analyses.rows import DEFAULT_SUFFIX, SUFFIXES, scan_key
+from bids_brainmask.dataset import contrast, storage
 from bids_brainmask.errors import NothingToDo, UsageError, some_of
 from bids_brainmask.hashes import sha256
 from bids_brainmask.settings import Settings
@@ -20,17 +21,18 @@ from bids_brainmask.settings import Settings
 log = logging.getLogger(__name__)
 
 NAME = re.compile(
-    r"(?P<entities>sub-[A-Za-z0-9+]+(?:_[a-z]+-[A-Za-z0-9+]+)*)_T1w(?P<ext>\.nii(\.gz)?)"
+    r"(?P<entities>sub-[A-Za-z0-9+]+(?:_[a-z]+-[A-Za-z0-9+]+)*)"
+    rf"_(?P<suffix>{'|'.join(SUFFIXES)})(?P<ext>\.nii(\.gz)?)"
 )
-"""A raw T1w file's name: key-value pairs, then the suffix."""
+"""A raw image's name: key-value pairs, then the suffix."""
 
-OTHER_FILTERS = {"fmap", "bold", "sbref", "flair", "t2w", "roi"}
-"""Keys of fMRIPrep's filter files that are about images which this app does not read."""
+OTHER_FILTERS = {"fmap", "bold", "sbref", "roi", *(suffix.lower() for suffix in SUFFIXES)}
+"""Keys of fMRIPrep's filter files that are about other images."""
 
 DERIVED = {"space", "seg", "res", "den", "label", "desc", "hemi", "atlas", "scale"}
 """Entities that no raw image has."""
 
-FIXED = {"suffix": "T1w", "datatype": "anat", "extension": [".nii", ".nii.gz"]}
+FIXED = {"datatype": "anat", "extension": [".nii", ".nii.gz"]}
 
 FEW = 10
 """Participants that are indexed each by itself, where so many or fewer are asked for. pybids would
@@ -40,9 +42,13 @@ INDEXED = r"(/ses-[A-Za-z0-9+]+)?(/anat)?(/[^/]+\.nii(\.gz)?)?"
 """What pybids is to look at in the folder of a participant."""
 
 
+Sidecars = Callable[[Path, str], list[Path]]
+"""Sidecars in a folder for images of a suffix."""
+
+
 @dataclass(frozen=True)
 class Scan:
-    """A T1-weighted image of the dataset."""
+    """An image of the dataset."""
 
     path: Path
     relative: str
@@ -53,6 +59,14 @@ class Scan:
 
     contrast: bool
     """Contrast-enhanced: by its ``ce-`` entity or its sidecar's ``ContrastBolusIngredient``."""
+
+    suffix: str = DEFAULT_SUFFIX
+    """BIDS suffix of its name."""
+
+    @property
+    def key(self) -> str:
+        """Name that no other image of the dataset has: the prefix, with a suffix but T1w."""
+        return scan_key(self.prefix, self.suffix)
 
     @property
     def prefix(self) -> str:
@@ -114,7 +128,7 @@ def check_dataset(settings: Settings) -> None:
 
 
 def find_scans(settings: Settings) -> list[Scan]:
-    """Every T1w image that the settings ask for, sorted by path, one `Scan` a file.
+    """Every image that the settings ask for, sorted by path, one `Scan` a file.
 
     Parts other than the magnitude are left out. ``derivatives/``, ``sourcedata/`` and other
     participants are not even looked at.
@@ -129,25 +143,37 @@ def find_scans(settings: Settings) -> list[Scan]:
     check_dataset(settings)
     labels = choose_participants(settings)
     layouts = _layouts(settings, labels)
-    filters = _filters(settings, layouts, labels)
-    query = filters | {"invalid_filters": "allow"}
+    filters = {
+        suffix: _filters(settings, layouts, labels, suffix) for suffix in suffixes(settings)
+    }
+    queries = [
+        found | {"suffix": suffix, "invalid_filters": "allow"} for suffix, found in filters.items()
+    ]
     try:
-        found = [path for layout in layouts for path in layout.get("file", **query)]
+        found = [
+            path for layout in layouts for query in queries for path in layout.get("file", **query)
+        ]
     except (OverflowError, UnicodeError) as error:  # what pybids' database cannot hold
         raise UsageError(f"--bids-filter-file: no entity can have such values: {error}") from error
-    sidecars = functools.cache(_sidecars)
+    sidecars = functools.cache(contrast.sidecars)
     root = settings.bids_dir.absolute()
     chosen = {str(root / f"sub-{label}") for label in labels}
     ours = (path for path in found if path[: path.find("/", len(str(root)) + 1)] in chosen)
     scans = list(filter(None, (_scan(Path(path), settings, sidecars) for path in ours)))
     scans.sort(key=lambda scan: scan.relative)
     if not scans:
-        asked = {key: value for key, value in filters.items() if key not in FIXED}
+        suffix, first = next(iter(filters.items()))
+        asked = {key: value for key, value in first.items() if key not in FIXED}
         raise NothingToDo(
-            f"{settings.bids_dir}: no T1w image of {len(labels)} participants matches {asked}. "
-            "Images want names such as sub-01/anat/sub-01_T1w.nii.gz."
+            f"{settings.bids_dir}: no {' or '.join(filters)} image of {len(labels)} participants "
+            f"matches {asked}. Expected names such as sub-01/anat/sub-01_{suffix}.nii.gz."
         )
     return scans
+
+
+def suffixes(settings: Settings) -> tuple[str, ...]:
+    """Suffixes of the images to process."""
+    return SUFFIXES if "all" in settings.suffix else settings.suffix
 
 
 def choose_participants(settings: Settings) -> list[str]:
@@ -205,13 +231,14 @@ def _layouts(settings: Settings, labels: list[str]) -> list:
         raise UsageError(f"{root}: pybids cannot index it: {error}") from error
 
 
-def _filters(settings: Settings, layouts: list, labels: list[str]) -> dict:
-    """Entities, by pybids' names, and the values that they must have."""
+def _filters(settings: Settings, layouts: list, labels: list[str], suffix: str) -> dict:
+    """Entities, by pybids' names, and the values that images of a suffix must have."""
     from bids.layout import Query
 
     filters = {"part": ["mag", Query.NONE]}
     if settings.bids_filter_file:
-        filters |= read_filter_file(settings.bids_filter_file, set(layouts[0].get_entities()))
+        known = set(layouts[0].get_entities())
+        filters |= read_filter_file(settings.bids_filter_file, known, suffix)
     if settings.session_label:
         _check_sessions(settings, layouts, labels)
     asked = {
@@ -235,8 +262,8 @@ def _check_sessions(settings: Settings, layouts: list, labels: list[str]) -> Non
         )
 
 
-def read_filter_file(path: Path, known: Iterable[str]) -> dict:
-    """Read what a filter file in fMRIPrep's form asks of T1w images.
+def read_filter_file(path: Path, known: Iterable[str], suffix: str = DEFAULT_SUFFIX) -> dict:
+    """Read what a filter file in fMRIPrep's form asks of the images of a suffix.
 
     Parameters
     ----------
@@ -245,6 +272,8 @@ def read_filter_file(path: Path, known: Iterable[str]) -> dict:
         stands for "has none" and ``"*"`` for "has one, whichever".
     known : iterable of str
         Names of entities, as pybids has them. Others are warned of and ignored.
+    suffix : str
+        The file's key is this in lower case.
 
     Raises
     ------
@@ -257,18 +286,20 @@ def read_filter_file(path: Path, known: Iterable[str]) -> dict:
         content = storage.read_json(path, pipe=True)
     except (OSError, ValueError) as error:
         raise UsageError(f"--bids-filter-file: {path} cannot be read as JSON: {error}") from error
-    asked = content.get("t1w", {}) if isinstance(content, dict) else None
+    own = suffix.lower()
+    asked = content.get(own, {}) if isinstance(content, dict) else None
     if not isinstance(asked, dict):
         raise UsageError(
-            f'--bids-filter-file: {path}: expected {{"t1w": {{"entity": value}}}}, found {content}'
+            f'--bids-filter-file: {path}: expected {{"{own}": {{"entity": value}}}}, '
+            f"found {content}"
         )
-    for key in sorted(set(content) - {"t1w"}):
+    for key in sorted(set(content) - {own}):
         level = logging.INFO if key in OTHER_FILTERS else logging.WARNING
-        log.log(level, "%s: key %r is not for T1w images; ignored", path, key)
+        log.log(level, "%s: key %r is not for %s images; ignored", path, key, suffix)
     special = {None: Query.NONE, "*": Query.ANY}
     filters = {}
     for entity, value in asked.items():
-        if entity in FIXED or entity not in known:
+        if entity in (*FIXED, "suffix") or entity not in known:
             log.warning("%s: %r is not an entity that can be filtered by; ignored", path, entity)
             continue
         values = value if isinstance(value, list) else [value]
@@ -282,13 +313,7 @@ def read_filter_file(path: Path, known: Iterable[str]) -> dict:
     return filters
 
 
-def _sidecars(folder: Path) -> list[Path]:
-    """List the sidecars of T1w images in a folder, longest names first."""
-    found = [path for path in folder.glob("*T1w.json") if f"_{path.name}".endswith("_T1w.json")]
-    return sorted(found, key=lambda path: (-path.name.count("_"), path.name))
-
-
-def _scan(path: Path, settings: Settings, sidecars: Callable[[Path], list[Path]]) -> Scan | None:
+def _scan(path: Path, settings: Settings, sidecars: Sidecars) -> Scan | None:
     """Describe a file that pybids found; None, with a warning, where its name is not BIDS."""
     from bids_validator import BIDSValidator
 
@@ -302,7 +327,7 @@ def _scan(path: Path, settings: Settings, sidecars: Callable[[Path], list[Path]]
         or len(set(keys)) < len(keys)
         or DERIVED & set(keys)
     ):
-        log.warning("%s: not the name of a raw T1w image in its place; passed over", relative)
+        log.warning("%s: not the name of a raw image in its place; passed over", relative)
         return None
     if not settings.skip_bids_validation and not BIDSValidator().is_bids(f"/{relative}"):
         log.warning(
@@ -311,29 +336,9 @@ def _scan(path: Path, settings: Settings, sidecars: Callable[[Path], list[Path]]
         )
         return None
     folders = path.parents[: relative.count("/") + 1]
-    nearest = (sidecar for folder in folders for sidecar in sidecars(folder))
-    contrast = "ce" in keys or bool(_contrast_agent(path, nearest))
-    return Scan(path, relative, tuple(pairs), contrast)
-
-
-def _contrast_agent(path: Path, sidecars: Iterable[Path]) -> str:
-    """Value of ``ContrastBolusIngredient`` in the nearest sidecar that has one, or nothing.
-
-    A sidecar is of the images in and below its folder whose names have all of its entities.
-    """
-    own = set(path.name.split("_")[:-1])
-    for sidecar in sidecars:
-        if not own.issuperset(sidecar.name.split("_")[:-1]):
-            continue
-        try:
-            content = storage.read_json(sidecar)
-        except (OSError, ValueError) as error:
-            log.warning("%s: not readable as JSON (%s); taken as empty", sidecar, error)
-            continue
-        if isinstance(content, dict) and "ContrastBolusIngredient" in content:
-            agent = str(content["ContrastBolusIngredient"]).strip()
-            return "" if agent.lower() in ("", "none", "n/a", "[]") else agent
-    return ""
+    nearest = (sidecar for folder in folders for sidecar in sidecars(folder, name["suffix"]))
+    enhanced = "ce" in keys or bool(contrast.agent(path, nearest))
+    return Scan(path, relative, tuple(pairs), enhanced, name["suffix"])
 
 
 def select_participants(bids_dir: Path, select: Mapping[str, str]) -> list[str]:

@@ -11,32 +11,15 @@ import csv
 import logging
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
+from bids_brainmask.analyses import catalog
+from bids_brainmask.analyses.measures import Reading
+from bids_brainmask.analyses.rows import DEFAULT_SUFFIX, SUFFIXES, scan_key
 from bids_brainmask.dataset import storage
 
 log = logging.getLogger(__name__)
-
-Figure = Literal[
-    "brain", "uncertainty", "meningioma", "thumbnail", "viewer_image", "viewer_labels"
-]
-"""What a picture, or a volume for the viewer, shows."""
-
-FIGURES: dict[Figure, str] = {
-    "brain": "desc-brain_T1w.webp",
-    "uncertainty": "desc-uncertainty_T1w.webp",
-    "meningioma": "desc-meningioma_T1w.webp",
-    "thumbnail": "desc-thumbnail_T1w.webp",
-    "viewer_image": "desc-viewer_T1w.nii.gz",
-    "viewer_labels": "desc-viewer_dseg.nii.gz",
-}
-"""How the name of each ends, behind the source's; all lie in ``sub-<label>/figures``."""
-
-BRAIN = "_desc-brain_mask.json"
-TUMOUR = "_label-tumor_desc-meningioma_mask.json"
-"""How the names of the sidecars end that say what was found."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,16 +27,20 @@ class Result:
     """What the participant level left of one image."""
 
     prefix: str
-    """Name of the source image up to ``_T1w``."""
+    """Name of the source image up to its suffix."""
 
     folder: str
-    """Of its masks, in the output folder, with forward slashes."""
+    """Of its files, in the output folder, with forward slashes."""
 
-    brain: Mapping | None = None
-    """Sidecar of the brain mask; None where no brain was extracted."""
+    records: Mapping[str, Mapping] = field(default_factory=dict)
+    """Sidecar of the main output of each analysis that was carried out, by its name."""
 
-    tumour: Mapping | None = None
-    """Sidecar of the tumour mask; None where meningiomas were not looked for."""
+    suffix: str = DEFAULT_SUFFIX
+
+    @property
+    def key(self) -> str:
+        """Name of the image in tables and pages, as `query.Scan.key`."""
+        return scan_key(self.prefix, self.suffix)
 
     @property
     def entities(self) -> tuple[tuple[str, str], ...]:
@@ -70,29 +57,32 @@ class Result:
         """Label, without ``ses-``; empty for none."""
         return dict(self.entities).get("ses", "")
 
-    @property
-    def brain_mask(self) -> str:
-        """Path of the brain mask in the output folder."""
-        return f"{self.folder}/{self.prefix}{BRAIN}".removesuffix(".json") + ".nii.gz"
+    def output(self, name: str) -> str:
+        """Path in the output folder of one of its files, whether it is there or not."""
+        return f"{self.folder}/{catalog.output(name).file(self.prefix, self.suffix)}"
+
+    def main(self, analysis: str) -> str:
+        """Path in the output folder of the main file of an analysis."""
+        return self.output(catalog.analysis(analysis).main)
 
     @property
-    def tumour_mask(self) -> str:
-        """Path of the tumour mask in the output folder."""
-        return f"{self.folder}/{self.prefix}{TUMOUR}".removesuffix(".json") + ".nii.gz"
-
-    @property
-    def figures(self) -> dict[Figure, str]:
+    def figures(self) -> dict[str, str]:
         """Path in the output folder of every figure, whether it is there or not."""
-        return {kind: figure(self.prefix, kind) for kind in FIGURES}
+        names = catalog.figure_files()
+        return {name: catalog.figure_path(self.prefix, self.suffix, name) for name in names}
 
 
 def _split(pair: str) -> tuple[str, str, str]:
     return pair.partition("-")
 
 
-def figure(prefix: str, kind: Figure) -> str:
-    """Path of a figure in the output folder, of the image whose name begins with `prefix`."""
-    return f"{prefix.split('_')[0]}/figures/{prefix}_{FIGURES[kind]}"
+def endings() -> dict[str, tuple[str, str]]:
+    """Tell how the sidecars that record what was found end, and of what analysis and suffix."""
+    return {
+        f"_{catalog.output(row.main).file('', suffix)[1:].split('.')[0]}.json": (row.name, suffix)
+        for row in catalog.ANALYSES
+        for suffix in SUFFIXES
+    }
 
 
 def read(root: Path, participants: Iterable[str] = ()) -> list[Result]:
@@ -112,16 +102,19 @@ def read(root: Path, participants: Iterable[str] = ()) -> list[Result]:
         and passed over.
     """
     wanted = [f"sub-{label}" for label in participants] or ["sub-*"]
-    found: dict[tuple[str, str], dict] = {}
+    found: dict[tuple[str, str, str], dict[str, Mapping]] = {}
+    known = endings()
+    name = re.compile(rf"(?P<prefix>.*?)(?P<ending>{'|'.join(map(re.escape, known))})")
     for folder in wanted:
-        for ending, part in ((BRAIN, "brain"), (TUMOUR, "tumour")):
-            for path in root.glob(f"{folder}/**/anat/sub-*{ending}"):
-                if (record := _record(path)) is not None:
-                    place = path.parent.relative_to(root).as_posix()
-                    prefix = path.name.removesuffix(ending)
-                    found.setdefault((place, prefix), {})[part] = record
-    results = [Result(prefix, place, **parts) for (place, prefix), parts in found.items()]
-    return sorted(results, key=lambda one: (one.participant, natural(one.session), one.prefix))
+        for path in root.glob(f"{folder}/**/anat/sub-*.json"):
+            if (match := name.fullmatch(path.name)) and (record := _record(path)) is not None:
+                analysis, suffix = known[match["ending"]]
+                place = path.parent.relative_to(root).as_posix()
+                found.setdefault((place, match["prefix"], suffix), {})[analysis] = record
+    results = [
+        Result(prefix, place, each, suffix) for (place, prefix, suffix), each in found.items()
+    ]
+    return sorted(results, key=lambda one: (one.participant, natural(one.session), one.key))
 
 
 def _record(path: Path) -> dict | None:
@@ -136,9 +129,12 @@ def _record(path: Path) -> dict | None:
     return record
 
 
-def lesions(root: Path, result: Result) -> list[dict[str, str]]:
-    """Rows of an image's table of lesions; none where there is no table that can be read."""
-    path = root / result.folder / f"{result.prefix}_desc-meningioma_lesions.tsv"
+def table(root: Path, result: Result, analysis: str) -> list[dict[str, str]]:
+    """Rows of the table of an analysis; none where there is no table that can be read."""
+    name = catalog.analysis(analysis).table
+    if not name:
+        return []
+    path = root / result.output(name)
     try:
         with path.open(newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file, delimiter="\t"))
@@ -146,6 +142,12 @@ def lesions(root: Path, result: Result) -> list[dict[str, str]]:
         log.warning("%s: passed over: %s", path, error)
         return []
     return [row for row in rows if None not in row and None not in row.values()]
+
+
+def reading(root: Path, result: Result, analysis: str) -> Reading:
+    """Gather what the measures of an analysis are read from."""
+    rows = table(root, result, analysis)
+    return Reading(result.records[analysis], rows, tuple(result.records))
 
 
 def failures(root: Path, participants: Iterable[str] = ()) -> list[dict]:
@@ -179,11 +181,13 @@ def failures(root: Path, participants: Iterable[str] = ()) -> list[dict]:
 
 
 def _done_since(root: Path, source: str, crash: Path) -> bool:
-    """Tell whether a mask of an image is newer than a crash record of it."""
-    stem = re.sub(r"_T1w\.nii(\.gz)?$", "", source)
-    masks = [root / f"{stem}{ending}" for ending in (BRAIN, TUMOUR)]
+    """Tell whether a result of an image is newer than a crash record of it."""
+    match = re.fullmatch(rf"(.*)_({'|'.join(SUFFIXES)})\.nii(\.gz)?", source)
+    if not match:
+        return False
+    done = [root / f"{match[1]}{ending}" for ending, (_, s) in endings().items() if s == match[2]]
     try:
-        return any(m.is_file() and m.stat().st_mtime > crash.stat().st_mtime for m in masks)
+        return any(m.is_file() and m.stat().st_mtime > crash.stat().st_mtime for m in done)
     except OSError:
         return False
 

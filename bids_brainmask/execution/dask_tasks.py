@@ -22,7 +22,7 @@ from distributed import WorkerPlugin, get_worker
 from bids_brainmask import __version__, app
 from bids_brainmask.errors import WorkerError
 from bids_brainmask.models import registry
-from bids_brainmask.plan import Job, Run, finished
+from bids_brainmask.plan import Run, ScanPlan, finished
 from bids_brainmask.settings import LEVELS
 
 log = logging.getLogger(__name__)
@@ -37,7 +37,7 @@ class Share(WorkerPlugin):
     Parameters
     ----------
     run : Run
-        Its jobs are left out; its paths must hold on the workers.
+        Its scans are left out; its paths must hold on the workers.
     own : bool
         The workers were started for this run, and do nothing else.
     """
@@ -45,7 +45,7 @@ class Share(WorkerPlugin):
     def __init__(self, run: Run, *, own: bool):
         self.name = f"bids-brainmask-{uuid.uuid4().hex}"  # several runs may share a scheduler
         self.version = __version__
-        self.run = replace(run, jobs=[])
+        self.run = replace(run, plans=[])
         self.own = own
         self.networks: dict = {}
         self.ready = False
@@ -110,14 +110,14 @@ def quiet(level: int) -> None:
     log.setLevel(min(logging.INFO, level))
 
 
-def do_scan(share: str, job: Job, *, again: bool) -> tuple[str, str]:
+def do_scan(share: str, plan: ScanPlan, *, again: bool) -> tuple[str, str]:
     """Do a scan on this worker.
 
     Parameters
     ----------
     share : str
         Name of the `Share` of its run.
-    job : Job
+    plan : ScanPlan
     again : bool
         A worker before has ended over it, and may have finished it.
 
@@ -129,13 +129,13 @@ def do_scan(share: str, job: Job, *, again: bool) -> tuple[str, str]:
     mine = get_worker().plugins[share]
     mine.prepare()
     run = mine.run
-    with messages_to(run.log(job)):
+    with messages_to(run.log(plan)):
         words = "begun again" if again else "begun"
         log.info("%s on %s, process %d", words, platform.node(), os.getpid())
         kept = again and not run.settings.overwrite
-        if kept and finished(job, run.parameters(job)):
+        if kept and finished(plan, run.parameters(plan)):
             return "done", AGAIN
-        outcome = app.process_job(job, run, mine.networks)
+        outcome = app.process_scan(plan, run, mine.networks)
         log.log(
             logging.ERROR if outcome.status == "failed" else logging.INFO,
             "%s: %s",

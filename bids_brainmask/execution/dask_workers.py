@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from bids_brainmask import __version__
 from bids_brainmask.errors import BrainMaskError, UsageError, WorkerError
 from bids_brainmask.execution import batch_system
-from bids_brainmask.plan import Job, Run
+from bids_brainmask.plan import Run, ScanPlan
 from bids_brainmask.settings import Settings
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ LOOK = 1.0
 class Task:
     """What a worker does at a time: a scan, or the page of a participant."""
 
-    what: Job | str
+    what: ScanPlan | str
     ends: int = 0
     """Workers that ended over it so far."""
 
@@ -82,7 +82,7 @@ class Workers:
         for address in sorted(self.there - self.busy.keys())[: len(tasks)]:
             task = tasks.popleft()
             do, what, more = dask_tasks.write_page, task.what, {}
-            if isinstance(task.what, Job):
+            if isinstance(task.what, ScanPlan):
                 do, what, more = dask_tasks.do_scan, _portable(task.what), {"again": task.ends > 0}
             future = self.client.submit(
                 do, self.share, what, **more, workers=[address], pure=False
@@ -114,7 +114,7 @@ class Workers:
             if result is None:
                 future.cancel()
                 task.ends, task.last = task.ends + 1, address
-                what = task.what.scan.relative if isinstance(task.what, Job) else task.what
+                what = task.what.scan.relative if isinstance(task.what, ScanPlan) else task.what
                 log.warning("the worker at %s ended while it worked on %s", address, what)
             yield task, result
 
@@ -302,10 +302,10 @@ def portable(run: Run) -> Run:
     return replace(run, settings=settings, models=models)
 
 
-def _portable(job: Job) -> Job:
-    """Make the paths of a job hold there, too."""
+def _portable(plan: ScanPlan) -> ScanPlan:
+    """Make the paths of a scan hold there, too."""
     files, figures = (
         {kind: path.absolute() for kind, path in paths.items()}
-        for paths in (job.files, job.figures)
+        for paths in (plan.files, plan.figures)
     )
-    return replace(job, files=files, figures=figures)
+    return replace(plan, files=files, figures=figures)

@@ -19,7 +19,7 @@ from bids_brainmask.errors import WorkerError
 from bids_brainmask.execution import batch_system, dask_workers
 from bids_brainmask.execution.dask_workers import Task, Workers
 from bids_brainmask.models import backends
-from bids_brainmask.plan import Job, Run
+from bids_brainmask.plan import Run, ScanPlan
 from bids_brainmask.settings import HERE, Settings
 
 log = logging.getLogger(__name__)
@@ -32,12 +32,12 @@ SCANS_EACH = 4
 
 
 def process(run: Run) -> Iterator[Outcome]:
-    """Do every job that is not done yet, wherever the settings want it done.
+    """Do every scan that is not done yet, wherever the settings want it done.
 
     Yields
     ------
     Outcome
-        One a job, as they end.
+        One a scan, as they end.
 
     Raises
     ------
@@ -49,7 +49,7 @@ def process(run: Run) -> Iterator[Outcome]:
     settings = run.settings
     batch_system.check(settings)
     auto = settings.executor == "auto"
-    if settings.executor == "serial" or (auto and processes(run, len(run.jobs)) == 1):
+    if settings.executor == "serial" or (auto and processes(run, len(run.plans)) == 1):
         yield from app.process(run)
         return
     app.begin(settings)
@@ -97,11 +97,11 @@ def work(run: Run, settled: list, workers: Workers) -> Iterator[Outcome]:
     for model in run.models.values():
         if model.notice:
             log.warning("%s: %s", model.name, model.notice)
-    scans = Counter(job.scan.participant for job in run.jobs)
-    tasks: deque[Task] = deque(Task(job) for job, outcome in settled if not outcome)
+    scans = Counter(plan.scan.participant for plan in run.plans)
+    tasks: deque[Task] = deque(Task(plan) for plan, outcome in settled if not outcome)
 
     def end(outcome: Outcome, add=tasks.appendleft) -> Outcome:
-        participant = outcome.job.scan.participant
+        participant = outcome.plan.scan.participant
         scans[participant] -= 1
         if not scans[participant] and run.settings.reports:
             add(Task(participant))
@@ -112,7 +112,7 @@ def work(run: Run, settled: list, workers: Workers) -> Iterator[Outcome]:
         workers.keep(len(tasks) + len(workers.busy))
         workers.give(tasks)
         for task, result in workers.results():
-            scan = isinstance(task.what, Job)
+            scan = isinstance(task.what, ScanPlan)
             if result is None and task.ends < TRIES:
                 tasks.appendleft(task)
             elif scan and result is None:

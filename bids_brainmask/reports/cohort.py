@@ -13,7 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from bids_brainmask.analyses import confidence, quality
+from bids_brainmask.analyses import quality
+from bids_brainmask.analyses.measures import Reading
 from bids_brainmask.reports import outliers
 
 log = logging.getLogger(__name__)
@@ -26,19 +27,6 @@ PERCENTILES = (5, 50, 95)
 
 WIDTH, MARGIN = 150.0, 6.0
 """Units of the drawn scale, and those at either end that a dot does not enter."""
-
-
-COLUMNS = quality.COLUMNS | {
-    "boundary_uncertainty": {
-        "LongName": "Boundary uncertainty",
-        "Description": (
-            "Share of the voxels on the mask's boundary whose probability lies between "
-            f"{confidence.UNSURE[0]:g} and {confidence.UNSURE[1]:g}, BoundaryUncertainty of the "
-            "mask's sidecar"
-        ),
-    },
-}
-"""Measures that are shown, by their names in the table."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +42,7 @@ class Spread:
 
 
 @dataclass(frozen=True)
-class Measure:
+class ShownMeasure:
     """One measure of a mask, as it is shown."""
 
     key: str
@@ -78,7 +66,7 @@ class Peers:
 
     def is_reason(self, key: str) -> bool:
         """Tell whether a measure is among the reasons."""
-        metric = outliers.METRICS.get(key)
+        metric = outliers.metrics().get(key)
         if metric is None:
             return False
         start = re.compile(rf"{re.escape(metric.words)} [0-9.]+ MAD ")
@@ -134,7 +122,7 @@ def read(root: Path) -> Cohort:
     return Cohort()
 
 
-def measures(record: Mapping, peers: Peers | None) -> list[Measure]:
+def measures(record: Mapping, peers: Peers | None) -> list[ShownMeasure]:
     """Describe every measure of a mask; none where none was recorded.
 
     Parameters
@@ -147,13 +135,13 @@ def measures(record: Mapping, peers: Peers | None) -> list[Measure]:
     found = record.get("Quality")
     if not isinstance(found, Mapping) or not found:
         return []
-    found = {**found, "boundary_uncertainty": record.get("BoundaryUncertainty")}
     described = []
-    for key, column in COLUMNS.items():
-        value = number(found.get(key))
+    for row in quality.MEASURES:
+        key, column = row.name, row.column
+        value = number(found.get(key) if row.compute else row.value(Reading(record)))
         spread = peers and _spread(peers.values(key), value)
         described.append(
-            Measure(
+            ShownMeasure(
                 key=key,
                 name=column.get("LongName", key),
                 description=column["Description"],

@@ -11,6 +11,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from bids_brainmask.analyses import catalog
 from bids_brainmask.dataset import query, readback, storage
 from bids_brainmask.dataset.readback import Result
 from bids_brainmask.errors import NothingToDo, UsageError
@@ -20,10 +21,11 @@ from bids_brainmask.settings import Settings
 
 log = logging.getLogger(__name__)
 
-QUALITY = "group_desc-brain_qc"
-LESIONS = "group_desc-meningioma_qc"
+TABLE = "group_desc-{}_qc"
+"""Name of the table of an analysis, without extension."""
+
 VOLUMES = "group_desc-meningioma_volumes"
-"""Names of the tables, without extension."""
+"""Name of the table of meningiomas over time, without extension."""
 
 PAGE = "group_desc-brain.html"
 
@@ -48,31 +50,44 @@ def write(settings: Settings) -> list[Path]:
         raise UsageError(f"{root}: no such folder; run the participant level first.")
     storage.prepare(root)
     found = readback.read(root, settings.participant_label)
-    brains = gather([one for one in found if one.brain], group_tables.of_brain)
-    tumours = gather(
-        [one for one in found if one.tumour],
-        lambda one: (
-            group_tables.of_meningiomas(one, readback.lesions(root, one)),
-            tumor_growth.measured(one),
-        ),
-    )
-    if not brains and not tumours:
+    tables = {
+        row.name: gather(
+            [one for one in found if row.name in one.records],
+            lambda one, name=row.name: measure(root, one, name),
+        )
+        for row in catalog.ANALYSES
+    }
+    tables = {name: each for name, each in tables.items() if each}
+    if not tables:
         raise NothingToDo(
             f"{root}: holds no masks of the participants asked for, and tables are made of them. "
             "Run the participant level first."
         )
-    judged = group_tables.judge(list(brains.values()), list(brains))
-    over_time = tumor_growth.rows(measured for _, measured in tumours.values())
-    written = copy_participants(settings)
-    if brains:
-        written += write_table(root / QUALITY, group_tables.BRAIN, judged)
-        written.append(write_page(settings, list(brains), judged, over_time))
-    if tumours:
-        written += write_table(
-            root / LESIONS, group_tables.MENINGIOMA, [row for row, _ in tumours.values()]
+    judged = {
+        name: dict(
+            zip(each, group_tables.judge(name, list(each.values()), list(each)), strict=True)
         )
+        for name, each in tables.items()
+    }
+    tumors = gather(list(tables.get("meningioma", ())), tumor_growth.measured)
+    over_time = tumor_growth.rows(tumors.values())
+    written = copy_participants(settings)
+    for name, each in judged.items():
+        written += write_table(
+            root / TABLE.format(name), group_tables.columns(name), list(each.values())
+        )
+        if name == "brain":
+            written.append(write_page(settings, judged, over_time))
+    if tumors:
         written += write_table(root / VOLUMES, tumor_growth.COLUMNS, over_time)
     return written
+
+
+def measure(root: Path, one: Result, analysis: str) -> dict:
+    """Read the measures of one image; `ValueError` and the like where they are not whole."""
+    if analysis == "meningioma":
+        tumor_growth.measured(one)  # an image is in both tables or in none
+    return group_tables.row(one, analysis, readback.reading(root, one, analysis))
 
 
 def gather(found: Sequence[Result], measure: Callable[[Result], object]) -> dict[Result, object]:
@@ -94,18 +109,29 @@ def write_table(path: Path, columns: Mapping, rows: Sequence[Mapping]) -> list[P
     return [table, dictionary]
 
 
-def write_page(settings: Settings, found: Sequence[Result], judged, over_time) -> Path:
-    """Write the page about all images."""
+def write_page(
+    settings: Settings, judged: Mapping[str, Mapping[Result, Mapping]], over_time
+) -> Path:
+    """Write the page about all images that have a brain mask."""
     root = settings.output_dir
+    columns = group_tables.columns("brain")
+    more = {}  # of analyses that have no page of their own
+    for row in catalog.ANALYSES:
+        if row.on_page and row.name in judged:
+            more[row.name] = {each.name: each.column for each in row.measures()}
+            columns |= more[row.name]
     rows = []
-    for result, values in zip(found, judged, strict=True):
+    for result, values in judged["brain"].items():
         thumbnail = result.figures["thumbnail"]
         there = (root / thumbnail).is_file()
         report = f"sub-{result.participant}.html"
-        rows.append(Row(result.prefix, report, thumbnail if there else None, values))
+        for name, added in more.items():
+            found = judged[name].get(result, {})
+            values |= {each: found.get(each) for each in added}
+        rows.append(Row(result.key, report, thumbnail if there else None, values))
     page = group_page.page(
         rows,
-        group_tables.BRAIN,
+        columns,
         title=str(query.description(root).get("Name") or root.resolve().name),
         volumes=over_time,
         failures=readback.failures(root, settings.participant_label),

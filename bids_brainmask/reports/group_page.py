@@ -19,24 +19,10 @@ from datetime import UTC, datetime
 from urllib.parse import quote
 
 import bids_brainmask
+from bids_brainmask.analyses import catalog
+from bids_brainmask.analyses.measures import Value
 from bids_brainmask.dataset.readback import natural
 from bids_brainmask.reports import templates
-
-Value = str | float | int | bool | None
-
-FIRST_METRICS = (
-    "volume_ml",
-    "predicted_dice",
-    "roughness",
-    "asymmetry",
-    "rim_contrast",
-    "margin_smallest_mm",
-    "boundary_probability",
-    "boundary_uncertainty",
-    "removed_ml",
-    "seconds",
-)
-"""Metrics that are plotted before the others, and shown in the table at first."""
 
 MARGINS = "margin_"
 """How the names of columns begin that are plotted as one: the smallest of them."""
@@ -46,6 +32,10 @@ SMALLEST_MARGIN = {
     "Description": "Smallest way from the mask's box to the edge of the image: of its six margins",
     "Units": "mm",
 }
+
+MARGIN_RANK, SECONDS_RANK = 6, 10
+"""Places of the smallest margin and of the time among the metrics that are plotted first; those of
+measures are in their rows."""
 
 FAILURES_LISTED = 200
 """More are counted only."""
@@ -62,7 +52,7 @@ class Row:
     """One image: its row in the table of quality, and where to look at it."""
 
     prefix: str
-    """Name of the image up to ``_T1w``; the anchor in its participant's page."""
+    """Name of the image, as `query.Scan.key`; the anchor in its participant's page."""
 
     report: str
     """Path of that page, relative to this one; any characters, nothing encoded."""
@@ -72,6 +62,15 @@ class Row:
 
     values: Mapping[str, Value]
     """By column; None, or none, for what is not known."""
+
+
+def first_metrics() -> tuple[str, ...]:
+    """Names of the metrics that are plotted before the others, and shown in the table at first."""
+    ranks = {"margin_smallest_mm": MARGIN_RANK, "seconds": SECONDS_RANK}
+    for row in catalog.ANALYSES:
+        if row.name == "brain" or row.on_page:
+            ranks |= {each.name: each.rank for each in row.measures() if each.rank}
+    return tuple(sorted(ranks, key=ranks.__getitem__))
 
 
 def page(
@@ -100,7 +99,7 @@ def page(
         Rows of ``group_desc-meningioma_volumes.tsv``: ``participant_id``, ``session_id``,
         ``image``, ``model`` and ``volume_ml``, a number or one in words.
     failures : sequence of mapping
-        Crash records, as of `export.failures`: ``Source`` and ``Message``.
+        Crash records, as of `readback.failures`: ``Source`` and ``Message``.
     made : datetime or None
         When, with a time zone; None: now.
 
@@ -189,7 +188,7 @@ def content(
             }
             for name, meaning in columns.items()
         ],
-        "first": FIRST_METRICS,
+        "first": first_metrics(),
         "rows": [[plain(row.values.get(name)) for name in columns] for row in rows],
         "names": names,
         "links": [link(row) for row in rows],
@@ -218,7 +217,7 @@ def metrics(
     parts = {name: [name] for name in numeric if not name.startswith(MARGINS)}
     if margins := [name for name in numeric if name.startswith(MARGINS)]:
         parts["margin_smallest_mm"] = margins
-    first = [name for name in FIRST_METRICS if name in parts]
+    first = [name for name in first_metrics() if name in parts]
     shown, constant = [], []
     for name in first + [name for name in parts if name not in first]:
         meaning = columns.get(name, SMALLEST_MARGIN)

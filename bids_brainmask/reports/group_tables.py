@@ -5,11 +5,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from bids_brainmask.analyses import quality
+from bids_brainmask.analyses import catalog
+from bids_brainmask.analyses.measures import Metric, Reading, Value, number
+from bids_brainmask.analyses.rows import DEFAULT_SUFFIX
 from bids_brainmask.dataset.readback import Result
 from bids_brainmask.reports import outliers
-
-Value = str | float | int | bool | None
 
 IMAGE: dict[str, dict] = {
     "participant_id": {"LongName": "Participant", "Description": "Participant"},
@@ -24,7 +24,7 @@ IMAGE: dict[str, dict] = {
     },
     "model": {"LongName": "Model", "Description": "Model and its version"},
 }
-"""The first columns of both tables."""
+"""The first columns of each table."""
 
 SECONDS = {
     "LongName": "Time",
@@ -32,53 +32,22 @@ SECONDS = {
     "Units": "s",
 }
 
-BRAIN: dict[str, dict] = {
-    **IMAGE,
-    **quality.COLUMNS,
-    "boundary_uncertainty": {
-        "LongName": "Boundary uncertainty",
-        "Description": "Share of the voxels on the boundary of the network's own mask whose "
-        "probability of brain lies between 0.25 and 0.75, in [0, 1]",
-    },
-    "seconds": SECONDS,
-    **outliers.COLUMNS,
-}
-"""Columns of the table of brain masks."""
 
-MENINGIOMA: dict[str, dict] = {
-    **IMAGE,
-    "lesions": {
-        "LongName": "Meningiomas",
-        "Description": "Connected pieces of the mask of at least the smallest volume that counts",
-    },
-    "volume_ml": {
-        "LongName": "Volume",
-        "Description": "Volume of all of them",
-        "Units": "mL",
-    },
-    "largest_ml": {
-        "LongName": "Largest volume",
-        "Description": "Volume of the largest; n/a where there is none",
-        "Units": "mL",
-    },
-    "longest_mm": {
-        "LongName": "Longest diameter",
-        "Description": "Longest axial diameter of any of them, as in the table of lesions",
-        "Units": "mm",
-    },
-    "mean_probability": {
-        "LongName": "Mean probability",
-        "Description": "Mean of the lesions' mean probabilities, weighted by their volumes, in "
-        "[0, 1]",
-    },
-    "outside_brain": {
-        "LongName": "Away from the brain",
-        "Description": "Lesions outside of the brain mask that do not touch it: more often false "
-        "than the others; n/a where no brain was extracted",
-    },
-    "seconds": SECONDS,
-}
-"""Columns of the table of meningiomas."""
+def columns(analysis: str) -> dict[str, Mapping]:
+    """Give the data dictionary of the table of an analysis."""
+    measures = catalog.analysis(analysis).measures()
+    compared = compared_measures(analysis)
+    return {
+        **IMAGE,
+        **{row.name: row.column for row in measures},
+        "seconds": SECONDS,
+        **(outliers.columns(compared) if compared else {}),
+    }
+
+
+def compared_measures(analysis: str) -> dict[str, Metric]:
+    """How measures of an analysis are compared with like images, by their names."""
+    return {row.name: row.metric for row in catalog.analysis(analysis).measures() if row.metric}
 
 
 def image(result: Result, record: Mapping, mask: str) -> dict[str, Value]:
@@ -89,80 +58,61 @@ def image(result: Result, record: Mapping, mask: str) -> dict[str, Value]:
         "session_id": f"ses-{result.session}" if result.session else None,
         "image": mask,
         "contrast_enhanced": bool(record.get("ContrastEnhanced", False)),
-        "model": f"{parameters['Model']} {parameters['ModelVersion']}",
+        "model": model_name(parameters),
     }
 
 
-def number(value: object) -> float | int | None:
-    """Take a number as it is, and anything else for unknown."""
-    return value if type(value) in (int, float) else None
-
-
-def of_brain(result: Result) -> dict[str, Value]:
-    """Row of a brain mask, but for the verdict.
+def model_name(parameters: Mapping) -> str | None:
+    """Name a model and its version; None for an analysis without one.
 
     Raises
     ------
-    KeyError, TypeError
-        The sidecar lacks what every one has.
+    KeyError
+        There is a name and no version.
     """
-    record = result.brain
-    measured = record.get("Quality") or {"volume_ml": record["BrainVolume"]}  # of an older version
-    return {
-        **image(result, record, result.brain_mask),
-        **{name: number(measured.get(name)) for name in quality.COLUMNS},
-        "boundary_uncertainty": number(record.get("BoundaryUncertainty")),
-        "seconds": number(record.get("Seconds")),
-    }
+    if "Model" not in parameters and "ModelVersion" not in parameters:
+        return None
+    return f"{parameters['Model']} {parameters['ModelVersion']}"
 
 
-def of_meningiomas(result: Result, lesions: Sequence[Mapping[str, str]]) -> dict[str, Value]:
-    """Row of a tumour mask.
-
-    Parameters
-    ----------
-    result : Result
-    lesions : sequence of mapping
-        Rows of its table of lesions.
+def row(result: Result, analysis: str, reading: Reading) -> dict[str, Value]:
+    """Row of an image in the table of an analysis, but for the verdict.
 
     Raises
     ------
     KeyError, TypeError, ValueError
         The sidecar or the table lacks a key, or holds something else there.
     """
-    record = result.tumour
-    sizes = [float(row["volume_ml"]) for row in lesions]
-    sure = [float(row["mean_probability"]) for row in lesions]
-    places = [row["location"] for row in lesions]
-    weighted = sum(size * each for size, each in zip(sizes, sure, strict=True))
+    measures = catalog.analysis(analysis).measures()
     return {
-        **image(result, record, result.tumour_mask),
-        "lesions": int(record["LesionCount"]),
-        "volume_ml": float(record["LesionVolume"]),
-        "largest_ml": max(sizes, default=None),
-        "longest_mm": max((float(row["longest_mm"]) for row in lesions), default=None),
-        "mean_probability": round(weighted / sum(sizes), 4) if sum(sizes) else None,
-        "outside_brain": places.count("outside") if result.brain else None,
-        "seconds": number(record.get("Seconds")),
+        **image(result, reading.record, result.main(analysis)),
+        **{measure.name: measure.value(reading) for measure in measures},
+        "seconds": number(reading.record.get("Seconds")),
     }
 
 
-def judge(rows: Sequence[dict[str, Value]], results: Sequence[Result]) -> list[dict[str, Value]]:
-    """Add to rows of brain masks how far each is from those of like images.
+def judge(
+    analysis: str, rows: Sequence[dict[str, Value]], results: Sequence[Result]
+) -> list[dict[str, Value]]:
+    """Add to the rows of an analysis how far each is from those of like images.
 
     Like images have the same model and parameters, and are alike contrast-enhanced or not, and of
     the same acquisition and reconstruction; where there are too few of them, the same model and
-    contrast; where there are still too few, all.
+    contrast; where there are still too few, all. Images of different suffixes are not alike.
     """
+    compared = compared_measures(analysis)
+    if not compared:
+        return list(rows)
     groups = []
     for row, result in zip(rows, results, strict=True):
         kind = "contrast-enhanced" if row["contrast_enhanced"] else "plain"
-        wide = f"{kind} images, {row['model']}"
-        threshold = result.brain["Parameters"].get("Threshold")
+        images = "images" if result.suffix == DEFAULT_SUFFIX else f"{result.suffix} images"
+        wide = f"{kind} {images}, {row['model']}"
+        threshold = result.records[analysis]["Parameters"].get("Threshold")
         pairs = [f"{key}-{value}" for key, value in result.entities if key in ("acq", "ce", "rec")]
         narrow = ", ".join([wide, *pairs, f"threshold {threshold}"])
-        groups.append((narrow, wide, "all images"))
-    verdicts = outliers.judge(rows, groups)
+        groups.append((narrow, wide, f"all {images}"))
+    verdicts = outliers.judge(rows, groups, compared=compared)
     return [
         row
         | {

@@ -3,10 +3,13 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from bids_brainmask.analyses import catalog
+from bids_brainmask.analyses.rows import DEFAULT_SUFFIX
 from bids_brainmask.models import registry
 from bids_brainmask.reports import templates
 
@@ -37,39 +40,59 @@ class Use:
 
 
 @dataclass(frozen=True)
+class Account:
+    """How one analysis was carried out."""
+
+    name: str
+    title: str
+    sentence: str
+    uses: Sequence[Use]
+
+
+@dataclass(frozen=True)
 class Methods:
     """All that the text says."""
 
-    brains: Sequence[Use]
-    meningiomas: Sequence[Use]
+    accounts: Sequence[Account]
     images: int
+    suffixes: Sequence[str]
     software: Mapping[str, str]
     references: str
     """In BibTeX: what the text cites."""
 
 
-def describe(brains: Sequence[Mapping], tumours: Sequence[Mapping]) -> Methods:
-    """Sum up how masks were made.
+def describe(
+    records: Mapping[str, Sequence[Mapping]], suffixes: Iterable[str] = (DEFAULT_SUFFIX,)
+) -> Methods:
+    """Sum up how results were made.
 
     Parameters
     ----------
-    brains, tumours : sequence of mapping
-        Their sidecars.
+    records : mapping of str to sequence of mapping
+        Sidecars of the results of each analysis.
+    suffixes : iterable of str
+        Of the images.
     """
     library = bibliography()
     models = {model.sha256: model for model in registry.models().values()}
-    uses = [
-        [_use(same, models, library) for same in _alike(records)] for records in (brains, tumours)
+    accounts = [
+        Account(
+            name,
+            catalog.analysis(name).title,
+            catalog.analysis(name).methods,
+            [_use(same, models, library) for same in _alike(found)],
+        )
+        for name, found in records.items()
     ]
-    cited = {*ALWAYS, *(key for each in uses for use in each for key in use.cited)}
+    cited = {*ALWAYS, *(key for each in accounts for use in each.uses for key in use.cited)}
     software: dict[str, set[str]] = {}
-    for record in (*brains, *tumours):
+    for record in itertools.chain(*records.values()):
         for name, version in _mapping(record.get("Software")).items():
             software.setdefault(name, set()).add(str(version))
     return Methods(
-        brains=uses[0],
-        meningiomas=uses[1],
-        images=max(len(brains), len(tumours)),
+        accounts=accounts,
+        images=max(map(len, records.values()), default=0),
+        suffixes=sorted(set(suffixes)),
         software={name: " and ".join(sorted(found)) for name, found in software.items()},
         references="\n".join(entry for key, entry in library.items() if key in cited),
     )

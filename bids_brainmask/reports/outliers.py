@@ -7,7 +7,7 @@ absolute deviation (MAD), 1.4826 times the plain one. That is their 0.6745 on th
 fraction: of a normal distribution it is the standard deviation. Medians stand up to almost half of
 a group being bad. The score is the largest over the metrics; they call 3.5 an outlier.
 
-`METRICS` says of each metric which side counts, on what scale it is compared, and the least that
+`metrics` says of each metric which side counts, on what scale it is compared, and the least that
 its scaled MAD is taken for, so that a group of images all but equal does not call a hair's breadth
 an outlier.
 
@@ -24,9 +24,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Real
-from typing import Literal
 
 import numpy as np
+
+from bids_brainmask.analyses import quality
+from bids_brainmask.analyses.measures import Metric
 
 LEAST = 8
 """Images of which a group must have values, for its median and its MAD to be trusted."""
@@ -44,78 +46,9 @@ EMPTY = 1000.0
 """Score of an empty mask: above all others."""
 
 
-@dataclass(frozen=True)
-class Metric:
-    """How one metric is compared."""
-
-    words: str
-    """Its name in a reason."""
-
-    side: Literal["low", "high", "both"]
-    """Values on which side of the median count as bad."""
-
-    floor: float
-    """Least scaled MAD, in the metric's unit; on a logarithmic scale, about a share."""
-
-    unit: str = ""
-
-    scale: Literal["plain", "log", "loss"] = "plain"
-    """As it is; the logarithm of it plus `offset`, for what is skewed; or less the logarithm of 1
-    less it plus `offset`, for what piles up below 1."""
-
-    offset: float = 0.0
-
-    cap: float = np.inf
-    """More counts as this."""
-
-    def scaled(self, values: np.ndarray) -> np.ndarray:
-        """Put values on the scale on which they are compared; NaN stays NaN."""
-        if self.scale == "log":
-            return np.log(np.maximum(values, 0) + self.offset)
-        if self.scale == "loss":
-            return -np.log(np.maximum(1 - values, 0) + self.offset)
-        return np.minimum(values, self.cap)
-
-
-def _length(words: str, side: Literal["low", "both"] = "both", cap: float = np.inf) -> Metric:
-    return Metric(words, side, 2.0, "mm", cap=cap)  # one plane, where voxels are large
-
-
-def _margin(side: str) -> Metric:
-    """Compare a margin: more than a finger's breadth says where the head lay, not the mask."""
-    return _length(f"margin on the {side} side", "low", 10.0)
-
-
-def _count(words: str, unit: str = "", offset: float = 1.0) -> Metric:
-    return Metric(words, "high", 0.7, unit, "log", offset)  # a factor of 2
-
-
-METRICS: dict[str, Metric] = {
-    "volume_ml": Metric("volume", "both", 0.01, "mL", "log"),
-    "extent_x_mm": _length("extent left to right"),
-    "extent_y_mm": _length("extent back to front"),
-    "extent_z_mm": _length("extent foot to head"),
-    "margin_left_mm": _margin("left"),
-    "margin_right_mm": _margin("right"),
-    "margin_posterior_mm": _margin("posterior"),
-    "margin_anterior_mm": _margin("anterior"),
-    "margin_inferior_mm": _margin("inferior"),
-    "margin_superior_mm": _margin("superior"),
-    "pieces_removed": _count("count of pieces removed"),
-    "removed_ml": _count("volume of pieces removed", "mL", 0.5),
-    "holes_filled": _count("count of holes filled"),
-    "filled_ml": _count("volume of holes filled", "mL", 0.5),
-    "roughness": Metric("roughness", "high", 0.02, "", "log", 1e-3),
-    "asymmetry": Metric("asymmetry", "high", 0.1, "", "log", 0.02),
-    "rim_contrast": Metric("contrast at the rim", "low", 0.02),
-    "boundary_probability": Metric("probability on the boundary", "low", 0.01),
-    "predicted_dice": Metric("predicted Dice", "low", 0.1, "", "loss", 0.005),
-    "centroid_right_mm": _length("centroid's place to the right"),
-    "centroid_anterior_mm": _length("centroid's place to the front"),
-    "centroid_below_top_mm": _length("centroid's depth below the top"),
-    "boundary_uncertainty": Metric("boundary uncertainty", "high", 0.02),
-}
-"""What is compared. Sizes of images and voxels are of the image, not of the mask, and are not."""
+def metrics() -> dict[str, Metric]:
+    """How each measure of brain masks is compared, by its name."""
+    return {row.name: row.metric for row in quality.MEASURES if row.metric}
 
 
 @dataclass(frozen=True)
@@ -133,14 +66,17 @@ class Verdict:
 
 
 def judge(
-    rows: Sequence[Mapping[str, object]], groups: Sequence[Sequence[str]], least: int = LEAST
+    rows: Sequence[Mapping[str, object]],
+    groups: Sequence[Sequence[str]],
+    least: int = LEAST,
+    compared: Mapping[str, Metric] | None = None,
 ) -> list[Verdict]:
     """Compare every mask with those of like images.
 
     Parameters
     ----------
     rows : sequence of mapping
-        Metrics of each mask, by the names of `METRICS`; other names are passed over. What is
+        Metrics of each mask, by the names of `compared`; other names are passed over. What is
         absent, no number, or not finite is unknown. A volume of 0 (or less) is an empty mask,
         which is an outlier whatever the others are, and takes no part in their medians.
     groups : sequence of sequence of str
@@ -149,6 +85,8 @@ def judge(
         among them those that were compared with a narrower one.
     least : int
         How many are enough, of a group and of a metric in it; at least 1.
+    compared : mapping of str to Metric, optional
+        What is compared; those of `metrics` if not given.
 
     Returns
     -------
@@ -167,19 +105,25 @@ def judge(
         raise ValueError("every row wants as many labels, at least one")
     if least < 1:
         raise ValueError(f"least is {least}; it must be at least 1")
-    values = _values(rows)
-    empty = values[:, list(METRICS).index("volume_ml")] <= 0
+    compared = metrics() if compared is None else compared
+    values = _values(rows, compared)
+    empty = np.zeros(len(rows), bool)
+    if "volume_ml" in compared:
+        empty = values[:, list(compared).index("volume_ml")] <= 0
     values[empty] = np.nan
     members = _members(groups, ~np.isnan(values).all(1))
     chosen = [
         next((place for place in enumerate(labels) if len(members[place]) >= least), None)
         for labels in groups
     ]
-    away, medians = _compare(values, members, chosen, least)
-    worst = np.fmax.reduce(_badness(away), axis=1)
+    away, medians = _compare(values, members, chosen, least, compared)
+    worst = np.fmax.reduce(_badness(away, compared), axis=1)
     verdicts = []
     for row, (labels, place) in enumerate(zip(groups, chosen, strict=True)):
-        score, reasons = float(worst[row]), _reasons(values[row], away[row], medians[row])
+        score, reasons = (
+            float(worst[row]),
+            _reasons(values[row], away[row], medians[row], compared),
+        )
         if empty[row]:
             score, reasons = EMPTY, ("the mask is empty",)
         elif np.isnan(values[row]).all():
@@ -194,10 +138,10 @@ Place = tuple[int, str]
 """A group: how wide, and its label."""
 
 
-def _values(rows: Sequence[Mapping[str, object]]) -> np.ndarray:
+def _values(rows: Sequence[Mapping[str, object]], compared: Mapping[str, Metric]) -> np.ndarray:
     """Lay metrics out, (N, M) float64; NaN for what is absent, no number, or not finite."""
-    table = [[_number(row.get(name)) for name in METRICS] for row in rows]
-    return np.array(table, np.float64).reshape(len(rows), len(METRICS))
+    table = [[_number(row.get(name)) for name in compared] for row in rows]
+    return np.array(table, np.float64).reshape(len(rows), len(compared))
 
 
 def _number(value: object) -> float:
@@ -221,6 +165,7 @@ def _compare(
     members: Mapping[Place, list[int]],
     chosen: Sequence[Place | None],
     least: int,
+    compared: Mapping[str, Metric],
 ) -> tuple[np.ndarray, np.ndarray]:
     """Compare every row with the members of the group that was chosen for it.
 
@@ -231,16 +176,16 @@ def _compare(
     medians : (N, M) float64 array
         Of the values as they were given.
     """
-    metrics = METRICS.values()
-    columns = [metric.scaled(column) for metric, column in zip(metrics, values.T, strict=True)]
+    each = compared.values()
+    columns = [metric.scaled(column) for metric, column in zip(each, values.T, strict=True)]
     scaled = np.stack(columns, axis=1)
-    floors = np.array([metric.floor for metric in metrics])
+    floors = np.array([metric.floor for metric in each])
     away, medians = np.full((2, *values.shape), np.nan)
-    compared: dict[Place, list[int]] = {}
+    members_of: dict[Place, list[int]] = {}
     for row, place in enumerate(chosen):
         if place:
-            compared.setdefault(place, []).append(row)
-    for place, these in compared.items():
+            members_of.setdefault(place, []).append(row)
+    for place, these in members_of.items():
         those = scaled[members[place]]
         middle = _medians(those, least)
         spread = SCALED * _medians(abs(those - middle), least)
@@ -258,22 +203,24 @@ def _medians(values: np.ndarray, least: int) -> np.ndarray:
     return np.where(known >= least, found, np.nan)
 
 
-def _badness(away: np.ndarray) -> np.ndarray:
+def _badness(away: np.ndarray, compared: Mapping[str, Metric]) -> np.ndarray:
     """Scaled MADs on the bad side, in [0, `HIGHEST`]; NaN where not known."""
-    sides = [metric.side for metric in METRICS.values()]
+    sides = [metric.side for metric in compared.values()]
     low, both = (np.array([side == name for side in sides]) for name in ("low", "both"))
     bad = np.where(both, abs(away), np.where(low, -away, away))
     return np.clip(bad, 0, HIGHEST) + 0.0  # no negative zero
 
 
-def _reasons(values: np.ndarray, away: np.ndarray, medians: np.ndarray) -> tuple[str, ...]:
+def _reasons(
+    values: np.ndarray, away: np.ndarray, medians: np.ndarray, compared: Mapping[str, Metric]
+) -> tuple[str, ...]:
     """Say in words what of one row is unlike its group, the farthest first."""
-    bad = np.nan_to_num(_badness(away))
+    bad = np.nan_to_num(_badness(away, compared))
     reasons = []
     for index in np.argsort(-bad, kind="stable"):
         if bad[index] < FLAGGED:
             break
-        metric = list(METRICS.values())[index]
+        metric = list(compared.values())[index]
         side = "above" if away[index] > 0 else "below"
         value, median = (
             f"{_short(x)} {metric.unit}".rstrip() for x in (values[index], medians[index])
@@ -289,10 +236,10 @@ def _short(value: float) -> str:
     return f"{float(f'{value:.4g}'):g}"
 
 
-def _rules() -> str:
+def _rules(compared: Mapping[str, Metric]) -> str:
     """Say how each metric is compared, for the data dictionary."""
     told = []
-    for name, metric in METRICS.items():
+    for name, metric in compared.items():
         how = [{"low": "below only", "high": "above only", "both": "either side"}[metric.side]]
         if metric.scale == "log":
             how.append(f"ln(x + {metric.offset:g})" if metric.offset else "ln(x)")
@@ -322,7 +269,7 @@ COLUMNS: dict[str, dict[str, str]] = {
             "of the fraction. Metrics known of fewer than "
             f"{LEAST} images of the group are left out. At most {HIGHEST:g}; {EMPTY:g} for an "
             "empty mask, which takes no part in the medians; n/a where nothing can be compared. "
-            f"By metric: {_rules()}"
+            "By metric: "
         ),
     },
     "outlier_reasons": {
@@ -334,4 +281,11 @@ COLUMNS: dict[str, dict[str, str]] = {
         ),
     },
 }
-"""Data dictionary of a `Verdict`, in BIDS form."""
+"""Data dictionary of a `Verdict`, in BIDS form, but for the metrics."""
+
+
+def columns(compared: Mapping[str, Metric] | None = None) -> dict[str, dict[str, str]]:
+    """Give the data dictionary of a `Verdict`, in BIDS form; the argument is that of `judge`."""
+    found = {name: dict(column) for name, column in COLUMNS.items()}
+    found["outlier_score"]["Description"] += _rules(metrics() if compared is None else compared)
+    return found

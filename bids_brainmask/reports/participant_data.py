@@ -11,35 +11,17 @@ import json
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import quote, unquote
 
-from bids_brainmask.analyses import confidence
+from bids_brainmask.analyses import catalog
+from bids_brainmask.analyses.rows import Analysis, Figure, Number
 from bids_brainmask.dataset import readback
-from bids_brainmask.dataset.readback import Figure, Result
+from bids_brainmask.dataset.readback import Result
 from bids_brainmask.reports import cohort
-from bids_brainmask.reports.cohort import Cohort, Measure, Peers
-
-PICTURES: dict[Figure, tuple[str, str, str]] = {
-    "brain": (
-        "Brain mask",
-        "Slices of {} with the outline of the brain mask",
-        "Slices with the outline of the mask.",
-    ),
-    "uncertainty": (
-        "Uncertainty",
-        "Slices of {} with the places where the network was unsure",
-        "Where the probability of brain lies between 0.25 and 0.75: the network was unsure there.",
-    ),
-    "meningioma": (
-        "Meningiomas",
-        "Slices of {} with the outlines of the meningiomas",
-        "Slices through the meningiomas that were found, with their outlines.",
-    ),
-}
-"""Of each figure that a page shows: title, alternative text, caption."""
+from bids_brainmask.reports.cohort import Cohort, Peers, ShownMeasure
 
 
 @dataclass(frozen=True)
@@ -76,12 +58,29 @@ class Remark:
 class Picture:
     """A figure, inside the page."""
 
-    kind: Figure
-    title: str
     caption: str
     path: str
     source: str  # data: address; empty where the file cannot be read
     alt: str
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of an analysis."""
+
+    caption: str
+    columns: Mapping[str, Mapping]
+    rows: Sequence[Mapping[str, str]]
+    empty: str  # what is said of no rows
+
+
+@dataclass(frozen=True)
+class Card:
+    """What is shown under one heading."""
+
+    title: str
+    picture: Picture | None
+    table: Table | None = None
 
 
 @dataclass(frozen=True)
@@ -99,18 +98,22 @@ class Section:
 
     number: int  # from 1
     result: Result
-    brain: Mapping  # sidecars; empty where there is none
-    tumour: Mapping
+    records: Mapping[str, Mapping]  # sidecars, by analysis
     remarks: Sequence[Remark]
     tiles: Sequence[Tile]
+    summary: Sequence[str]  # in the table of images
     thumbnail: str
-    pictures: Mapping[Figure, Picture]
-    measures: Sequence[Measure]
+    cards: Sequence[Card]
+    measures: Sequence[ShownMeasure]
     peers: Peers | None
-    lesions: Sequence[Mapping[str, str]]
     provenance: Mapping[str, Sequence[Fact]]
     commands: Sequence[str]
     viewer: Viewer | None
+
+    @property
+    def contrast(self):
+        """Whether the image is contrast-enhanced, as the first sidecar says."""
+        return next(iter(self.records.values())).get("ContrastEnhanced")
 
 
 def gather(root: Path, result: Result, number: int, everybody: Cohort, library: str) -> Section:
@@ -128,26 +131,58 @@ def gather(root: Path, result: Result, number: int, everybody: Cohort, library: 
     library : str
         The viewer's, packed; empty for a page without one.
     """
-    brain, tumour = _mapping(result.brain), _mapping(result.tumour)
-    shown: list[Figure] = ["brain", "uncertainty"] if brain else []
-    shown += ["meningioma"] if tumour else []
-    peers = everybody.peers(result.brain_mask) if brain else None
+    records = {
+        name: _mapping(result.records[name])
+        for name in catalog.names()
+        if _mapping(result.records.get(name))
+    }
+    brain = records.get("brain", {})
+    peers = everybody.peers(result.main("brain")) if brain else None
     return Section(
         number=number,
         result=result,
-        brain=brain,
-        tumour=tumour,
-        remarks=remarks(brain, tumour, peers),
-        tiles=tiles(brain, tumour),
+        records=records,
+        remarks=remarks(records, peers),
+        tiles=tiles(records),
+        summary=[words(records.get(name, {}).get(each.key)) for name, each in summary_columns()],
         thumbnail=_inline(root / result.figures["thumbnail"]) if brain else "",
-        pictures={kind: picture(root, result, kind) for kind in shown},
+        cards=cards(root, result, records),
         measures=cohort.measures(brain, peers),
         peers=peers,
-        lesions=readback.lesions(root, result) if tumour else [],
         provenance=provenance(result),
-        commands=_commands(brain, tumour),
+        commands=_commands(*records.values()),
         viewer=_viewer(root, result, library) if library else None,
     )
+
+
+def summary_columns() -> list[tuple[str, Number]]:
+    """Analysis and number of each column of the table of images."""
+    return [(row.name, each) for row in catalog.ANALYSES for each in row.numbers if each.column]
+
+
+def cards(root: Path, result: Result, records: Mapping[str, Mapping]) -> list[Card]:
+    """Gather the figures of the analyses, and below the last one of each its table."""
+    found = [
+        (row.made_by, Card(row.title, picture(root, result, row)))
+        for row in catalog.FIGURES
+        if row.title and row.made_by in records
+    ]
+    for analysis in catalog.ANALYSES:
+        if not analysis.table or analysis.name not in records:
+            continue
+        own = [place for place, (name, _) in enumerate(found) if name == analysis.name]
+        table = _table(root, result, analysis)
+        if own:
+            found[own[-1]] = (analysis.name, replace(found[own[-1]][1], table=table))
+        else:
+            found.append((analysis.name, Card(analysis.title, None, table)))
+    return [card for _, card in found]
+
+
+def _table(root: Path, result: Result, analysis: Analysis) -> Table:
+    output = catalog.output(analysis.table)
+    rows = readback.table(root, result, analysis.name)
+    return Table(output.caption, output.columns(), rows, output.empty)
 
 
 def address(path: str) -> str:
@@ -170,11 +205,12 @@ def words(value) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def remarks(brain: Mapping, tumour: Mapping, peers: Peers | None) -> list[Remark]:
+def remarks(records: Mapping[str, Mapping], peers: Peers | None) -> list[Remark]:
     """List what is to be known of an image's masks before they are used."""
     found = []
-    for title, record in (("Brain mask", brain), ("Meningiomas", tumour)):
+    for name, record in records.items():
         if record.get("Warning"):
+            title = catalog.analysis(name).title
             found.append(Remark("warning", title, words(record["Warning"])))
         if record.get("ModelNotice"):
             model = words(_mapping(record.get("Parameters")).get("Model"))
@@ -182,41 +218,32 @@ def remarks(brain: Mapping, tumour: Mapping, peers: Peers | None) -> list[Remark
     if peers and peers.reasons:
         unlike = "; ".join(peers.reasons)
         found.append(Remark("outlier", "Unlike the other images of its group", unlike))
-    if brain.get("AlreadyStripped") is True:
+    if records.get("brain", {}).get("AlreadyStripped") is True:
         text = "the image held a brain and nothing else, and all of it is the mask"
         found.append(Remark("stripped", "Stripped before", text, grade=""))
     return found
 
 
-def tiles(brain: Mapping, tumour: Mapping) -> list[Tile]:
-    """Choose the few numbers that count most."""
-    dice = cohort.number(brain.get("PredictedDice"))
-    doubtful = "warn" if dice is not None and dice < confidence.DOUBTFUL else ""
-    volumes = [brain.get("BrainVolumeUnits") or "", tumour.get("LesionVolumeUnits") or ""]
-    found = [
-        ("Brain volume", brain.get("BrainVolume"), volumes[0], ""),
-        ("Predicted Dice", brain.get("PredictedDice"), "", doubtful),
-        ("Uncertain boundary", _percent(brain.get("BoundaryUncertainty")), "%", ""),
-        ("Meningiomas", tumour.get("LesionCount"), "", ""),
-        ("Meningioma volume", tumour.get("LesionVolume"), volumes[1], ""),
-    ]
-    return [
-        Tile(name, words(value), str(units), grade)
-        for name, value, units, grade in found
-        if value is not None
-    ]
+def tiles(records: Mapping[str, Mapping]) -> list[Tile]:
+    """Show the few numbers that count most."""
+    found = []
+    for name, record in records.items():
+        for each in catalog.analysis(name).numbers:
+            value = record.get(each.key)
+            number = cohort.number(value)
+            if each.factor != 1:
+                value = None if number is None else each.factor * number
+            doubtful = number is not None and each.is_doubtful(number)
+            units = str(record.get(each.units_key) or "") if each.units_key else each.units
+            if value is not None:
+                found.append(Tile(each.title, words(value), units, "warn" if doubtful else ""))
+    return found
 
 
-def _percent(share) -> float | None:
-    share = cohort.number(share)
-    return None if share is None else 100 * share
-
-
-def picture(root: Path, result: Result, kind: Figure) -> Picture:
+def picture(root: Path, result: Result, figure: Figure) -> Picture:
     """Put a figure into the page, or say where it should be."""
-    title, alt, caption = PICTURES[kind]
-    path = result.figures[kind]
-    return Picture(kind, title, caption, path, _inline(root / path), alt.format(result.prefix))
+    path = result.figures[next(iter(figure.files))]
+    return Picture(figure.caption, path, _inline(root / path), figure.alt.format(result.key))
 
 
 def _inline(path: Path) -> str:
@@ -240,19 +267,17 @@ def _viewer(root: Path, result: Result, library: str) -> Viewer | None:
 
 
 def provenance(result: Result) -> dict[str, list[Fact]]:
-    """Say how each mask of an image came to be."""
-    made = (
-        ("Brain mask", result.brain, result.brain_mask),
-        ("Meningiomas", result.tumour, result.tumour_mask),
-    )
+    """Say how each result of an image came to be."""
     return {
-        title: _facts(_mapping(record), mask) for title, record, mask in made if record is not None
+        row.title: _facts(_mapping(result.records[row.name]), result.main(row.name))
+        for row in catalog.ANALYSES
+        if result.records.get(row.name) is not None
     }
 
 
 def _facts(record: Mapping, mask: str) -> list[Fact]:
     source, parameters = _mapping(record.get("SourceFile")), _mapping(record.get("Parameters"))
-    sidecar = mask.removesuffix(".nii.gz") + ".json"
+    sidecar = f"{mask[: -len(Path(mask).name)]}{Path(mask).name.split('.')[0]}.json"
     software = ", ".join(
         f"{name} {words(version)}" for name, version in _mapping(record.get("Software")).items()
     )

@@ -14,7 +14,7 @@ import zlib
 from pathlib import Path
 
 import bids_brainmask
-from bids_brainmask.analyses import lesions
+from bids_brainmask.analyses import catalog
 from bids_brainmask.dataset import readback
 from bids_brainmask.errors import UsageError
 from bids_brainmask.reports import cohort, methods, participant_data, templates
@@ -35,8 +35,8 @@ POLICY = (
 def participant(root: Path, label: str, *, viewer: bool = False) -> str:
     """Make the page of a participant, for ``sub-<label>.html`` in the folder of the results.
 
-    The same files give the same page. The part of each image has the start of its name, up to
-    ``_T1w``, for an anchor.
+    The same files give the same page. The part of each image has its name, as
+    `query.Scan.key`, for an anchor.
 
     Parameters
     ----------
@@ -76,10 +76,13 @@ def participant(root: Path, label: str, *, viewer: bool = False) -> str:
             scripts=scripts,
             sections=sections,
             failures=readback.failures(root, [label]),
-            lesion_columns=lesions.COLUMNS,
+            summary_columns=participant_data.summary_columns(),
             methods=methods.describe(
-                [one.brain for one in sections if one.brain],
-                [one.tumour for one in sections if one.tumour],
+                {
+                    name: [one.records[name] for one in sections if name in one.records]
+                    for name in catalog.names()
+                },
+                [one.result.suffix for one in sections],
             ),
             library=packed,
             home=GROUP_PAGE if (root / GROUP_PAGE).is_file() else "",

@@ -62,10 +62,10 @@ def measured(result: Result) -> Measured:
     KeyError, TypeError, ValueError
         It lacks a key, or holds something else there.
     """
-    record = result.tumour
+    record = result.records["meningioma"]
     parameters = record["Parameters"]
     return Measured(
-        image=result.tumour_mask,
+        image=result.main("meningioma"),
         entities=result.entities,
         parameters=json.dumps(parameters, sort_keys=True),
         model=f"{parameters['Model']} {parameters['ModelVersion']}",

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -13,6 +14,17 @@ BRAIN_LEVEL = 0.69
 
 KNOWN_LEVELS = (0.5, 0.9)
 """Brains whose median lies between these are found as well as at `BRAIN_LEVEL`."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """How often a network looks at the same voxels. The defaults look once."""
+
+    overlap: bool = False
+    """Let the blocks of networks that see blocks overlap by half."""
+
+    flips: bool = False
+    """Average the answer with that to the mirror image."""
 
 
 def probability(

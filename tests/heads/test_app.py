@@ -18,6 +18,7 @@ from conftest import Dataset, head_phantom
 
 from bids_brainmask import app
 from bids_brainmask import plan as planning
+from bids_brainmask.analyses import brain as brains
 from bids_brainmask.analyses.brain import extract
 from bids_brainmask.cli import bids_app
 from bids_brainmask.dataset import query
@@ -71,15 +72,15 @@ def test_every_scan_is_done(finished):
 
 def test_masks_agree_with_the_reference(finished, shared):
     for outcome in finished[1]:
-        head = "ixi014" if outcome.job.scan.participant == "02" else "pumi"
+        head = "ixi014" if outcome.plan.scan.participant == "02" else "pumi"
         reference = shared / f"data/heads/derivatives/deepbet/sub-{head}/anat"
         truth = image.read_mask(reference / f"sub-{head}_desc-brain_mask.nii.gz")
-        assert agreement.dice(image.read_mask(outcome.job.files["mask"]), truth) > 0.96
+        assert agreement.dice(image.read_mask(outcome.plan.files["mask"]), truth) > 0.96
 
 
 def test_files_are_what_they_say(finished):
     for outcome in finished[1]:
-        job = outcome.job
+        job = outcome.plan
         raw, mask, brain, probability = (
             nb.load(path) for path in (job.scan.path, *job.files.values())
         )
@@ -100,9 +101,9 @@ def test_files_are_what_they_say(finished):
 def test_sidecars_hold_the_record(finished):
     model = registry.models()["embedded"]
     for outcome in finished[1]:
-        mask = nb.load(outcome.job.files["mask"])
+        mask = nb.load(outcome.plan.files["mask"])
         voxel = np.prod(nb.affines.voxel_sizes(mask.affine)) / 1000
-        for path in outcome.job.sidecars.values():
+        for path in outcome.plan.sidecars.values():
             record = json.loads(path.read_text())
             assert record["Parameters"]["ModelSHA256"] == model.sha256
             assert record["Parameters"]["Threshold"] == model.threshold
@@ -116,7 +117,7 @@ def test_sidecars_hold_the_record(finished):
 
 def test_sidecars_say_how_far_to_trust_the_mask(finished):
     for outcome in finished[1]:
-        for path in outcome.job.sidecars.values():
+        for path in outcome.plan.sidecars.values():
             record = json.loads(path.read_text())
             assert 0 < record["BoundaryUncertainty"] < 0.8
             assert record["PredictedDice"] > 0.95
@@ -133,7 +134,7 @@ def test_a_mask_of_low_predicted_dice_is_flagged(heads, tmp_path, calibration, s
     model = replace(plan.models["brain"], confidence=calibration)
     plan = replace(plan, models={"brain": model})
     outcomes = list(app.process(plan))
-    record = json.loads(outcomes[0].job.sidecars["mask"].read_text())
+    record = json.loads(outcomes[0].plan.sidecars["mask"].read_text())
     assert outcomes[0].status == "done"
     bids_app.print_outcomes(outcomes)
     words = "doubtful, predicted Dice 0.78: look at the mask"
@@ -158,7 +159,7 @@ def test_what_the_validator_does_not_look_at(finished):
     description = json.loads((settings.output_dir / "dataset_description.json").read_text())
     assert description["GeneratedBy"][0]["Name"] == "bids_brainmask"
     for outcome in outcomes:
-        for path in outcome.job.sidecars.values():
+        for path in outcome.plan.sidecars.values():
             for uri in json.loads(path.read_text())["Sources"]:
                 scheme, name, relative = uri.split(":")
                 root = settings.output_dir / description["DatasetLinks"][name]
@@ -207,8 +208,8 @@ def test_a_result_without_its_sidecar_is_done_again(finished, tmp_path):
 
 def test_the_same_input_gives_the_same_bytes(finished, tmp_path):
     settings = replace(finished[0], output_dir=tmp_path / "out", participant_label=("02",))
-    again = process(settings)[0].job.files
-    first = finished[1][3].job.files
+    again = process(settings)[0].plan.files
+    first = finished[1][3].plan.files
     assert [p.read_bytes() for p in again.values()] == [p.read_bytes() for p in first.values()]
 
 
@@ -285,11 +286,11 @@ def test_an_unexpected_error_is_recorded_and_does_not_stop_the_run(
     for label in ("01", "02"):
         dataset.add(f"sub-{label}_T1w.nii.gz", heads["pumi"].read_bytes())
 
-    def bug(source, *args, **looks):
-        monkeypatch.setattr(app, "extract", extract)
+    def bug(source, *args):
+        monkeypatch.setattr(brains, "extract", extract)
         raise ZeroDivisionError("a bug")
 
-    monkeypatch.setattr(app, "extract", bug)
+    monkeypatch.setattr(brains, "extract", bug)
     outcomes = process(run(dataset.root, tmp_path / "out"))
     assert [outcome.status for outcome in outcomes] == ["failed", "done"]
     assert outcomes[0].detail == "ZeroDivisionError: a bug"
@@ -407,7 +408,7 @@ def test_a_published_style_file_runs_through_the_app(shared, dataset, heads, tmp
     options = {"model": (str(file),), "threshold": (("", 0.01),)}
     outcome = process(run(dataset.root, tmp_path / "out", **options))[0]
     assert outcome.status == "done"
-    record = json.loads(outcome.job.sidecars["mask"].read_text())
+    record = json.loads(outcome.plan.sidecars["mask"].read_text())
     assert record["Parameters"]["Model"] == "unet_128iso_tf20"
     assert record["Parameters"]["ModelVersion"] == "local"
     assert record["Parameters"]["ModelSHA256"] == query.sha256(file)
@@ -429,4 +430,4 @@ def test_a_run_killed_while_it_writes_leaves_whole_results_or_none(dataset, head
     outcomes = process(run(dataset.root, out))
     assert {outcome.status for outcome in outcomes} <= {"done", "skipped"}
     plan = prepare(run(dataset.root, out))
-    assert all(planning.finished(o.job, plan.parameters(o.job)) for o in outcomes)
+    assert all(planning.finished(o.plan, plan.parameters(o.plan)) for o in outcomes)

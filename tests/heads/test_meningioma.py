@@ -14,8 +14,7 @@ import pytest
 from conftest import Dataset, head_phantom
 
 from bids_brainmask import app, plan
-from bids_brainmask.analyses import lesions
-from bids_brainmask.analyses.outputs import NAMES
+from bids_brainmask.analyses import catalog, lesions
 from bids_brainmask.cli import bids_app
 from bids_brainmask.dataset import query
 from bids_brainmask.models import backends
@@ -78,7 +77,7 @@ def test_two_tumours_are_measured(dataset, arithmetic):
     dataset.add(NAME, with_tumours(BALLS))
     (outcome,) = process(run(dataset.root))
     assert outcome.status == "done"
-    table = rows(outcome.job)
+    table = rows(outcome.plan)
     assert len(table) == 2
     for row, (middle, radius) in zip(table, BALLS.items(), strict=True):
         volume = 4 / 3 * np.pi * radius**3 / 1000
@@ -90,7 +89,7 @@ def test_two_tumours_are_measured(dataset, arithmetic):
         assert float(row["surface_mm2"]) == pytest.approx(4 * np.pi * radius**2, rel=0.1)
         assert float(row["mean_probability"]) > 0.9
         assert row["location"] == "inside"
-    record = json.loads(outcome.job.sidecars["tumor"].read_text())
+    record = json.loads(outcome.plan.sidecars["tumor"].read_text())
     assert record["LesionCount"] == 2
     assert record["LesionVolume"] == pytest.approx(
         sum(float(row["volume_ml"]) for row in table), abs=2e-3
@@ -103,7 +102,7 @@ def test_two_tumours_are_measured(dataset, arithmetic):
 def test_masks_tables_and_sidecars_agree(dataset, arithmetic):
     dataset.add(NAME, with_tumours(BALLS))
     (outcome,) = process(run(dataset.root, outputs=("mask", "brain", "probseg")))
-    job = outcome.job
+    job = outcome.plan
     brain, tumour, both = (
         image.read_mask(job.files[kind]) for kind in ("mask", "tumor", "brainandtumor")
     )
@@ -132,11 +131,11 @@ def test_a_tumour_outside_of_the_brain_is_in_the_union(dataset, arithmetic):
     dataset.add(NAME, with_tumours({(0.0, 0.0, 70.0): 8.0}))
     (outcome,) = process(run(dataset.root))
     brain, tumour, both = (
-        image.read_mask(outcome.job.files[kind]) for kind in ("mask", "tumor", "brainandtumor")
+        image.read_mask(outcome.plan.files[kind]) for kind in ("mask", "tumor", "brainandtumor")
     )
     assert (tumour & ~brain).any()
     np.testing.assert_array_equal(both, brain | tumour)
-    assert rows(outcome.job)[0]["location"] != "inside"
+    assert rows(outcome.plan)[0]["location"] != "inside"
 
 
 def test_no_tumour_is_an_answer(dataset, arithmetic):
@@ -144,10 +143,10 @@ def test_no_tumour_is_an_answer(dataset, arithmetic):
     (outcome,) = process(run(dataset.root))
     assert outcome.status == "done"
     assert "no meningioma" in outcome.detail
-    assert not image.read_mask(outcome.job.files["tumor"]).any()
+    assert not image.read_mask(outcome.plan.files["tumor"]).any()
     header = "\t".join(lesions.COLUMNS) + "\n"
-    assert outcome.job.files["lesions"].read_text() == header
-    record = json.loads(outcome.job.sidecars["tumor"].read_text())
+    assert outcome.plan.files["lesions"].read_text() == header
+    record = json.loads(outcome.plan.sidecars["tumor"].read_text())
     assert record["LesionCount"] == 0
     assert record["LesionVolume"] == 0
 
@@ -158,9 +157,9 @@ def test_meningioma_alone_by_a_model_without_a_rule_needs_no_brain(dataset, arit
     file.write_bytes(b"never read: the network is arithmetic")
     options = {"analyses": ("meningioma",), "model": (str(file),)}
     (outcome,) = process(run(dataset.root, **options))
-    assert set(outcome.job.files) == {"tumor", "lesions"}
-    assert {row["location"] for row in rows(outcome.job)} == {"n/a"}
-    parameters = json.loads(outcome.job.sidecars["tumor"].read_text())["Parameters"]
+    assert set(outcome.plan.files) == {"tumor", "lesions"}
+    assert {row["location"] for row in rows(outcome.plan)} == {"n/a"}
+    parameters = json.loads(outcome.plan.sidecars["tumor"].read_text())["Parameters"]
     assert parameters.keys() & {"NearBrain", "LesionPeak"} == set()
 
 
@@ -181,10 +180,10 @@ def test_what_nowhere_is_likely_is_no_meningioma(dataset, arithmetic, monkeypatc
     monkeypatch.setattr(backends, "load", load)
     dataset.add(NAME, with_tumours(BALLS))
     (outcome,) = process(run(dataset.root))
-    (row,) = rows(outcome.job)
+    (row,) = rows(outcome.plan)
     where = [float(row[f"centroid_{axis}_mm"]) for axis in "xyz"]
     np.testing.assert_allclose(where, sure, atol=1)
-    parameters = json.loads(outcome.job.sidecars["tumor"].read_text())["Parameters"]
+    parameters = json.loads(outcome.plan.sidecars["tumor"].read_text())["Parameters"]
     assert 0.8 < parameters["LesionPeak"] <= 0.95
 
 
@@ -204,7 +203,7 @@ def test_the_embedded_network_is_always_asked_about_the_mirror_image_too(dataset
     (outcome,) = process(run(dataset.root))
     plain, mirrored = seen
     np.testing.assert_array_equal(mirrored, plain[::-1])
-    records = {k: json.loads(outcome.job.sidecars[k].read_text()) for k in ("tumor", "mask")}
+    records = {k: json.loads(outcome.plan.sidecars[k].read_text()) for k in ("tumor", "mask")}
     assert records["tumor"]["Parameters"]["TestTimeFlips"] is True
     assert "TestTimeFlips" not in records["mask"]["Parameters"]
 
@@ -219,14 +218,18 @@ def test_what_lies_far_from_the_brain_is_no_meningioma(dataset, arithmetic, anal
     (kept,) = {middle: BALLS[middle] for middle in list(BALLS)[:1]}.items()
     dataset.add(NAME, with_tumours(dict([kept]) | {NECK: 8.0}))
     (outcome,) = process(run(dataset.root, analyses=analyses))
-    (row,) = rows(outcome.job)
+    (row,) = rows(outcome.plan)
     where = [float(row[f"centroid_{axis}_mm"]) for axis in "xyz"]
     np.testing.assert_allclose(where, kept[0], atol=1)
     assert row["location"] == "inside"
-    near = json.loads(outcome.job.sidecars["tumor"].read_text())["Parameters"]["NearBrain"]
+    near = json.loads(outcome.plan.sidecars["tumor"].read_text())["Parameters"]["NearBrain"]
     assert (near["Distance"], near["Model"], near["Threshold"]) == (5, "embedded", 0.5)
-    there = {"tumor", "lesions"} if analyses == ("meningioma",) else set(NAMES)
-    assert set(outcome.job.files) == there - {"probseg", "tumor_probseg"}
+    there = (
+        {"tumor", "lesions"}
+        if analyses == ("meningioma",)
+        else {row.name for row in catalog.OUTPUTS}
+    )
+    assert set(outcome.plan.files) == there - {"probseg", "tumor_probseg"}
     assert ("mL, 1 meningioma" in outcome.detail) == (analyses == ("auto",))
 
 
@@ -254,7 +257,7 @@ def test_a_plain_image_has_its_brain_and_is_told_why_not_more(dataset, arithmeti
         (outcome,) = process(run(dataset.root, **options))
         assert outcome.status == status
         assert "meningioma: refused" in outcome.detail
-        assert set(outcome.job.files) == {"mask", "brain"}
+        assert set(outcome.plan.files) == {"mask", "brain"}
 
 
 def test_what_is_done_is_skipped_and_what_changed_is_not(dataset, arithmetic):
@@ -282,9 +285,9 @@ def test_a_stripped_image_is_told_of(dataset, monkeypatch):
     (outcome,) = process(run(dataset.root))
     words = "searched for tumours, though stripped before: some may be gone"
     assert words in outcome.detail
-    assert json.loads(outcome.job.sidecars["tumor"].read_text())["Warning"] == words
-    assert words in json.loads(outcome.job.sidecars["brainandtumor"].read_text())["Warning"]
-    assert words not in json.loads(outcome.job.sidecars["mask"].read_text()).get("Warning", "")
+    assert json.loads(outcome.plan.sidecars["tumor"].read_text())["Warning"] == words
+    assert words in json.loads(outcome.plan.sidecars["brainandtumor"].read_text())["Warning"]
+    assert words not in json.loads(outcome.plan.sidecars["mask"].read_text()).get("Warning", "")
 
 
 def test_flips_and_overlap_reach_the_network(dataset, monkeypatch, shared):
@@ -304,7 +307,7 @@ def test_flips_and_overlap_reach_the_network(dataset, monkeypatch, shared):
     options = {"analyses": ("meningioma",), "model": (str(file),)}
     (outcome,) = process(run(dataset.root, **options, overlap=True, tta=True))
     assert seen == [(128, 128, 128)] * 54
-    parameters = json.loads(outcome.job.sidecars["tumor"].read_text())["Parameters"]
+    parameters = json.loads(outcome.plan.sidecars["tumor"].read_text())["Parameters"]
     assert parameters["Overlap"] is True
     assert parameters["TestTimeFlips"] is True
     assert parameters["Threshold"] == 0.3
@@ -340,11 +343,11 @@ def real(shared, tmp_path_factory):
 def test_the_embedded_networks_run_on_a_real_head(real):
     for outcome in real[1]:
         assert outcome.status == "done"
-        record = json.loads(outcome.job.sidecars["tumor"].read_text())
+        record = json.loads(outcome.plan.sidecars["tumor"].read_text())
         assert record["Parameters"]["Model"] == "embedded-meningioma"
         assert "synthetic" in record["ModelNotice"]
         assert record["ContrastEnhanced"] is True
-        assert len(rows(outcome.job)) == record["LesionCount"]
+        assert len(rows(outcome.plan)) == record["LesionCount"]
 
 
 def test_the_validator_finds_no_error(real):

@@ -214,7 +214,7 @@ def test_what_is_done_is_what_one_process_does(disturbed, tmp_path):
     run, data = disturbed
     options = {"participant_label": ("05",), "executor": "serial"}
     outcome = next(app.process(planning.prepare(settings(data.root, tmp_path / "out", **options))))
-    for path in outcome.job.files.values():
+    for path in outcome.plan.files.values():
         other = run.out / path.relative_to(tmp_path / "out")
         assert other.read_bytes() == path.read_bytes()
     record = json.loads(next(run.out.glob("sub-05/anat/*_mask.json")).read_text())
@@ -235,7 +235,7 @@ def test_a_scan_that_a_lost_worker_had_finished_is_not_done_again(disturbed, tmp
     out = shutil.copytree(run.out, tmp_path / "out")
     plan = planning.prepare(settings(data.root, out, participant_label=("05",), executor="local"))
     before = (out / "sub-05/anat/sub-05_desc-brain_mask.nii.gz").stat().st_mtime_ns
-    tasks, found = deque([dask_workers.Task(plan.jobs[0], ends=1)]), []
+    tasks, found = deque([dask_workers.Task(plan.plans[0], ends=1)]), []
     others = {*psutil.Process().children(recursive=True)}  # such as another test's browser
     with dask_workers.start(plan, 1, 1) as workers:
         while not found:

@@ -330,7 +330,7 @@ def test_names_in_the_dataset_do_not_lead_out(tmp_path, skip):
         (session / "sub-01_ses-1_T1w.nii.gz").write_bytes(content)
     before = sorted(tmp_path.rglob("*"))
     out = tmp_path / "out"
-    jobs = plan.prepare(settings(data, out, skip_bids_validation=skip)).jobs
+    jobs = plan.prepare(settings(data, out, skip_bids_validation=skip)).plans
     assert [job.scan.relative for job in jobs] == ["sub-01/anat/sub-01_T1w.nii.gz"]
     for path in (*jobs[0].files.values(), *jobs[0].figures.values()):
         assert path.resolve().is_relative_to(out / "sub-01")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bids_brainmask.analyses.outputs import NAMES
+from bids_brainmask.analyses import catalog
 from bids_brainmask.dataset import derivatives, query, storage
 from bids_brainmask.dataset.query import Scan
 from bids_brainmask.errors import OutputError
@@ -99,7 +99,7 @@ def test_a_full_disk_leaves_the_old_file_and_no_part_of_the_new(tmp_path):
 
 
 PARAMETERS = {"Model": "embedded", "Threshold": 0.5}
-EACH = dict.fromkeys(NAMES, PARAMETERS)
+EACH = dict.fromkeys((row.name for row in catalog.OUTPUTS), PARAMETERS)
 
 
 @pytest.fixture

@@ -20,17 +20,18 @@ ORDER = (
     {"plan", "train", "demo", "evaluation"},
     {"api"},
     {"reports"},
+    {"dataset"},
     {"analyses"},
     {"drawing"},
     {"voxels"},
-    {"models", "dataset"},
+    {"models"},
     {"settings", "machine", "signals", "hashes"},
     {"errors", "data"},
 )
 """The packages and the modules beside them; each may import itself and what is below it."""
 
 STEPS = {"voxels.grid", "voxels.inference", "voxels.cleanup", "voxels.agreement"}
-MEASURES = {"analyses.confidence", "analyses.lesions", "analyses.quality"}
+MEASURES = {"analyses.confidence", "analyses.lesions", "analyses.mask_shape"}
 VALUES = {"errors", "voxels.image", "voxels.nifti"}
 
 

@@ -9,8 +9,7 @@ import pytest
 from conftest import ROOT
 
 from bids_brainmask import __version__
-from bids_brainmask.analyses import lesions
-from bids_brainmask.analyses.outputs import FIELDS, NAMES
+from bids_brainmask.analyses import catalog, lesions
 from bids_brainmask.cli import brainmask, options
 from bids_brainmask.dataset import query
 from bids_brainmask.models import registry
@@ -63,16 +62,20 @@ def test_every_step_of_the_augmentation_is_documented():
 
 def test_every_output_is_documented():
     outputs = text("docs/outputs.md")
-    for entities, ending in NAMES.values():
-        pairs = "_".join(f"{key}-{value}" for key, value in entities.items())
-        assert f"*_{pairs}_{ending}" in outputs
-    for fields in FIELDS.values():
-        for key in fields:
+    for output in catalog.OUTPUTS:
+        assert output.file("*", "T1w") in outputs
+        for key in output.sidecar:
             assert f"`{key}`" in outputs, key
 
 
 @pytest.mark.parametrize(
-    "columns", [lesions.COLUMNS, tumor_growth.COLUMNS, group_tables.BRAIN, group_tables.MENINGIOMA]
+    "columns",
+    [
+        lesions.COLUMNS,
+        tumor_growth.COLUMNS,
+        group_tables.columns("brain"),
+        group_tables.columns("meningioma"),
+    ],
 )
 def test_every_column_is_documented(columns):
     words = text("docs/outputs.md") + text("docs/reports.md")
@@ -82,10 +85,12 @@ def test_every_column_is_documented(columns):
 
 def test_every_key_of_the_record_is_documented():
     outputs = text("docs/outputs.md")
-    keys = re.findall(
-        r'^        "([A-Z]\w+)": ', text("bids_brainmask/analyses/sidecar.py"), re.MULTILINE
-    )
-    assert {"BrainVolume", "LesionCount", "SourceFile", "Seconds"} <= set(keys)
+    keys = []
+    for name in ("sidecar", "brain", "meningioma"):
+        code = text(f"bids_brainmask/analyses/{name}.py")
+        keys += re.findall(r'^ {8}(?: {4})?"([A-Z]\w+)": ', code, re.MULTILINE)
+    keys = set(keys) - {"LongName", "Description", "Units"}  # of tables' columns
+    assert {"BrainVolume", "LesionCount", "SourceFile", "Seconds"} <= keys
     crash = {
         "Time",
         "Source",

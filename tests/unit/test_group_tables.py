@@ -12,11 +12,16 @@ import pytest
 from test_readback import put
 
 from bids_brainmask.analyses import quality
-from bids_brainmask.dataset import readback
 from bids_brainmask.reports import group, group_tables
 from bids_brainmask.settings import Settings
 from bids_brainmask.voxels import cleanup
 from bids_brainmask.voxels.image import Volume
+
+QUALITY = group.TABLE.format("brain")
+LESIONS = group.TABLE.format("meningioma")
+
+BRAIN = "_desc-brain_mask.json"
+TUMOR = "_label-tumor_desc-meningioma_mask.json"
 
 
 def settings(root, **options):
@@ -82,7 +87,7 @@ def cohort(tmp_path_factory):
 
 
 def test_the_worst_three_of_thirty_three_come_first(cohort):
-    rows = table(cohort, group.QUALITY)
+    rows = table(cohort, QUALITY)
     worst = sorted(rows, key=lambda row: -float(row["outlier_score"]))[:3]
     assert {row["participant_id"] for row in worst} == {"sub-03", "sub-17", "sub-25"}
     reasons = {row["participant_id"]: row["outlier_reasons"] for row in worst}
@@ -94,9 +99,9 @@ def test_the_worst_three_of_thirty_three_come_first(cohort):
 
 
 def test_a_row_holds_what_was_measured(cohort):
-    row = table(cohort, group.QUALITY)[0]
+    row = table(cohort, QUALITY)[0]
     wanted = head(0)
-    assert list(row) == list(group_tables.BRAIN)
+    assert list(row) == list(group_tables.columns("brain"))
     for name, value in wanted.items():
         assert float(row[name]) == pytest.approx(value, rel=1e-4, abs=1e-4), name
     assert row["image"] == "sub-00/anat/sub-00_desc-brain_mask.nii.gz"
@@ -105,13 +110,13 @@ def test_a_row_holds_what_was_measured(cohort):
 
 
 def test_the_columns_are_explained(cohort):
-    explained = json.loads((cohort / f"{group.QUALITY}.json").read_text(encoding="utf-8"))
-    assert list(explained) == list(group_tables.BRAIN)
+    explained = json.loads((cohort / f"{QUALITY}.json").read_text(encoding="utf-8"))
+    assert list(explained) == list(group_tables.columns("brain"))
     assert all(column["Description"] for column in explained.values())
 
 
 def test_what_is_not_known_is_not_applicable(cohort):
-    empty = table(cohort, group.QUALITY)[17]
+    empty = table(cohort, QUALITY)[17]
     assert empty["volume_ml"] == "0"
     assert empty["roughness"] == empty["predicted_dice"] == "n/a"
 
@@ -130,7 +135,7 @@ def test_kinds_of_image_are_compared_with_their_like(tmp_path):
         name = f"sub-{number:02}" + "_ce-gd" * enhanced
         put(tmp_path, name, content=record(measured, ContrastEnhanced=enhanced))
     group.write(settings(tmp_path))
-    rows = table(tmp_path, group.QUALITY)
+    rows = table(tmp_path, QUALITY)
     assert len({row["group"] for row in rows}) == 2
     assert not any("contrast" in row["outlier_reasons"] for row in rows)
 
@@ -140,7 +145,7 @@ def test_a_sidecar_of_an_older_version_gives_its_volume(tmp_path):
     del content["Quality"], content["Seconds"], content["BoundaryUncertainty"]
     put(tmp_path, "sub-01", content=content)
     group.write(settings(tmp_path))
-    (row,) = table(tmp_path, group.QUALITY)
+    (row,) = table(tmp_path, QUALITY)
     assert (row["volume_ml"], row["roughness"], row["seconds"]) == ("1400", "n/a", "n/a")
     assert (row["outlier_score"], row["outlier_reasons"]) == ("n/a", "fewer than 8 like images")
 
@@ -149,7 +154,7 @@ def test_a_record_without_a_volume_is_passed_over(tmp_path, caplog):
     put(tmp_path, "sub-01")
     put(tmp_path, "sub-02", content=record(head(2)))
     group.write(settings(tmp_path))
-    assert [row["participant_id"] for row in table(tmp_path, group.QUALITY)] == ["sub-02"]
+    assert [row["participant_id"] for row in table(tmp_path, QUALITY)] == ["sub-02"]
     assert "sub-01: passed over" in caplog.text
 
 
@@ -161,18 +166,18 @@ def test_rows_of_meningiomas(tmp_path):
         "ContrastEnhanced": True,
         "Seconds": 3,
     }
-    path = put(tmp_path, "sub-01_ses-1_ce-gd", readback.TUMOUR, content)
+    path = put(tmp_path, "sub-01_ses-1_ce-gd", TUMOR, content)
     put(tmp_path, "sub-01_ses-1_ce-gd", content=record(head(1)))
     lines = ["volume_ml\tlongest_mm\tmean_probability\tlocation", "3.0\t21.5\t0.9\tedge"]
     lines.append("1.0\t12.0\t0.5\toutside\n")
     lesions = path.with_name("sub-01_ses-1_ce-gd_desc-meningioma_lesions.tsv")
     lesions.write_text("\n".join(lines))
     none = {"LesionCount": 0, "LesionVolume": 0.0}
-    path = put(tmp_path, "sub-02_ce-gd", readback.TUMOUR, content | none)
+    path = put(tmp_path, "sub-02_ce-gd", TUMOR, content | none)
     path.with_name("sub-02_ce-gd_desc-meningioma_lesions.tsv").write_text(lines[0] + "\n")
     group.write(settings(tmp_path))
-    two, clear = table(tmp_path, group.LESIONS)
-    assert list(two) == list(group_tables.MENINGIOMA)
+    two, clear = table(tmp_path, LESIONS)
+    assert list(two) == list(group_tables.columns("meningioma"))
     assert two["image"].endswith("_label-tumor_desc-meningioma_mask.nii.gz")
     assert (two["lesions"], two["volume_ml"], two["largest_ml"]) == ("2", "4", "3")
     assert (two["longest_mm"], two["mean_probability"]) == ("21.5", "0.8")
@@ -216,7 +221,7 @@ def test_five_thousand_images_take_a_minute_and_two_gigabytes_at_most(tmp_path):
     for number in range(5000):
         name = f"sub-{number // 2:04}_ses-{number % 2 + 1}_ce-gd"
         path = put(tmp_path, name, content=record(measured[number % 20], ContrastEnhanced=True))
-        put(tmp_path, name, readback.TUMOUR, tumour)
+        put(tmp_path, name, TUMOR, tumour)
         path.with_name(f"{name}_desc-meningioma_lesions.tsv").write_text(lines)
     started = time.perf_counter()
     command = [sys.executable, "-c", LARGE, str(tmp_path)]
@@ -224,7 +229,7 @@ def test_five_thousand_images_take_a_minute_and_two_gigabytes_at_most(tmp_path):
     seconds = time.perf_counter() - started
     status, gigabytes = done.stdout.split()[-2:]
     assert status == "0", done.stderr
-    assert len(table(tmp_path, group.QUALITY)) == len(table(tmp_path, group.LESIONS)) == 5000
+    assert len(table(tmp_path, QUALITY)) == len(table(tmp_path, LESIONS)) == 5000
     size = (tmp_path / group.PAGE).stat().st_size
     print(f"\n5,000 images: {seconds:.1f} s, {float(gigabytes):.2f} GB, page {size / 1e6:.1f} MB")  # noqa: T201
     assert seconds < 60

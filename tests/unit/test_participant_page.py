@@ -61,7 +61,7 @@ BRAIN = SIDECAR | {
     "BoundaryUncertainty": 0.1834,
     "PredictedDice": 0.871,
     "AlreadyStripped": True,
-    "Quality": dict.fromkeys(quality.COLUMNS, 1.5),
+    "Quality": dict.fromkeys(quality.columns(), 1.5),
 }
 TUMOUR = SIDECAR | {
     "Parameters": SIDECAR["Parameters"]
@@ -85,7 +85,7 @@ class Derivatives:
     def add(self, prefix="sub-01", brain=BRAIN, tumour=None, pictures=("brain", "thumbnail")):
         """Write the records of an image, and pictures of a few bytes."""
         result = Result(prefix, f"{prefix.split('_')[0]}/anat")
-        for record, mask in ((brain, result.brain_mask), (tumour, result.tumour_mask)):
+        for record, mask in ((brain, result.main("brain")), (tumour, result.main("meningioma"))):
             if record is not None:
                 self.write(mask.replace(".nii.gz", ".json"), json.dumps(record).encode())
         for kind in pictures:
@@ -285,7 +285,7 @@ def test_any_name_of_a_file_leads_to_it(folder, text):
     assert sum(result.prefix in alternative for alternative in page.attributes("alt")) == 1
     assert f"#{result.prefix}" in [unquote(address) for address in page.attributes("href")]
     masks = [address for address in page.attributes("href") if address.endswith("mask.nii.gz")]
-    assert [unquote(address) for address in masks] == [result.brain_mask]
+    assert [unquote(address) for address in masks] == [result.main("brain")]
     assert not re.search(r"[:?#]", masks[0])
 
 
@@ -476,6 +476,7 @@ def test_the_page_about_all_is_linked_once_it_is_there(folder):
 # Comparison with other images
 
 MASK = "_desc-brain_mask.nii.gz"
+COLUMNS = {row.name: row.column for row in quality.MEASURES}
 
 
 def row(image, volume, group="one"):
@@ -497,7 +498,7 @@ def test_a_measure_is_compared_with_its_group(folder, value, place):
     rows += [row(f"sub-01/anat/sub-01{MASK}", 20), row("sub-x", 999, "another")]
     folder.table([*rows, row("sub-y", "n/a"), row("sub-z", "nan")])
     page = folder.page()
-    found = page.row(f"Volume {cohort.COLUMNS['volume_ml']['Description']}")
+    found = page.row(f"Volume {COLUMNS['volume_ml']['Description']}")
     assert found.endswith(f"{value} mL 1 10 19 {place}")
     assert "23 images of its group, one," in " ".join(page.html.split())
 
@@ -538,13 +539,13 @@ def test_outliers_are_marked_by_the_reasons_of_the_group_level(folder):
 
 
 def test_every_measure_that_can_be_an_outlier_is_found_by_its_reason():
-    assert set(outliers.METRICS) <= set(cohort.COLUMNS)
-    for key in outliers.METRICS:
-        rows = [dict.fromkeys(outliers.METRICS, 0.5 + index / 1000) for index in range(20)]
-        rows.append(rows[9] | {key: -1e6 if outliers.METRICS[key].side == "low" else 1e6})
+    assert set(outliers.metrics()) <= set(COLUMNS)
+    for key in outliers.metrics():
+        rows = [dict.fromkeys(outliers.metrics(), 0.5 + index / 1000) for index in range(20)]
+        rows.append(rows[9] | {key: -1e6 if outliers.metrics()[key].side == "low" else 1e6})
         verdict = outliers.judge(rows, [["one"]] * 21)[-1]
         peers = cohort.Peers("one", (), verdict.reasons)
-        assert [name for name in cohort.COLUMNS if peers.is_reason(name)] == [key]
+        assert [name for name in COLUMNS if peers.is_reason(name)] == [key]
 
 
 @pytest.mark.parametrize(
@@ -562,7 +563,7 @@ def test_a_small_group_is_no_range(folder):
     folder.add()
     rows = [row(f"sub-{index}", index) for index in range(outliers.LEAST - 2)]
     folder.table([row(f"sub-01/anat/sub-01{MASK}", 1), *rows])
-    volume = cohort.COLUMNS["volume_ml"]["Description"]
+    volume = COLUMNS["volume_ml"]["Description"]
     assert folder.page().row(f"Volume {volume}").endswith("mL not compared")
 
 

@@ -34,7 +34,7 @@ def settings(dataset, **options):
 
 def analyses(dataset, **options):
     run = plan.prepare(settings(dataset, **options))
-    return [job.analyses for job in run.jobs]
+    return [job.analyses for job in run.plans]
 
 
 BOTH = ("brain", "meningioma")
@@ -68,8 +68,8 @@ def test_contrast_decides_what_is_done(mixed, options, expected):
 )
 def test_a_plain_image_is_refused_where_meningioma_was_asked_for(mixed, options, refused):
     run = plan.prepare(settings(mixed, **options))
-    assert [bool(job.refusal) for job in run.jobs] == refused
-    assert all("--force-contrast" in job.refusal for job in run.jobs if job.refusal)
+    assert [bool(job.refusal) for job in run.plans] == refused
+    assert all("--force-contrast" in job.refusal for job in run.plans if job.refusal)
 
 
 def test_only_plain_images_leave_nothing_to_do(dataset):
@@ -178,7 +178,7 @@ def test_whose_threshold_it_is(mixed, options, asked):
 
 def test_parameters_hold_what_decides_a_result(mixed):
     run = plan.prepare(settings(mixed, tta=True, overlap=True))
-    found = run.parameters(run.jobs[1])
+    found = run.parameters(run.plans[1])
     assert found["mask"]["Model"] == "embedded"
     assert found["tumor"]["Model"] == "embedded-meningioma"
     assert found["brainandtumor"] == {"brain": found["mask"], "meningioma": found["tumor"]}
@@ -186,9 +186,9 @@ def test_parameters_hold_what_decides_a_result(mixed):
     assert "Overlap" not in found["mask"]  # the whole head at once: there is nothing to overlap
     assert "Precision" not in found["mask"]
     halved = plan.prepare(settings(mixed, precision="bfloat16"))
-    assert halved.parameters(halved.jobs[0])["mask"]["Precision"] == "bfloat16"
+    assert halved.parameters(halved.plans[0])["mask"]["Precision"] == "bfloat16"
     plain = plan.prepare(settings(mixed))
-    assert set(plain.parameters(plain.jobs[0])["mask"]) == {
+    assert set(plain.parameters(plain.plans[0])["mask"]) == {
         "Model",
         "ModelVersion",
         "ModelSHA256",

@@ -11,10 +11,13 @@ from bids_brainmask.dataset.query import Scan
 from bids_brainmask.plan import name_files
 from bids_brainmask.settings import Settings
 
+BRAIN = "_desc-brain_mask.json"
+TUMOR = "_label-tumor_desc-meningioma_mask.json"
+
 RECORD = {"Parameters": {"Model": "embedded", "ModelVersion": "1"}}
 
 
-def put(root, name, ending=readback.BRAIN, content=None):
+def put(root, name, ending=BRAIN, content=None):
     """Write a sidecar where the participant level does."""
     parts = [part for part in name.split("_") if part.startswith(("sub-", "ses-"))]
     folder = root.joinpath(*parts, "anat")
@@ -51,14 +54,14 @@ def test_results_come_by_participant_session_and_name(tmp_path):
 
 def test_both_sidecars_of_an_image_are_one_result(tmp_path):
     put(tmp_path, "sub-01_ses-1_ce-gd")
-    put(tmp_path, "sub-01_ses-1_ce-gd", readback.TUMOUR, RECORD | {"LesionCount": 2})
-    put(tmp_path, "sub-01_ses-2_ce-gd", readback.TUMOUR)
+    put(tmp_path, "sub-01_ses-1_ce-gd", TUMOR, RECORD | {"LesionCount": 2})
+    put(tmp_path, "sub-01_ses-2_ce-gd", TUMOR)
     both, alone = readback.read(tmp_path)
     assert (both.participant, both.session, both.folder) == ("01", "1", "sub-01/ses-1/anat")
     assert both.entities == (("sub", "01"), ("ses", "1"), ("ce", "gd"))
-    assert both.brain == RECORD
-    assert both.tumour["LesionCount"] == 2
-    assert (alone.brain, alone.tumour) == (None, RECORD)
+    assert both.records["brain"] == RECORD
+    assert both.records["meningioma"]["LesionCount"] == 2
+    assert alone.records == {"meningioma": RECORD}
 
 
 def test_names_are_those_that_the_participant_level_writes(tmp_path):
@@ -70,8 +73,8 @@ def test_names_are_those_that_the_participant_level_writes(tmp_path):
     job = name_files(scan, settings, ("brain", "meningioma"))
     put(settings.output_dir, "sub-01_ses-1_ce-gd")
     (one,) = readback.read(settings.output_dir)
-    assert settings.output_dir / one.brain_mask == job.files["mask"]
-    assert settings.output_dir / one.tumour_mask == job.files["tumor"]
+    assert settings.output_dir / one.main("brain") == job.files["mask"]
+    assert settings.output_dir / one.main("meningioma") == job.files["tumor"]
     assert {kind: settings.output_dir / name for kind, name in one.figures.items()} == job.figures
 
 
@@ -109,13 +112,13 @@ def test_other_files_are_not_results(tmp_path):
 
 
 def test_rows_of_a_table_of_lesions(tmp_path, caplog):
-    path = put(tmp_path, "sub-01_ce-gd", readback.TUMOUR)
+    path = put(tmp_path, "sub-01_ce-gd", TUMOR)
     (one,) = readback.read(tmp_path)
-    assert readback.lesions(tmp_path, one) == []
+    assert readback.table(tmp_path, one, "meningioma") == []
     assert "passed over" in caplog.text
     table = path.with_name("sub-01_ce-gd_desc-meningioma_lesions.tsv")
     table.write_text("index\tvolume_ml\n1\t2.5\n2\n")  # the second row is torn
-    assert readback.lesions(tmp_path, one) == [{"index": "1", "volume_ml": "2.5"}]
+    assert readback.table(tmp_path, one, "meningioma") == [{"index": "1", "volume_ml": "2.5"}]
 
 
 def test_the_newest_crash_of_each_image_that_is_not_done(tmp_path, caplog):

@@ -11,6 +11,8 @@ from bids_brainmask.errors import NothingToDo, UsageError
 from bids_brainmask.reports import group
 from bids_brainmask.settings import Settings
 
+LESIONS = group.TABLE.format("meningioma")
+
 PARAMETERS = {"Model": "ams", "ModelVersion": "0.1.0", "Threshold": 0.3}
 
 
@@ -121,7 +123,7 @@ def test_the_command_prints_what_it_wrote_and_wants_no_raw_dataset(tmp_path, cap
     put(tmp_path, "sub-01_ce-gd", 1.0)
     assert bids_app.main([str(tmp_path / "gone"), str(tmp_path), "group"]) == 0
     printed = capsys.readouterr().out.split()
-    names = [f"{name}.{end}" for name in (group.LESIONS, group.VOLUMES) for end in ("tsv", "json")]
+    names = [f"{name}.{end}" for name in (LESIONS, group.VOLUMES) for end in ("tsv", "json")]
     assert printed == [str(tmp_path / name) for name in names]
     assert bids_app.main([str(tmp_path / "gone"), str(tmp_path / "none"), "group"]) == 2
 

@@ -1,0 +1,386 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The analyses, the files that each leaves, and their figures: one row each.
+
+Command-line choices, file names, sidecars, ``.bidsignore``, the derivative's README, resuming,
+reports and tables follow from these rows. Importing this module is quick: what needs NumPy is
+imported when a row's function is called.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from bids_brainmask.analyses.rows import (
+    DEFAULT_SUFFIX,
+    Analysis,
+    Figure,
+    Finding,
+    Findings,
+    Image,
+    Number,
+    Output,
+    file_name,
+)
+
+if TYPE_CHECKING:
+    from bids_brainmask.analyses.measures import Measure
+    from bids_brainmask.analyses.probability import Method
+    from bids_brainmask.models.model import Model
+    from bids_brainmask.voxels.image import Source
+
+
+# The rows of the brain.
+
+
+def _find_brain(source: Source, method: Method, findings: Findings) -> Finding:  # noqa: ARG001
+    from bids_brainmask.analyses import brain
+
+    return brain.extract(source, method.model, method.network, method.threshold, method.options)
+
+
+def _is_doubtful(dice: float) -> bool:
+    from bids_brainmask.analyses import confidence
+
+    return dice < confidence.DOUBTFUL
+
+
+def _brain_measures() -> tuple[Measure, ...]:
+    from bids_brainmask.analyses import quality
+
+    return quality.MEASURES
+
+
+def _draw_brain(source: Source, findings: Findings, name: str) -> tuple[bytes]:
+    from bids_brainmask.drawing import figures
+
+    return (figures.mosaic(source.volume, findings["brain"].mask, title=name),)
+
+
+def _draw_uncertainty(source: Source, findings: Findings, name: str) -> tuple[bytes]:
+    from bids_brainmask.drawing import figures
+
+    brain = findings["brain"]
+    return (figures.uncertainty(source.volume, brain.mask, brain.probability, title=name),)
+
+
+def _draw_thumbnail(source: Source, findings: Findings, name: str) -> tuple[bytes]:  # noqa: ARG001
+    from bids_brainmask.drawing import figures
+
+    return (figures.thumbnail(source.volume, findings["brain"].mask),)
+
+
+# The rows of meningiomas.
+
+
+def _refuse_meningioma(scan: Image) -> str:
+    if scan.suffix != DEFAULT_SUFFIX:
+        return f"meningioma: refused, it is searched for in T1w images, and this is {scan.suffix}"
+    if not scan.contrast:
+        return (
+            "meningioma: refused, no ce- entity or ContrastBolusIngredient says that the image is "
+            "contrast-enhanced (--force-contrast)"
+        )
+    return ""
+
+
+def _find_meningiomas(source: Source, method: Method, findings: Findings) -> Finding:
+    from bids_brainmask.analyses import meningioma
+
+    how = (method.model, method.network, method.threshold)
+    return meningioma.find_meningiomas(source, *how, findings.get("brain"), method.options)
+
+
+def _lesion_parameters(
+    model: Model, of_analysis: Callable[[str], dict[str, Any]]
+) -> dict[str, Any]:
+    from bids_brainmask.analyses import lesions
+
+    found: dict[str, Any] = {"SmallestLesion": lesions.SMALLEST_ML}
+    if model.peak:
+        found["LesionPeak"] = model.peak
+    if model.near_brain:
+        found["NearBrain"] = {"Distance": model.near_brain, **of_analysis("brain")}
+    return found
+
+
+def _lesion_columns() -> Mapping[str, Mapping]:
+    from bids_brainmask.analyses import lesions
+
+    return lesions.COLUMNS
+
+
+def _lesion_measures() -> tuple[Measure, ...]:
+    from bids_brainmask.analyses import meningioma
+
+    return meningioma.MEASURES
+
+
+def _draw_meningiomas(source: Source, findings: Findings, name: str) -> tuple[bytes]:
+    from bids_brainmask.drawing import figures
+
+    lesions, brain = findings["meningioma"].lesions, findings.get("brain")
+    places = [
+        (lesion.centroid_mm, f"{lesion.index}: {lesion.volume_ml:.2f} mL")
+        for lesion in lesions.found
+    ]
+    outlines = (lesions.mask, brain and brain.mask)
+    return (figures.tumours(source.volume, *outlines, places, title=name),)
+
+
+def _draw_viewer(source: Source, findings: Findings, name: str) -> tuple[bytes, ...]:  # noqa: ARG001
+    import numpy as np
+
+    from bids_brainmask.drawing import figures
+    from bids_brainmask.voxels import image
+
+    brain, tumors = findings.get("brain"), findings.get("meningioma")
+    mask = brain.mask if brain else np.zeros(source.volume.data.shape, bool)
+    parts = figures.viewer(source.volume, mask, tumors and tumors.lesions.mask)
+    return tuple(image.to_bytes(image.of_volume(part), compress=True) for part in parts)
+
+
+ANALYSES: tuple[Analysis, ...] = (
+    Analysis(
+        name="brain",
+        title="Brain mask",
+        find=_find_brain,
+        main="mask",
+        readme="Made by bids_brainmask from the T1-weighted images of the source dataset. "
+        "Of each image:",
+        numbers=(
+            Number("Brain volume", "BrainVolume", "BrainVolumeUnits", column="Brain, mL"),
+            Number(
+                "Predicted Dice",
+                "PredictedDice",
+                is_doubtful=_is_doubtful,
+                column="Predicted Dice",
+            ),
+            Number("Uncertain boundary", "BoundaryUncertainty", units="%", factor=100),
+        ),
+        measures=_brain_measures,
+    ),
+    Analysis(
+        name="meningioma",
+        title="Meningiomas",
+        find=_find_meningiomas,
+        main="tumor",
+        refuse=_refuse_meningioma,
+        needs=lambda model: ("brain",) if model and model.near_brain else (),
+        parameters=_lesion_parameters,
+        readme="Of contrast-enhanced images, where meningiomas were looked for:",
+        numbers=(
+            Number("Meningiomas", "LesionCount", column="Meningiomas"),
+            Number(
+                "Meningioma volume", "LesionVolume", "LesionVolumeUnits", column="Their volume, mL"
+            ),
+        ),
+        measures=_lesion_measures,
+        table="lesions",
+    ),
+)
+"""In the order in which they are carried out."""
+
+OUTPUTS: tuple[Output, ...] = (
+    Output(
+        name="mask",
+        made_by=("brain",),
+        entities={"desc": "brain"},
+        ending="mask.nii.gz",
+        form="mask",
+        value=lambda found: found["brain"].mask,
+        readme="1 in the brain, 0 elsewhere, on the grid of the source image",
+        option="mask",
+        sidecar={
+            "Type": "Brain",
+            "Description": "Brain mask on the grid of the source image",
+            "Manual": False,
+        },
+    ),
+    Output(
+        name="brain",
+        made_by=("brain",),
+        entities={"desc": "brain"},
+        ending="{suffix}.nii.gz",
+        form="brain",
+        value=lambda found: found["brain"].mask,
+        readme="the source image inside the mask, blank outside",
+        option="brain",
+        sidecar={
+            "SkullStripped": True,
+            "Description": "The source image inside the brain mask, blank outside",
+        },
+    ),
+    Output(
+        name="probseg",
+        made_by=("brain",),
+        entities={"label": "brain"},
+        ending="probseg.nii.gz",
+        form="probability",
+        value=lambda found: found["brain"].probability,
+        readme="probabilities, where they were asked for",
+        option="probseg",
+        sidecar={
+            "Description": "Probability of brain, in [0, 1], on the grid of the source image",
+            "Manual": False,
+        },
+    ),
+    Output(
+        name="tumor",
+        made_by=("meningioma",),
+        entities={"label": "tumor", "desc": "meningioma"},
+        ending="mask.nii.gz",
+        form="mask",
+        value=lambda found: found["meningioma"].lesions.mask,
+        readme="1 in a meningioma, 0 elsewhere",
+        sidecar={
+            "Type": "Lesion",
+            "Description": "Meningiomas, on the grid of the source image",
+            "Manual": False,
+        },
+    ),
+    Output(
+        name="tumor_probseg",
+        made_by=("meningioma",),
+        entities={"label": "tumor", "desc": "meningioma"},
+        ending="probseg.nii.gz",
+        form="probability",
+        value=lambda found: found["meningioma"].probability,
+        readme="probabilities, where they were asked for",
+        option="probseg",
+        sidecar={
+            "Description": "Probability of meningioma, in [0, 1], on the grid of the source image",
+            "Manual": False,
+        },
+    ),
+    Output(
+        name="lesions",
+        made_by=("meningioma",),
+        entities={"desc": "meningioma"},
+        ending="lesions.tsv",
+        form="table",
+        value=lambda found: found["meningioma"].table(),
+        readme="a row for each; the JSON file beside it explains the columns",
+        columns=_lesion_columns,
+        caption="Meningiomas, the largest first.",
+        empty="No meningioma is listed.",
+        in_bids=False,
+    ),
+    Output(
+        name="brainandtumor",
+        made_by=("brain", "meningioma"),
+        entities={"desc": "brainandtumor"},
+        ending="mask.nii.gz",
+        form="mask",
+        value=lambda found: found["brain"].mask | found["meningioma"].lesions.mask,
+        readme="the union of the two masks",
+        option="mask",
+        sidecar={
+            "Type": "ROI",
+            "Description": "Union of the brain mask and the meningiomas: what to keep of the head "
+            "of a patient whose tumour lies outside the brain",
+            "Manual": False,
+        },
+    ),
+)
+"""In the order in which they are written."""
+
+FIGURES: tuple[Figure, ...] = (
+    Figure(
+        name="brain",
+        made_by="brain",
+        files={"brain": ("brain", "{suffix}.webp")},
+        draw=_draw_brain,
+        title="Brain mask",
+        alt="Slices of {} with the outline of the brain mask",
+        caption="Slices with the outline of the mask.",
+    ),
+    Figure(
+        name="uncertainty",
+        made_by="brain",
+        files={"uncertainty": ("uncertainty", "{suffix}.webp")},
+        draw=_draw_uncertainty,
+        title="Uncertainty",
+        alt="Slices of {} with the places where the network was unsure",
+        caption="Where the probability of brain lies between 0.25 and 0.75: the network was "
+        "unsure there.",
+    ),
+    Figure(
+        name="thumbnail",
+        made_by="brain",
+        files={"thumbnail": ("thumbnail", "{suffix}.webp")},
+        draw=_draw_thumbnail,
+    ),
+    Figure(
+        name="meningioma",
+        made_by="meningioma",
+        files={"meningioma": ("meningioma", "{suffix}.webp")},
+        draw=_draw_meningiomas,
+        title="Meningiomas",
+        alt="Slices of {} with the outlines of the meningiomas",
+        caption="Slices through the meningiomas that were found, with their outlines.",
+    ),
+    Figure(
+        name="viewer",
+        made_by="",
+        files={
+            "viewer_image": ("viewer", "{suffix}.nii.gz"),
+            "viewer_labels": ("viewer", "dseg.nii.gz"),
+        },
+        draw=_draw_viewer,
+        viewer=True,
+    ),
+)
+"""In the order of a participant's page."""
+
+
+def analysis(name: str) -> Analysis:
+    """Find the row of an analysis."""
+    return next(row for row in ANALYSES if row.name == name)
+
+
+def output(name: str) -> Output:
+    """Find the row of a kind of file."""
+    return next(row for row in OUTPUTS if row.name == name)
+
+
+def names() -> tuple[str, ...]:
+    """Names of the analyses."""
+    return tuple(row.name for row in ANALYSES)
+
+
+def options() -> tuple[str, ...]:
+    """Values of ``--outputs``."""
+    return tuple(dict.fromkeys(row.option for row in OUTPUTS if row.option))
+
+
+def ignored() -> str:
+    """Write ``.bidsignore``: reports, and files that BIDS has no names for."""
+    lines = ["*.html", "sub-*/figures", "group_*"]  # a slash behind would spare the folder
+    for row in OUTPUTS:
+        if not row.in_bids:
+            lines += [f"*_{row.ending}", f"*_{row.ending.split('.')[0]}.json"]
+    return "".join(f"{line}\n" for line in dict.fromkeys(lines))
+
+
+def readme() -> str:
+    """List the files of the derivative in Markdown: those that are always written come first."""
+    parts = []
+    for row in ANALYSES:
+        made = [each for each in OUTPUTS if each.made_by[-1] == row.name]
+        made.sort(key=lambda each: each.option == "probseg")
+        lines = [f"- `{each.file('*', DEFAULT_SUFFIX)}`: {each.readme}" for each in made]
+        parts.append(f"{row.readme}\n\n" + ";\n".join(lines) + ".\n")
+    return "\n".join(parts)
+
+
+def figure_path(prefix: str, suffix: str, name: str) -> str:
+    """Path of a figure's file in the output folder."""
+    desc, ending = next(row.files[name] for row in FIGURES if name in row.files)
+    folder = f"{prefix.split('_')[0]}/figures"
+    return f"{folder}/{file_name(prefix, suffix, {'desc': desc}, ending)}"
+
+
+def figure_files() -> tuple[str, ...]:
+    """Names of the files of all figures."""
+    return tuple(name for row in FIGURES for name in row.files)

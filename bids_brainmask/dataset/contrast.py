@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whether the sidecars of an image say that a contrast agent was given."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from pathlib import Path
+
+from bids_brainmask.dataset import storage
+
+log = logging.getLogger(__name__)
+
+
+def sidecars(folder: Path, suffix: str) -> list[Path]:
+    """List the sidecars of the images of a suffix in a folder, longest names first."""
+    ending = f"{suffix}.json"
+    found = [path for path in folder.glob(f"*{ending}") if f"_{path.name}".endswith(f"_{ending}")]
+    return sorted(found, key=lambda path: (-path.name.count("_"), path.name))
+
+
+def agent(path: Path, sidecars: Iterable[Path]) -> str:
+    """Value of ``ContrastBolusIngredient`` in the nearest sidecar that has one, or nothing.
+
+    A sidecar is of the images in and below its folder whose names have all of its entities.
+    """
+    own = set(path.name.split("_")[:-1])
+    for sidecar in sidecars:
+        if not own.issuperset(sidecar.name.split("_")[:-1]):
+            continue
+        try:
+            content = storage.read_json(sidecar)
+        except (OSError, ValueError) as error:
+            log.warning("%s: not readable as JSON (%s); taken as empty", sidecar, error)
+            continue
+        if isinstance(content, dict) and "ContrastBolusIngredient" in content:
+            agent = str(content["ContrastBolusIngredient"]).strip()
+            return "" if agent.lower() in ("", "none", "n/a", "[]") else agent
+    return ""
