@@ -10,7 +10,7 @@ from bids_brainmask.api.comparison import evaluate
 from bids_brainmask.api.extractors import (
     Extractor,
     MeningiomaFinder,
-    Options,
+    NetworkOptions,
     extract,
     find_meningiomas,
 )
@@ -24,7 +24,7 @@ __all__ = [
     "Lesion",
     "MeningiomaFinder",
     "Meningiomas",
-    "Options",
+    "NetworkOptions",
     "check_places",
     "evaluate",
     "extract",

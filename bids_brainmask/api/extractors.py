@@ -16,11 +16,12 @@ from bids_brainmask.models import backends, registry
 from bids_brainmask.models.model import Task
 from bids_brainmask.settings import Engine, Precision
 from bids_brainmask.voxels import image as images
-from bids_brainmask.voxels import inference, nifti
+from bids_brainmask.voxels import nifti
+from bids_brainmask.voxels.inference import Options
 from bids_brainmask.voxels.nifti import ImageLike
 
 
-class Options(TypedDict, total=False):
+class NetworkOptions(TypedDict, total=False):
     """Parameters of `Extractor` and `MeningiomaFinder`, for those who hand them on."""
 
     model: PathLike
@@ -74,8 +75,8 @@ class _Analysis:
         """Probability from which a voxel is in the mask, in (0, 1)."""
 
         self._network = backends.load(found, engine, threads or machine.cpus(), precision)
-        self._inference = inference.Options(overlap=overlap, flips=flips)
-        self._options: Options = {
+        self._inference = Options(overlap=overlap, flips=flips)
+        self._options: NetworkOptions = {
             "threads": threads,
             "engine": engine,
             "precision": precision,
@@ -180,7 +181,7 @@ class MeningiomaFinder(_Analysis):
         return Meningiomas(name, source, found)
 
 
-def extract(image: ImageLike, **options: Unpack[Options]) -> Brain:
+def extract(image: ImageLike, **options: Unpack[NetworkOptions]) -> Brain:
     """Extract the brain from a T1-weighted image of a head.
 
     For more than one image, an `Extractor` loads the network once.
@@ -230,7 +231,7 @@ def extract(image: ImageLike, **options: Unpack[Options]) -> Brain:
 
 
 def find_meningiomas(
-    image: ImageLike, brain: Brain | None = None, **options: Unpack[Options]
+    image: ImageLike, brain: Brain | None = None, **options: Unpack[NetworkOptions]
 ) -> Meningiomas:
     """Find the meningiomas in a contrast-enhanced T1-weighted image of a whole head.
 

@@ -19,10 +19,11 @@ from test_image import VARIANTS, variant
 
 import bids_brainmask
 from bids_brainmask import api
-from bids_brainmask.api.extractors import Options
+from bids_brainmask.api.extractors import NetworkOptions
 from bids_brainmask.cli import brainmask
 from bids_brainmask.errors import ImageError, ModelError, OutputError, UsageError
 from bids_brainmask.models import backends
+from bids_brainmask.voxels import inference
 
 BALL_ML = 4 / 3 * math.pi * 6**3
 """Volume of the phantom's brain, mL."""
@@ -229,10 +230,10 @@ class TestExtractor:
         monkeypatch.setattr(
             api.extractors,
             "extract_brain",
-            lambda *args, **options: seen.append((args[3], options)) or real(*args, **options),
+            lambda *args: seen.append(args[3:]) or real(*args),
         )
         bids_brainmask.extract(head, threshold=0.4, overlap=True, flips=True)
-        assert seen == [(0.4, {"overlap": True, "flips": True})]
+        assert seen == [(0.4, inference.Options(overlap=True, flips=True))]
 
     @pytest.mark.parametrize(
         ("options", "words"),
@@ -267,9 +268,9 @@ class TestExtractor:
 
     def test_the_options_that_are_handed_on_are_all(self):
         known = inspect.signature(bids_brainmask.Extractor).parameters
-        assert list(typing.get_type_hints(Options)) == list(known)
+        assert list(typing.get_type_hints(NetworkOptions)) == list(known)
         hints = typing.get_type_hints(bids_brainmask.Extractor.__init__)
-        assert {name: hints[name] for name in known} == typing.get_type_hints(Options)
+        assert {name: hints[name] for name in known} == typing.get_type_hints(NetworkOptions)
 
 
 FAULTS = {
