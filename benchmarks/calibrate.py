@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Fit what a mask's probabilities tell of its Dice, on degraded development heads.
+"""Fit the prediction of Dice from a mask's probabilities, on degraded development heads.
 
 python benchmarks/calibrate.py HEADS [--model embedded] [--folder docs]
 
@@ -142,28 +142,29 @@ def report(rows: list[dict], weights: np.ndarray, origin: str) -> str:
     ]
     return f"""# Confidence
 
-How far a mask can be trusted is told without a reference, from the network's probabilities.
+The reliability of a mask is estimated without a reference, from the network's probabilities.
 
-`BoundaryUncertainty` in the sidecar is the share of the voxels on the mask's boundary whose \
-probability lies between 0.25 and 0.75.
+`BoundaryUncertainty` in the sidecar is the share of the mask's boundary voxels with a \
+probability between 0.25 and 0.75.
 
-`PredictedDice` is one less the exponential of a weighted sum; under 0.90 the mask is flagged. \
-What is weighed: `expected`, the Dice that the mask would have with a truth drawn voxel by voxel \
-from the probabilities; `boundary`, as above; `roughness`, the mask's surface over that of a ball \
-of its volume; `removed`, the volume of the pieces that clean-up dropped, over the mask's.
+`PredictedDice` is 1 minus the exponential of a weighted sum. A mask with less than 0.90 is \
+flagged. The terms are: `expected`, the expected Dice with a truth that is sampled voxel by voxel \
+from the probabilities; `boundary`, as above; `roughness`, the mask's surface divided by that of \
+a sphere of the same volume; `removed`, the volume of the components removed by clean-up, \
+divided by the mask's volume.
 
 {origin}
-{document.table(["weighed", "weight"], cells)}
-The weights are fitted to masks of development heads that were degraded in kinds and grades, with \
-`deepbet`'s masks as the reference. The figures and the plot are of heads left out of the fit, \
-one after the other:
+{document.table(["term", "weight"], cells)}
+The weights are fitted to masks of development heads with degradations of several kinds and \
+strengths, with `deepbet`'s masks as the reference. The figures and the plot are from \
+leave-one-head-out cross-validation:
 
 {document.table(["", ""], numbers)}
 ![Dice against predicted Dice](confidence.png)
 
-The prediction knows only what these degradations do to a mask. It does not tell of heads that \
-are turned by 90 degrees, which lose a tenth of their brains with confidence, and a head unlike \
-all of these can be wrong and unflagged: look at your masks.
+The prediction is valid only for these degradations. It does not detect heads that are rotated by \
+90 degrees: their masks lose a tenth of the brain, with high confidence. A head that differs from \
+all of these can have a wrong mask without a flag. Check your masks.
 """
 
 
@@ -173,7 +174,7 @@ def main() -> None:
     parser.add_argument("heads", type=Path)
     parser.add_argument("--model", default="embedded")
     parser.add_argument("--split", default="dev")
-    parser.add_argument("--only", nargs="+", metavar="HEAD", help="of the split's heads, these")
+    parser.add_argument("--only", nargs="+", metavar="HEAD", help="only these heads of the split")
     parser.add_argument("--folder", type=Path, default=Path("docs"))
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()

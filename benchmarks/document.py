@@ -21,7 +21,9 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """
     for row in rows:
         if len(row) != len(columns):
-            raise ValueError(f"{len(columns)} columns, and a row of {len(row)}: {list(row)}")
+            raise ValueError(
+                f"expected {len(columns)} cells in each row, found {len(row)}: {list(row)}"
+            )
     lines = [columns, ["---"] * len(columns), *rows]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 

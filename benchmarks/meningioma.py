@@ -56,7 +56,7 @@ BANDS = {"up to 1": (0, 1), "1 to 5": (1, 5), "5 to 20": (5, 20), "over 20": (20
 
 GOALS = {
     "sensitivity, over 1 mL": "at least 0.90",
-    "false lesions per tumour head": "at most 0.5",
+    "false lesions per tumor head": "at most 0.5",
     "median Dice": "at least 0.85",
     "false lesions per clear head": "at most 0.3",
 }
@@ -71,36 +71,37 @@ SHOWN = 12
 WHAT = """\
 # Meningiomas
 
-How well meningiomas are found that were grown into {number} healthy heads, those of the split
-`{split}`. **The tumours are synthetic, and so is the contrast agent**: they come from the
-generator that the embedded network was trained with, on other heads.
+Accuracy on meningiomas that were synthesized in {number} healthy heads, those of the split
+`{split}`. **The tumors are synthetic, and so is the contrast agent**: they are from the generator
+that the embedded network was trained with, on other heads.
 """
 
 MEASURES = f"""\
-A tumour head has one to three meningiomas of 0.2 to 60 mL, a clear head none. Both look as if a
-contrast agent had been given; two in ten have metastases, which are not to be found, and three in
-ten each a bias field and noise. Where there are more cases than heads, heads recur with other
-tumours.
+A tumor head has one to three meningiomas of 0.2 to 60 mL; a clear head has none. Both have
+synthetic contrast agent. Two in ten have metastases, which count as background. Three in ten have
+a bias field, and three in ten have noise. If there are more cases than heads, a head is used
+several times, with other tumors.
 
-The truth is all voxels of which a tumour fills half. True lesions are its connected pieces, at
-faces, edges or corners, so that tumours that touch are one. The prediction is as the app's: the
-probability at the model's threshold, less pieces under {lesions.SMALLEST_ML:g} mL and, for models
-that say so, those without a voxel of a higher probability and those that come nowhere near the
-brain as `embedded` finds it. A true lesion is found where {FOUND:.0%} of its voxels are predicted;
-a false lesion is a predicted one without a voxel of truth. A mask of everything would find all,
-so sensitivity is to be read with Dice. Dice and volumes are of all lesions of a head together.
+The truth is every voxel that a tumor fills by at least half. True lesions are the connected
+components of the truth (faces, edges or corners touch), so tumors that touch are one lesion. The
+prediction is that of the app: the probability at the model's threshold, without components under
+{lesions.SMALLEST_ML:g} mL. For models with these rules, it is also without components that have no
+voxel of a higher probability, and without components far from the brain mask of `embedded`. A true
+lesion is found if {FOUND:.0%} of its voxels are predicted. A false lesion is a predicted one
+without a voxel of truth. A mask of all voxels would find every lesion, so read sensitivity together
+with Dice. Dice and volumes are of all lesions of a head together.
 """
 
 MEANING = """\
-## What it means, and what not
+## Interpretation
 
-The figures say whether a network has learnt what the generator shows, in heads and draws that it
-did not see. They compare networks, and show which volumes and mistakes to work on.
+The figures show how well a network finds the generator's tumors in new heads. They compare
+networks, and show which volumes and errors need work.
 
-They say nothing of patients. Real meningiomas, scanners and contrast agents differ from synthetic
-ones in ways that nobody has listed; there is no other disease here but metastases, and no operated
-head. Trained and measured with one generator, a network looks better here than it is. How it does
-on real scans must be measured on them, against outlines drawn by radiologists.
+They are not valid for patients. Real meningiomas, scanners and contrast agents differ from
+synthetic ones in unknown ways. Metastases are the only other disease here, and no head had
+surgery. Training and test use the same generator, so the figures are too favorable. The accuracy
+on real scans must be measured on real scans, with outlines drawn by radiologists.
 """
 
 
@@ -251,7 +252,7 @@ def figures(scores: Sequence[Score]) -> dict[str, str]:
     quartiles = [summarise(dice, lambda v, q=q: np.percentile(v, q), "{:.3f}") for q in (25, 75)]
     return {
         "sensitivity, over 1 mL": proportion(found_between(scores, 1, np.inf)),
-        "false lesions per tumour head": summarise(false, np.mean, "{:.2f}"),
+        "false lesions per tumor head": summarise(false, np.mean, "{:.2f}"),
         "median Dice": summarise(dice, np.median, "{:.3f}"),
         "mean Dice": summarise(dice, np.mean, "{:.3f}"),
         "quartiles of Dice": " to ".join(quartiles),
@@ -295,12 +296,12 @@ def report(scores: Scores, what: str, origin: str, picture: str = "") -> str:
     first, *_ = scores
     number = sum(bool(one.tumours) for one in scores[first])
     shown = (
-        f"## Cases\n\n![Cases with tumours]({picture})\n\nUp to {SHOWN} cases spread evenly "
-        "over all, axial and coronal where the largest true lesion is widest, with the volume of "
-        f"all true ones. Red: truth; cyan: {first}. The subject's left is on the left.\n\n"
+        f"## Cases\n\n![Cases with tumors]({picture})\n\nUp to {SHOWN} evenly spaced cases, "
+        "in the axial and coronal slices where the largest true lesion is widest, with the volume "
+        f"of all true lesions. Red: truth; cyan: {first}. The subject's left is on the left.\n\n"
     )
     return (
-        f"{what}\n{origin}\n{MEASURES}\n## In sum\n\n{number} tumour heads and "
+        f"{what}\n{origin}\n{MEASURES}\n## Summary\n\n{number} tumor heads and "
         f"{len(scores[first]) - number} clear ones.\n\n{summary(scores)}\n## By volume\n\n"
         f"{band_table(scores)}\n## The worst cases\n\n{worst}{shown if picture else ''}{MEANING}"
     )
@@ -342,7 +343,7 @@ def draw(views: Sequence[tuple[str, list[tuple]]], name: str, path: Path) -> Non
             for mask, colour in ((truth, "#ff4040"), (predicted, "#30e8ff")):
                 if mask.any() and not mask.all():
                     axes.contour(mask.T, [0.5], colors=colour, linewidths=1)
-    words = f"red: truth   cyan: {name}   synthetic tumours; left is left"
+    words = f"red: truth   cyan: {name}   synthetic tumors; left is left"
     figure.supxlabel(words, color="white", fontsize=11)
     figure.savefig(path, format="png")
     with Image.open(path) as picture:
@@ -375,8 +376,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("heads", type=Path)
     parser.add_argument("--model", nargs="+", default=["embedded-meningioma"])
-    parser.add_argument("--cases", type=int, default=60, help="heads with tumours")
-    parser.add_argument("--clear", type=int, default=60, help="heads without")
+    parser.add_argument("--cases", type=int, default=60, help="number of heads with tumors")
+    parser.add_argument("--clear", type=int, default=60, help="number of heads without tumors")
     parser.add_argument("--seed", type=int, default=20261124)
     parser.add_argument("--split", default="dev")
     parser.add_argument("--threads", type=int, default=1)

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Dice of a model on the development heads made worse: thick slices, turned, noisy and so on.
+"""Dice of a model on degraded development heads: thick slices, rotation, noise and so on.
 
 python benchmarks/robustness.py HEADS [--model embedded] [--grades]
     [--markdown docs/robustness.md]
 
-`--grades` adds milder and harsher degradations than those that are reported.
+`--grades` adds milder and stronger degradations than the reported ones.
 """
 
 import argparse
@@ -30,19 +30,20 @@ UNCHANGED = "as it is"
 COMMAND = "python benchmarks/robustness.py HEADS"
 
 READING = """\
-Dice is with deepbet's mask of the head before it was degraded; where voxels move, the mask moves
-with them. A head in which no brain is found counts as 0. What is done, by `benchmarks/degrade.py`:
+Dice is with deepbet's mask of the head before the degradation; if voxels move, the mask moves
+with them. A head without a detected brain counts as 0. The degradations (`benchmarks/degrade.py`):
 
 - resampled: axial slices, each the mean over its thickness;
-- turned: the content, about an oblique axis through the brain's middle, on a grid that stays;
+- turned: the content is rotated about an oblique axis through the brain's center; the grid is
+  unchanged;
 - defaced: zero beyond a plane that slopes by 45 degrees through the lower front of the brain; the
-  brain and 2 mm around it stay;
-- neck, top, side cut: the field of view ends there; less than 0 mm: within the brain, which at the
-  neck is within the cerebellum;
-- bias field: the exponential of a random quadratic, with that factor between its extremes within
-  the head;
-- noise: Rician, with that standard deviation in each channel;
-- contrast inverted: the head's largest value less the value, within the head; the air stays dark.
+  brain and 2 mm around it are kept;
+- neck, top, side cut: the field of view ends there. A negative distance is inside the brain; at
+  the neck, it is inside the cerebellum;
+- bias field: the exponential of a random quadratic, with this factor between its extremes in the
+  head;
+- noise: Rician, with this standard deviation in each channel;
+- contrast inverted: the head's largest value minus the value, inside the head; the air stays dark.
 """
 
 WANTED = {
@@ -105,7 +106,7 @@ def summary(scores: Scores) -> str:
         row = [f"{function(values):.4f}" for function in (np.mean, np.median, np.min)]
         wanted = f"{WANTED[name]:g}" if name in WANTED else ""
         rows.append([name, *row, min(by_head, key=by_head.get), wanted])
-    columns = ["degradation", "mean", "median", "minimum", "worst head", "mean wanted"]
+    columns = ["degradation", "mean", "median", "minimum", "worst head", "goal for the mean"]
     return document.table(columns, rows)
 
 
@@ -123,8 +124,8 @@ def report(scores: Scores, origin: str) -> str:
     number = len(scores[UNCHANGED])
     return (
         f"# Robustness\n\nBrain masks of {number} development heads, degraded one way at a time, "
-        f"compared with reference masks by Dice.\n\n{origin}\n{READING}\n## In sum\n\n"
-        f"{summary(scores)}\n## Where each head is worst\n\n{worst(scores)}"
+        f"compared with reference masks by Dice.\n\n{origin}\n{READING}\n## Summary\n\n"
+        f"{summary(scores)}\n## Worst degradation of each head\n\n{worst(scores)}"
     )
 
 
@@ -134,8 +135,8 @@ def main() -> None:
     parser.add_argument("heads", type=Path)
     parser.add_argument("--model", default="embedded")
     parser.add_argument("--split", default="dev")
-    parser.add_argument("--only", nargs="+", metavar="HEAD", help="of the split's heads, these")
-    parser.add_argument("--grades", action="store_true", help="milder and harsher ones too")
+    parser.add_argument("--only", nargs="+", metavar="HEAD", help="only these heads of the split")
+    parser.add_argument("--grades", action="store_true", help="also milder, stronger ones")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--markdown", type=Path)
     args = parser.parse_args()

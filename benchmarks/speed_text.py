@@ -14,54 +14,67 @@ USAGE = ["", "s", "CPU s", "peak memory, GB"]
 WHAT = """\
 # Speed
 
-How long it takes, on two processors without a GPU, and where the time goes. Whole processes are
-measured, from the command to their end, but where it says otherwise; s are of the wall clock,
-CPU s of all processors together. Figures are medians after a warm-up, so files are in the
-machine's memory. What is compared is run by turns.
+Run times on two processors without a GPU, and the time of each step. Unless stated otherwise,
+whole processes are measured, from the command to their end. "s" is wall-clock time, and "CPU s" is
+the time of all processors together. Figures are medians after a warm-up, so files are in the
+machine's memory. Compared programs run alternately.
 """
 
 NOTES = {
-    "cold": "`--no-reports` leaves out what the report takes.",
-    "models": "With the report, by `bids-brainmask`.",
-    "warm": "Of a run of six heads less a run of one, a fifth. The memory is the run's peak.",
-    "peers": "Each tool with its own defaults, on the same two processors, by turns with ours, "
-    "which is `brainmask extract`. Whole process: from the command to the written mask, with all "
-    "imports. All loaded: from the image's file to the mask, the second time in a process; "
-    "ours is written as well. BET is brainextractor, FSL's algorithm in Python: FSL itself was "
-    "not measured, nor was ROBEX, which takes minutes, nor tools without weights on package "
-    "indexes (SynthStrip, HD-BET, MindGrab).",
-    "seed": "Weights that nobody trained, of the shape of the published ones; noise, so that no "
-    "block is blank. Blocks that hold one value throughout are asked about once: the network's "
-    "answer to one is its answer to all, so that nothing changes, whatever the threshold. Around "
-    "a head in the middle of 256^3, as conforming puts it, each of the eight blocks holds some of "
-    "the head, so that it is small fields of view and `--overlap` which gain.",
-    "precision": "The embedded network in the precision of every processor and, by `--precision "
-    "bfloat16`, in the one of those with AMX, over the development heads.",
-    "stages": "Of one head without a report but for the last line, in a process that did it once "
-    "before. A cold process takes the first line on top.",
-    "scaling": "`--executor auto` takes several processes where there are at least four scans for "
-    "each: while one of them reads and writes, the other has the network.",
+    "cold": "`--no-reports` saves the time of the report.",
+    "models": "With the report, with `bids-brainmask`.",
+    "warm": "A fifth of the difference between a run of six heads and a run of one. The memory is "
+    "the peak of the run.",
+    "peers": "Each tool with its own defaults, on the same two processors, alternating with ours, "
+    "which is `brainmask extract`. Whole process: from the command to the written mask, with "
+    "all imports. All loaded: from the image's file to the mask, for the second head of a "
+    "process; our time includes writing. BET is brainextractor, FSL's algorithm in Python. "
+    "Not measured: FSL itself, ROBEX, which takes minutes, and tools without weights on "
+    "package indexes (SynthStrip, HD-BET, MindGrab).",
+    "seed": "Untrained weights with the shapes of the published ones, on noise, so that no block "
+    "is constant. Blocks with a single value are computed only once, because the network's "
+    "output is the same for all of them; the result does not change, whatever the threshold. "
+    "For a conformed head in the center of 256^3, each of the eight blocks contains part of "
+    "the head, so this saves time only for small fields of view and with `--overlap`.",
+    "precision": "The embedded network on the development heads, in float32, which every "
+    "processor supports, and with `--precision bfloat16`, for processors with AMX.",
+    "stages": "The steps for one head, in a process that has processed it once before. Only the "
+    "last row is part of a report. A new process also needs the time of the first row.",
+    "scaling": "`--executor auto` uses several processes if there are at least four scans for "
+    "each: while one process reads and writes, another one runs the network.",
     "startup": "Datasets of empty images with a sidecar each, `--dry-run`.",
-    "memory": "Small images, the embedded network, all outputs. "
-    "`tests/test_memory.py` fails where it grows.",
+    "memory": "Small images, the embedded network, all outputs. `tests/system/test_memory.py` "
+    "fails if memory grows.",
 }
 """What is said below the title of each part."""
 
 TITLES = {
     "cold": ("From the command to the written files", USAGE),
     "models": ("Models and backends", USAGE),
-    "warm": ("Each further head in one process", USAGE),
+    "warm": ("Each additional head in one process", USAGE),
     "peers": (
-        "Beside other tools",
-        ["", "its s", "its CPU s", "ours, s", "ours, CPU s", "times ours", "its GB", "ours, GB"],
+        "Comparison with other tools",
+        [
+            "",
+            "tool, s",
+            "tool, CPU s",
+            "ours, s",
+            "ours, CPU s",
+            "tool / ours",
+            "tool, GB",
+            "ours, GB",
+        ],
     ),
     "seed": (
         "The published architecture, eight blocks of 128^3",
         ["", "s", "CPU s", "over TensorFlow's s"],
     ),
     "precision": ("What bfloat16 changes", ["masks", "heads", "median", "least", "most"]),
-    "stages": ("Where the time goes", ["step", "s", "CPU s", "what was done to it"]),
-    "scaling": ("Two processors, divided", ["eight heads", "s", "scans a minute", "CPU s a scan"]),
+    "stages": ("Time of each step", ["step", "s", "CPU s", "how it is made fast"]),
+    "scaling": (
+        "Several processes on two processors",
+        ["eight heads", "s", "scans a minute", "CPU s a scan"],
+    ),
     "startup": (
         "Help, and finding images",
         ["command", "s", "CPU s", "peak memory, MB"],
@@ -74,23 +87,24 @@ ONCE = ("memory", "precision")
 """Parts that are measured once."""
 
 STEPS = {
-    "interpreter and imports": "nothing heavy for the options; neither TensorFlow, Keras nor "
-    "Matplotlib for a mask, nor what SciPy has beside ndimage; "
-    "the OpenVINO graph is built without them",
-    "read": "one pass of a fast gzip; scaled and turned to the network's order in memory, plane "
-    "by plane",
-    "conform": "to a box about the head, which sums of whole lines find, not to 256^3; along "
-    "straight axes plane by plane, in the processor's cache",
+    "interpreter and imports": "only light modules for the options; a mask needs "
+    "neither TensorFlow, Keras nor Matplotlib, and of SciPy only ndimage; the OpenVINO graph is "
+    "built without them",
+    "read": "one pass with a fast gzip library; scaled and reordered to the network's axis "
+    "order plane by plane",
+    "conform": "to the bounding box of the head, found from sums along lines, not to 256^3; for "
+    "aligned axes plane by plane, in the processor's cache",
     "scale": "percentiles of every eighth voxel; float32 throughout",
-    "network": "1 mm in and out, most work at 2 mm; OpenVINO, compiled for the processor at hand",
-    "network in bfloat16": "in place of the line before, where it is asked for",
-    "restore": "as conform, straight onto the scan's voxels",
-    "clean": "in the mask's box",
-    "confidence and quality": "in the mask's box; rims and boundaries by shifted masks, not by "
-    "filters",
-    "write the mask": "one pass of a fast gzip, of bytes, not of floats",
-    "write the brain": "the file's own numbers, which are not scaled again",
-    "figures": "Matplotlib's image writer, no windows; off with --no-reports",
+    "network": "input and output at 1 mm, most layers at 2 mm; OpenVINO, compiled for the "
+    "processor",
+    "network in bfloat16": "instead of the row above, if requested",
+    "restore": "as conform, directly to the scan's voxels",
+    "clean": "in the mask's bounding box",
+    "confidence and quality": "in the mask's bounding box; rims and boundaries with shifted "
+    "masks, not with filters",
+    "write the mask": "one pass with a fast gzip library, of bytes, not of floats",
+    "write the brain": "the stored values, which are not scaled again",
+    "figures": "Matplotlib's image writer, without windows; not with --no-reports",
 }
 """The steps of a scan, and what was done about the time of each."""
 

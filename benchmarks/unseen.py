@@ -32,14 +32,14 @@ SOURCES = {
 """Heads that are not of IXI, and what each is."""
 
 READING = """\
-`embedded` learnt from `sub-adi` and `sub-forrest`, and from none of the others. `held-out`, where
-it is there, learnt from heads of IXI alone, by `benchmarks/heldout.yaml`: the recipe of `embedded`
-cut to 19 of its 84 epochs. All sources but IXI are new to it.
+`embedded` was trained on `sub-adi` and `sub-forrest`, and on none of the others. `held-out`, if
+present, was trained only on IXI, with `benchmarks/heldout.yaml`: the recipe of `embedded`, reduced
+to 19 of its 84 epochs. All sources except IXI are new to it.
 """
 
 STRIPPED = """\
-The app recognises these and keeps all that is not 0. The table has what the networks alone make of
-them: what they lose lies at the rim.
+The app recognizes these images and keeps every voxel that is not 0. The table has the results of
+the networks alone. The voxels that they lose are at the edge of the brain.
 
 """
 
@@ -103,7 +103,7 @@ def stripped_table(found: Sequence[heads.Head], loaded: Sequence) -> str:
         [f"**{name}** of {len(found)}", *(f"{value:.4f}" for value in function(scores, axis=0))]
         for name, function in (("median", np.median), ("minimum", np.min))
     ]
-    return document.table(["Dice with what is not 0", *names(loaded)], rows)
+    return document.table(["Dice with the voxels that are not 0", *names(loaded)], rows)
 
 
 def names(loaded: Sequence) -> list[str]:
@@ -118,7 +118,7 @@ def main() -> None:
     parser.add_argument("--model", nargs="+", default=["embedded"])
     parser.add_argument("--colin", type=Path, metavar="FOLDER")
     parser.add_argument("--masks", type=Path, required=True, metavar="FOLDER")
-    parser.add_argument("--peers", type=Path, metavar="PYTHON", help="has deepbet")
+    parser.add_argument("--peers", type=Path, metavar="PYTHON", help="Python with deepbet")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--markdown", type=Path)
     args = parser.parse_args()
@@ -132,7 +132,7 @@ def main() -> None:
         "# Unseen sources\n\nBrain masks of heads from scanners, ages and fields of view that a "
         "network was not trained on, compared with reference masks by Dice.\n\n"
         f"{document.origin(COMMAND, loaded)}\n{READING}\n{source_table(found, loaded)}\n"
-        f"## Brains stripped before\n\n{STRIPPED}{stripped_table(stripped(args.data), loaded)}"
+        f"## Skull-stripped brains\n\n{STRIPPED}{stripped_table(stripped(args.data), loaded)}"
     )
     print(f"\n{text}")
     if args.markdown:

@@ -189,7 +189,7 @@ SOME = [
 def test_the_figures_are_those_of_the_scores():
     assert meningioma.figures(SOME) == {
         "sensitivity, over 1 mL": "0.67 (2 of 3)",
-        "false lesions per tumour head": "0.75",
+        "false lesions per tumor head": "0.75",
         "median Dice": "0.700",
         "mean Dice": "0.600",
         "quartiles of Dice": "0.475 to 0.825",
@@ -230,10 +230,10 @@ def test_the_worst_cases_are_those_of_the_least_dice_and_none_is_clear():
 def test_the_document_says_first_what_it_is_and_that_the_tumours_are_synthetic():
     what = meningioma.WHAT.format(split="dev", number=8)
     text = meningioma.report({"a": SOME, "b": SOME}, what, "made somehow\n", "m.png")
-    assert "The tumours are synthetic" in text.split("made somehow")[0]
-    assert "4 tumour heads and 4 clear ones." in text
+    assert "The tumors are synthetic" in text.split("made somehow")[0]
+    assert "4 tumor heads and 4 clear ones." in text
     assert ["median Dice", "at least 0.85", "0.700", "0.700"] in cells(text)
-    assert "![Cases with tumours](m.png)" in text
+    assert "![Cases with tumors](m.png)" in text
     assert "They say nothing of patients." in text
     assert "![" not in meningioma.report({"a": SOME}, what, "")
 
@@ -274,7 +274,7 @@ def test_a_run_prints_and_writes_tables_and_a_picture(folder, tmp_path, monkeypa
     assert text in capsys.readouterr().out
     assert "HEADS --model embedded --cases 1 --clear 1 --seed 20261124 --split dev" in text
     assert ["measure", "goal", "embedded"] in cells(text)
-    assert "1 tumour heads and 1 clear ones." in text
+    assert "1 tumor heads and 1 clear ones." in text
     assert "(pictures/m.png)" in text
     assert picture.read_bytes().startswith(b"\x89PNG")
 

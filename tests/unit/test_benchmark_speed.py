@@ -77,7 +77,7 @@ def test_a_part_is_kept_printed_and_written(tmp_path, monkeypatch, capsys):
     assert "From the command to the written files" in document
     assert "Medians of 2." in document
     assert "60 x 70 x 64 voxels of 3 x 3 x 3 mm, head.nii.gz" in document
-    assert "Beside other tools" not in document
+    assert "Comparison with other tools" not in document
 
 
 def test_what_is_measured_inside_is_printed_as_json(tmp_path, capsys, monkeypatch):

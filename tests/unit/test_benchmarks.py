@@ -312,7 +312,7 @@ def cells(text):
 def test_a_table_has_a_cell_for_each_column():
     text = document.table(["a", "b"], [["1", "2"], ["3", "4"]])
     assert text == "| a | b |\n| --- | --- |\n| 1 | 2 |\n| 3 | 4 |\n"
-    with pytest.raises(ValueError, match="2 columns, and a row of 1"):
+    with pytest.raises(ValueError, match="expected 2 cells in each row, found 1"):
         document.table(["a", "b"], [["1"]])
 
 
@@ -450,7 +450,7 @@ def test_the_document_on_robustness_has_each_degradation_and_the_worst(dataset):
     bright = network(lambda block: (block > 0.9).astype(np.float32))
     scores = robustness.measure(found, EMBEDDED, bright, grades=False)
     rows = cells(robustness.report(scores, "made somehow\n"))
-    assert rows[0] == ["degradation", "mean", "median", "minimum", "worst head", "mean wanted"]
+    assert rows[0] == ["degradation", "mean", "median", "minimum", "worst head", "goal for the mean"]
     assert [row[0] for row in rows[1:14]] == [name for name, _ in robustness.steps(grades=False)]
     assert {row[4] for row in rows[1:14]} == {"sub-b"}
     assert rows[14] == ["head", "as it is", "worst", "degradation"]
