@@ -88,8 +88,8 @@ prediction is that of the app: the probability at the model's threshold, without
 {lesions.SMALLEST_ML:g} mL. For models with these rules, it is also without components that have no
 voxel of a higher probability, and without components far from the brain mask of `embedded`. A true
 lesion is found if {FOUND:.0%} of its voxels are predicted. A false lesion is a predicted one
-without a voxel of truth. A mask of all voxels would find every lesion, so read sensitivity together
-with Dice. Dice and volumes are of all lesions of a head together.
+without a voxel of truth. A mask of all voxels would find every lesion, so read sensitivity
+together with Dice. Dice and volumes are of all lesions of a head together.
 """
 
 MEANING = """\
