@@ -106,7 +106,7 @@ def summary(scores: Scores) -> str:
         row = [f"{function(values):.4f}" for function in (np.mean, np.median, np.min)]
         wanted = f"{WANTED[name]:g}" if name in WANTED else ""
         rows.append([name, *row, min(by_head, key=by_head.get), wanted])
-    columns = ["degradation", "mean", "median", "minimum", "worst head", "goal for the mean"]
+    columns = ["degradation", "mean", "median", "minimum", "worst head", "mean, goal"]
     return document.table(columns, rows)
 
 
