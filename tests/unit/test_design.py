@@ -96,6 +96,13 @@ def test_every_module_has_its_place():
     assert {name.split(".")[0] for name in MODULES} == set().union(*ORDER)
 
 
+def test_the_picture_of_the_packages_has_that_order():
+    text = (PACKAGE.parent / "docs/design.md").read_text(encoding="utf-8")
+    picture = text.split("with that order:\n\n")[1].split("\n\n")[0]
+    shown = [set(line.strip().split("  ")[0].split(", ")) for line in picture.splitlines()]
+    assert shown == list(map(set, ORDER))
+
+
 def test_imports_follow_the_order_of_the_packages():
     assert not faults(ARROWS)
 
