@@ -274,6 +274,7 @@ def jobs_of(env):
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group("slurm")  # of fixed ports
 def test_the_array_of_the_page_runs_on_slurm(slurm, small_dataset, tmp_path):
     data = small_dataset("sub-01", "sub-02_ses-A", "sub-02_ses-B")
     data.add("sub-03_T2w.nii.gz")  # has nothing for us

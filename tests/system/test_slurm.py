@@ -17,7 +17,7 @@ import pytest
 from conftest import missing
 from processes import Process, heads, poison
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("slurm")]  # which has fixed ports
 
 VALIDATOR = Path(sys.executable).with_name("bids-validator-deno")
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch")
