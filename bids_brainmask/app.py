@@ -204,7 +204,8 @@ def method(name: str, run: Run, networks: Mapping[str, backends.Network]) -> Met
     if name not in run.models:
         return None
     options = Options(overlap=run.settings.overlap, flips=run.settings.tta)
-    return Method(run.models[name], networks[name], run.thresholds[name], options)
+    border = run.settings.border if catalog.analysis(name).has_border else 0.0
+    return Method(run.models[name], networks[name], run.thresholds[name], options, border)
 
 
 def failure(plan: ScanPlan, error: Exception, run: Run) -> Outcome:

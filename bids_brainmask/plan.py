@@ -80,6 +80,8 @@ class Run:
                 "ModelSHA256": model.sha256,
                 "Threshold": self.thresholds[name],
             }
+            if self.settings.border and catalog.analysis(name).has_border:
+                found["Border"] = self.settings.border
             if self.settings.overlap and model.block:
                 found["Overlap"] = True
             if self.settings.tta or model.flips:

@@ -103,6 +103,9 @@ class Settings:
     """Analysis, and probability from which a voxel is in its mask, in (0, 1); an empty analysis
     stands for brain, or for meningioma where that alone is asked for. Else: the model's own."""
 
+    border: float = 0.0
+    """Distance by which the edge of the brain mask is moved, mm; above 0 outward, below inward."""
+
     overlap: bool = False
     """Let the blocks of models that see blocks overlap by half."""
 

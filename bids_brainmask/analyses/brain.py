@@ -65,6 +65,8 @@ def extract(
     network: Network,
     threshold: float,
     options: Options = Options(),  # noqa: B008 - a frozen value
+    *,
+    border: float = 0.0,
 ) -> Extraction:
     """Find the brain in an image: its largest component, without holes.
 
@@ -80,11 +82,14 @@ def extract(
     threshold : float
         Probability from which a voxel is brain, in (0, 1).
     options : Options
+    border : float
+        Distance by which the edge of the mask is moved in the end, mm, as in
+        `cleanup.move_border`.
 
     Raises
     ------
     ImageError
-        No voxel is as probable as the threshold.
+        No voxel is as probable as the threshold, or none is left within the border.
     """
     volume, found = source.volume, probability_map(source, model, network, options)
     cleaned = cleanup.brain(found >= threshold)
@@ -97,6 +102,9 @@ def extract(
     trust = confidence.of(cleaned.mask, found, volume.spacing, cleaned.removed)
     whole = cleanup.stripped_before(volume.data, cleaned.mask)
     mask = cleaned.mask if whole is None else whole
+    mask = cleanup.move_border(mask, volume.spacing, border)
+    if not mask.any():
+        raise ImageError(f"no voxel of the brain mask is left with a border of {border:g} mm")
     predicted = trust.predicted_dice(model.confidence)
     measured = quality.measure(
         volume,

@@ -36,7 +36,8 @@ if TYPE_CHECKING:
 def _find_brain(source: Source, method: Method, findings: Findings) -> Finding:  # noqa: ARG001
     from bids_brainmask.analyses import brain
 
-    return brain.extract(source, method.model, method.network, method.threshold, method.options)
+    how = (method.model, method.network, method.threshold, method.options)
+    return brain.extract(source, *how, border=method.border)
 
 
 def _is_doubtful(dice: float) -> bool:
@@ -146,6 +147,7 @@ ANALYSES: tuple[Analysis, ...] = (
         title="Brain mask",
         find=_find_brain,
         main="mask",
+        has_border=True,
         readme="Made by bids_brainmask from the T1-weighted images of the source dataset. "
         "Of each image:",
         numbers=(

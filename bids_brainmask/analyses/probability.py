@@ -23,6 +23,8 @@ class Method:
     """Probability from which a voxel is in the mask, in (0, 1)."""
 
     options: Options = field(default_factory=Options)
+    border: float = 0.0
+    """Distance by which the edge of the mask is moved, mm; above 0 outward, below inward."""
 
 
 def probability_map(

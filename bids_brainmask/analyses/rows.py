@@ -91,6 +91,9 @@ class Analysis:
     has_model: bool = True
     """Whether a network carries it out."""
 
+    has_border: bool = False
+    """Whether ``--border`` moves the edge of its mask."""
+
     refuse: Callable[[Image], str] = lambda scan: ""  # noqa: ARG005
     """Why it is not carried out for a scan; empty: it is."""
 

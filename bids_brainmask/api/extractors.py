@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from functools import cached_property
 from typing import ClassVar, TypedDict, Unpack, get_args
@@ -21,10 +22,9 @@ from bids_brainmask.voxels.inference import Options
 from bids_brainmask.voxels.nifti import ImageLike
 
 
-class NetworkOptions(TypedDict, total=False):
-    """Parameters of `Extractor` and `MeningiomaFinder`, for those who hand them on."""
+class _Shared(TypedDict, total=False):
+    """Parameters of `Extractor` and `MeningiomaFinder` beside the model."""
 
-    model: PathLike
     threshold: float | None
     threads: int | None
     engine: Engine
@@ -32,6 +32,18 @@ class NetworkOptions(TypedDict, total=False):
     overlap: bool
     flips: bool
     allow_unverified: bool
+
+
+class NetworkOptions(_Shared, total=False):
+    """Parameters of `MeningiomaFinder`, for those who hand them on."""
+
+    model: PathLike
+
+
+class BrainOptions(NetworkOptions, total=False):
+    """Parameters of `Extractor`, for those who hand them on."""
+
+    border: float
 
 
 class _Analysis:
@@ -107,6 +119,8 @@ class Extractor(_Analysis):
         Processor threads. As many as affinity, control group and SLURM allow if None.
     engine : {"auto", "openvino", "tensorflow"}
         What runs the network; ``auto`` is TensorFlow on a GPU, else OpenVINO.
+    border : float
+        Distance by which the edge of the mask is moved, mm; above 0 outward, below 0 inward.
     precision : {"float32", "bfloat16"}
         What the network computes in. ``bfloat16`` is faster on processors with AMX.
     overlap : bool
@@ -141,10 +155,20 @@ class Extractor(_Analysis):
 
     task = "brain"
 
+    def __init__(
+        self, model: PathLike = "auto", *, border: float = 0.0, **options: Unpack[_Shared]
+    ) -> None:
+        if not math.isfinite(border):
+            raise UsageError(f"border {border}: expected a distance in mm.")
+        super().__init__(model, **options)
+        self.border = border
+        """Distance by which the edge of the mask is moved, mm."""
+
     def __call__(self, image: ImageLike) -> Brain:
         """Extract the brain from an image; parameters and errors as in `extract`."""
         source = images.read(image)
-        found = extract_brain(source, self.model, self._network, self.threshold, self._inference)
+        how = (self.model, self._network, self.threshold, self._inference)
+        found = extract_brain(source, *how, border=self.border)
         return Brain(nifti.name(image), source, found)
 
 
@@ -181,7 +205,7 @@ class MeningiomaFinder(_Analysis):
         return Meningiomas(name, source, found)
 
 
-def extract(image: ImageLike, **options: Unpack[NetworkOptions]) -> Brain:
+def extract(image: ImageLike, **options: Unpack[BrainOptions]) -> Brain:
     """Extract the brain from a T1-weighted image of a head.
 
     For more than one image, an `Extractor` loads the network once.
@@ -194,7 +218,7 @@ def extract(image: ImageLike, **options: Unpack[NetworkOptions]) -> Brain:
         are taken to be in mm.
     **options
         Parameters of `Extractor`: ``model``, ``threshold``, ``threads``, ``engine``,
-        ``precision``, ``overlap``, ``flips``, ``allow_unverified``.
+        ``precision``, ``border``, ``overlap``, ``flips``, ``allow_unverified``.
 
     Returns
     -------

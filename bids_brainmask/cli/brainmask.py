@@ -156,6 +156,7 @@ def run_extract(args: argparse.Namespace) -> int:
     extractor = api.Extractor(
         args.model,
         threshold=args.threshold,
+        border=args.border,
         threads=args.n_cpus,
         engine=args.engine,
         precision=args.precision,

@@ -62,11 +62,25 @@ def positive(kind):
     return parse
 
 
+LARGEST_BORDER = 100
+"""Largest distance by which the edge of a mask can be moved, mm."""
+
+
 def probability(text: str) -> float:
     """Parse a number strictly between 0 and 1."""
     number = float(text)
     if not 0 < number < 1:
         raise argparse.ArgumentTypeError(f"expected a number between 0 and 1, found {text}")
+    return number
+
+
+def distance(text: str) -> float:
+    """Parse a distance in mm, of either sign, that a head can hold."""
+    number = float(text)
+    if not -LARGEST_BORDER <= number <= LARGEST_BORDER:
+        raise argparse.ArgumentTypeError(
+            f"expected mm between -{LARGEST_BORDER} and {LARGEST_BORDER}, found {text}"
+        )
     return number
 
 
@@ -205,6 +219,7 @@ def add_extraction(group: argparse._ActionsContainer) -> None:
         help="probability from which a voxel is in the mask: of the brain, or of meningioma "
         "where that alone is asked for; the model's own if not given",
     )
+    add_border(group)
     add_engine(group)
     group.add_argument(
         "--overlap",
@@ -259,6 +274,7 @@ def add_model(group: argparse._ActionsContainer) -> None:
         metavar="P",
         help="probability from which a voxel is brain; the model's own if not given",
     )
+    add_border(group)
     add_engine(group)
 
 
@@ -269,6 +285,18 @@ def add_unverified(group: argparse._ActionsContainer) -> None:
         action="store_true",
         help="take a training's folder whose model.toml has no hash of the model; else it is "
         "refused",
+    )
+
+
+def add_border(group: argparse._ActionsContainer) -> None:
+    """Option about the edge of the brain mask."""
+    group.add_argument(
+        "--border",
+        type=distance,
+        default=Settings.border,
+        metavar="MM",
+        help="move the edge of the brain mask by this distance in mm; above 0 outward, below 0 "
+        "inward (default: 0)",
     )
 
 
