@@ -8,6 +8,7 @@ masks. What is here is offered as ``bids_brainmask.extract`` and so on; see ``do
 from bids_brainmask.analyses.lesions import Lesion
 from bids_brainmask.api.comparison import evaluate
 from bids_brainmask.api.extractors import (
+    BrainOptions,
     Extractor,
     MeningiomaFinder,
     NetworkOptions,
@@ -20,6 +21,7 @@ from bids_brainmask.voxels.agreement import Agreement
 __all__ = [
     "Agreement",
     "Brain",
+    "BrainOptions",
     "Extractor",
     "Lesion",
     "MeningiomaFinder",

@@ -22,9 +22,10 @@ from bids_brainmask.voxels.inference import Options
 from bids_brainmask.voxels.nifti import ImageLike
 
 
-class _Shared(TypedDict, total=False):
-    """Parameters of `Extractor` and `MeningiomaFinder` beside the model."""
+class NetworkOptions(TypedDict, total=False):
+    """Parameters of `MeningiomaFinder`, for those who hand them on."""
 
+    model: PathLike
     threshold: float | None
     threads: int | None
     engine: Engine
@@ -32,12 +33,6 @@ class _Shared(TypedDict, total=False):
     overlap: bool
     flips: bool
     allow_unverified: bool
-
-
-class NetworkOptions(_Shared, total=False):
-    """Parameters of `MeningiomaFinder`, for those who hand them on."""
-
-    model: PathLike
 
 
 class BrainOptions(NetworkOptions, total=False):
@@ -156,11 +151,30 @@ class Extractor(_Analysis):
     task = "brain"
 
     def __init__(
-        self, model: PathLike = "auto", *, border: float = 0.0, **options: Unpack[_Shared]
+        self,
+        model: PathLike = "auto",
+        *,
+        threshold: float | None = None,
+        border: float = 0.0,
+        threads: int | None = None,
+        engine: Engine = "auto",
+        precision: Precision = "float32",
+        overlap: bool = False,
+        flips: bool = False,
+        allow_unverified: bool = False,
     ) -> None:
         if not math.isfinite(border):
             raise UsageError(f"border {border}: expected a distance in mm.")
-        super().__init__(model, **options)
+        super().__init__(
+            model,
+            threshold=threshold,
+            threads=threads,
+            engine=engine,
+            precision=precision,
+            overlap=overlap,
+            flips=flips,
+            allow_unverified=allow_unverified,
+        )
         self.border = border
         """Distance by which the edge of the mask is moved, mm."""
 

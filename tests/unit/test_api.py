@@ -19,7 +19,7 @@ from test_image import VARIANTS, variant
 
 import bids_brainmask
 from bids_brainmask import api
-from bids_brainmask.api.extractors import NetworkOptions
+from bids_brainmask.api.extractors import BrainOptions, NetworkOptions
 from bids_brainmask.cli import brainmask
 from bids_brainmask.errors import ImageError, ModelError, OutputError, UsageError
 from bids_brainmask.models import backends
@@ -230,10 +230,11 @@ class TestExtractor:
         monkeypatch.setattr(
             api.extractors,
             "extract_brain",
-            lambda *args: seen.append(args[3:]) or real(*args),
+            lambda *args, **more: seen.append((args[3:], more)) or real(*args, **more),
         )
-        bids_brainmask.extract(head, threshold=0.4, overlap=True, flips=True)
-        assert seen == [(0.4, inference.Options(overlap=True, flips=True))]
+        bids_brainmask.extract(head, threshold=0.4, border=2, overlap=True, flips=True)
+        options = inference.Options(overlap=True, flips=True)
+        assert seen == [((0.4, options), {"border": 2})]
 
     @pytest.mark.parametrize(
         ("options", "words"),
@@ -267,10 +268,13 @@ class TestExtractor:
         assert seen == {"task": "brain", "allow_unverified": True}
 
     def test_the_options_that_are_handed_on_are_all(self):
-        known = inspect.signature(bids_brainmask.Extractor).parameters
-        assert list(typing.get_type_hints(NetworkOptions)) == list(known)
-        hints = typing.get_type_hints(bids_brainmask.Extractor.__init__)
-        assert {name: hints[name] for name in known} == typing.get_type_hints(NetworkOptions)
+        for kind, options in (
+            (bids_brainmask.Extractor, BrainOptions),
+            (bids_brainmask.MeningiomaFinder, NetworkOptions),
+        ):
+            known = inspect.signature(kind).parameters
+            hints = typing.get_type_hints(kind.__init__)
+            assert {name: hints[name] for name in known} == typing.get_type_hints(options)
 
 
 FAULTS = {
