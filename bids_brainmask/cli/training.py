@@ -18,12 +18,12 @@ from bids_brainmask.errors import UsageError
 from bids_brainmask.models.model import Task
 from bids_brainmask.train.choices import Loss
 
-WANTED = ("tensorboardX", "yaml")
+PACKAGES = ("tensorboardX", "yaml")
 """Packages of the extra ``train``."""
 
 
 def add_train(commands: argparse._SubParsersAction) -> None:
-    """``brainmask train``: a configuration in, a model out."""
+    """Add ``brainmask train``: it makes a model as a configuration says."""
     train = commands.add_parser("train", help="train a network as a configuration says")
     train.add_argument(
         "config", help="a YAML file, or the name of a recipe in the package: brain, seed"
@@ -33,23 +33,23 @@ def add_train(commands: argparse._SubParsersAction) -> None:
         type=Path,
         required=True,
         metavar="DIR",
-        help="folder of the training; the same command goes on from what is there",
+        help="folder of the training; the same command resumes a training in it",
     )
     train.add_argument(
-        "--bids-dir", metavar="DIR", help="dataset of the images, in place of the configuration's"
+        "--bids-dir", metavar="DIR", help="dataset of the images; replaces the configuration's"
     )
     train.add_argument(
-        "--labels", metavar="DIR", help="dataset of the labels, in place of the configuration's"
+        "--labels", metavar="DIR", help="dataset of the labels; replaces the configuration's"
     )
     train.add_argument(
-        "--label-maps", metavar="DIR", help="label maps of heads, in place of the configuration's"
+        "--label-maps", metavar="DIR", help="label maps of heads; replaces the configuration's"
     )
     train.add_argument(
         "--workers",
         type=options.positive(int),
         default=0,
         metavar="N",
-        help="processes that make samples (default: two threads of the training's process do)",
+        help="processes that make samples (default: two threads of the training process)",
     )
     train.add_argument(
         "--show",
@@ -60,16 +60,16 @@ def add_train(commands: argparse._SubParsersAction) -> None:
     train.add_argument(
         "--lay-out",
         action="store_true",
-        help="read the images into DIR/heads and stop, so that "
-        "DIR can be taken to another machine",
+        help="write the images' arrays into DIR/heads and stop; "
+        "DIR can then be copied to another machine",
     )
-    train.add_argument("-v", "--verbose", action="count", default=0, help="say more")
+    train.add_argument("-v", "--verbose", action="count", default=0, help="show more messages")
     train.set_defaults(command=run_train)
 
 
 def add_finetune(commands: argparse._SubParsersAction) -> None:
-    """``brainmask finetune``: a known model, and one's own images and labels."""
-    tune = commands.add_parser("finetune", help="teach a model one's own labels, from its weights")
+    """Add ``brainmask finetune``: it trains a model further on the user's images and labels."""
+    tune = commands.add_parser("finetune", help="train a model further on your images and labels")
     tune.add_argument("bids_dir", type=Path, help="dataset of the images")
     tune.add_argument("labels_dir", type=Path, help="derivative dataset of the labels")
     tune.add_argument(
@@ -85,11 +85,11 @@ def add_finetune(commands: argparse._SubParsersAction) -> None:
         type=Path,
         required=True,
         metavar="DIR",
-        help="folder of the training; the same command goes on from what is there",
+        help="folder of the training; the same command resumes a training in it",
     )
-    add_target(tune.add_argument_group("what is to be found"))
-    add_learning(tune.add_argument_group("how it is learnt"))
-    tune.add_argument("-v", "--verbose", action="count", default=0, help="say more")
+    add_target(tune.add_argument_group("the target"))
+    add_learning(tune.add_argument_group("the training"))
+    tune.add_argument("-v", "--verbose", action="count", default=0, help="show more messages")
     tune.set_defaults(command=run_finetune)
 
 
@@ -101,8 +101,8 @@ def add_target(group: argparse._ActionsContainer) -> None:
         nargs="+",
         default=(),
         metavar="N",
-        help="values of the label "
-        "images that are the target, as of an aparc+aseg; all but 0 if not given",
+        help="values of the target "
+        "in the label images, for example of an aparc+aseg (default: all but 0)",
     )
     group.add_argument(
         "--ending",
@@ -112,7 +112,7 @@ def add_target(group: argparse._ActionsContainer) -> None:
         "without extension, such as desc-brain_mask or dseg (default: mask)",
     )
     group.add_argument(
-        "--allow-empty", action="store_true", help="take images without the target, too"
+        "--allow-empty", action="store_true", help="include images without the target"
     )
     group.add_argument(
         "--exclude",
@@ -126,22 +126,34 @@ def add_target(group: argparse._ActionsContainer) -> None:
         "--task",
         choices=get_args(Task),
         default="brain",
-        help="what the new model's mask holds (default: brain)",
+        help="what the new model's mask is of (default: brain)",
     )
-    group.add_argument("--name", help="of the new model; the folder's name if not given")
+    group.add_argument("--name", help="name of the new model (default: the folder's name)")
 
 
 def add_learning(group: argparse._ActionsContainer) -> None:
     """Options about the training."""
     positive = options.positive
     group.add_argument(
-        "--epochs", type=positive(int), default=20, metavar="N", help="at most (default: 20)"
+        "--epochs",
+        type=positive(int),
+        default=20,
+        metavar="N",
+        help="epochs at most (default: 20)",
     )
     group.add_argument(
-        "--steps", type=positive(int), default=50, metavar="N", help="an epoch (default: 50)"
+        "--steps",
+        type=positive(int),
+        default=50,
+        metavar="N",
+        help="steps of an epoch (default: 50)",
     )
     group.add_argument(
-        "--batch", type=positive(int), default=2, metavar="N", help="windows a step (default: 2)"
+        "--batch",
+        type=positive(int),
+        default=2,
+        metavar="N",
+        help="windows of a step (default: 2)",
     )
     group.add_argument(
         "--window",
@@ -168,7 +180,7 @@ def add_learning(group: argparse._ActionsContainer) -> None:
         type=float,
         default=0.2,
         metavar="SHARE",
-        help="share of the participants that are kept apart to tell when to stop (default: 0.2)",
+        help="share of the participants for validation; 0: none (default: 0.2)",
     )
     group.add_argument(
         "--patience",
@@ -213,12 +225,12 @@ def run_finetune(args: argparse.Namespace) -> int:
 
 
 def finetuning(args: argparse.Namespace):
-    """Make the configuration of a fine-tuning; what the network sees stays.
+    """Make the configuration of a fine-tuning; grid and scaling stay those of the model.
 
     Raises
     ------
     UsageError
-        An option that makes no sense with the others.
+        An option does not fit the others.
     """
     import msgspec
 
@@ -230,7 +242,7 @@ def finetuning(args: argparse.Namespace):
     divisor = config.ARCHITECTURES[model.architecture].divisor if known else model.divisor
     if args.window % divisor:
         raise UsageError(
-            f"--window: {args.window} does not divide by {divisor}, which {model.name} wants."
+            f"--window: {args.window} is not a multiple of {divisor}, which {model.name} needs."
         )
     content = {
         "name": args.name or args.out.resolve().name,
@@ -240,7 +252,7 @@ def finetuning(args: argparse.Namespace):
         "architecture": model.architecture,
         "divisor": divisor,
         "grid": model.grid,
-        # A target that is no brain says nothing of a brain's level.
+        # The scaling `brain` needs a mask of the brain.
         "intensities": "robust" if model.intensities == "brain" else model.intensities,
         "threshold": model.threshold,
         "near_brain": model.near_brain if args.task == "meningioma" else 0.0,
@@ -260,7 +272,7 @@ def finetuning(args: argparse.Namespace):
 
 
 def stage_of(args: argparse.Namespace) -> dict:
-    """Make the one stage of a fine-tuning."""
+    """Fill in the one stage of a fine-tuning."""
     return {
         "epochs": args.epochs,
         "rate": (args.rate, 0.0),
@@ -272,7 +284,7 @@ def stage_of(args: argparse.Namespace) -> dict:
 
 
 def data_of(args: argparse.Namespace) -> dict:
-    """Say what a fine-tuning learns from."""
+    """Fill in the data of a fine-tuning."""
     return {
         "bids_dir": str(args.bids_dir.resolve()),
         "labels": str(args.labels_dir.resolve()),
@@ -285,7 +297,7 @@ def data_of(args: argparse.Namespace) -> dict:
 
 
 def fit(config, root: Path, out: Path, workers: int = 0) -> int:
-    """Train, write what a training gives, and say how to use it."""
+    """Train, write the result, and print how to use it."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     logging.getLogger("bids_brainmask").setLevel(logging.INFO)
     from bids_brainmask.train import export, fit
@@ -298,9 +310,9 @@ def fit(config, root: Path, out: Path, workers: int = 0) -> int:
 
 
 def check_packages() -> None:
-    """Raise a `UsageError` unless the packages of the extra ``train`` are there."""
-    missing = [name for name in WANTED if not importlib.util.find_spec(name)]
+    """Raise a `UsageError` unless the packages of the extra ``train`` are installed."""
+    missing = [name for name in PACKAGES if not importlib.util.find_spec(name)]
     if missing:
         raise UsageError(
-            f"training wants {', '.join(missing)}: pip install 'bids-brainmask[train]'"
+            f"training needs {', '.join(missing)}: pip install 'bids-brainmask[train]'"
         )

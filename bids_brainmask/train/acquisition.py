@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An image is acquired: bias, slices, motion, noise, and how it is stored.
+"""Simulate the acquisition of an image: bias field, slices, motion, noise, storage.
 
-Point spread, slice profile and sampling along an axis are one matrix, and so is the interpolation
-back to 1 mm; noise and motion come between, on the voxels that are acquired.
+Along each axis, one matrix applies point spread, slice profile and sampling, and another one
+interpolates back to 1 mm. Motion and noise are added between them, on the acquired voxels.
 """
 
 from __future__ import annotations
@@ -21,25 +21,25 @@ def acquire(
     noisy_air: float,
     rng: np.random.Generator,
 ) -> tuple[np.ndarray, float]:
-    """Acquire an image and bring it back to its voxels of 1 mm.
+    """Simulate an acquisition, and interpolate the image back to its voxels of 1 mm.
 
     Parameters
     ----------
     image : (I, J, K) float32 array
         Signal of each voxel, at least 0.
     silent : (I, J, K) bool array
-        Where the stored image is exactly 0.
+        Voxels where the stored image is exactly 0.
     ranges : Acquisition
     unit : float
         Intensity of white matter.
     noisy_air : float
-        Chance of noise of full range where there is no signal.
+        Chance of noise of full range in voxels without signal.
 
     Returns
     -------
     image : (I, J, K) float32 array
     noise : float
-        Mean that noise gives to air; 0 where air is zeroed.
+        Mean of the noise in air; 0 if air is set to 0.
     """
     field = smooth_field(image.shape, rng.integers(2, 5), rng)
     image = image * np.exp(np.float32(rng.uniform(*ranges.bias)) * field)
@@ -74,7 +74,7 @@ def acquire(
 
 
 def axes_of(shape, ranges: Acquisition, rng: np.random.Generator):
-    """Draw the voxel size along each axis, and yield the matrices to it and back."""
+    """Draw the voxel size along each axis; yield the matrices to it and back."""
     thick = int(rng.integers(3)) if rng.random() < ranges.thick else -1
     for axis, size in enumerate(shape):
         gap = 0.0
@@ -85,7 +85,7 @@ def axes_of(shape, ranges: Acquisition, rng: np.random.Generator):
 
 
 def sampling(size: int, step: float, width: float, blur: float, phase: float):
-    """Matrices that sample a line of voxels of 1 mm, and interpolate linearly back.
+    """Matrices that sample a line of voxels of 1 mm, and that interpolate linearly back.
 
     Parameters
     ----------
@@ -96,14 +96,14 @@ def sampling(size: int, step: float, width: float, blur: float, phase: float):
     blur : float
         Standard deviation of a Gaussian point spread, mm.
     phase : float
-        Where the first sample lies, in [0, 1) of a step.
+        Position of the first sample, in [0, 1) of a step.
 
     Returns
     -------
     down : (n, size) float32 array
         Rows sum to 1.
     up : (size, n) float32 array
-        Rows sum to 1; beyond the first and last sample they repeat it.
+        Rows sum to 1; beyond the first and last samples, these are repeated.
     """
     count = max(2, int(np.ceil(size / step)))
     centers = (np.arange(count) + phase) * step - 0.5
@@ -128,11 +128,11 @@ def along_axes(image: np.ndarray, matrices) -> np.ndarray:
 
 
 def move(image: np.ndarray, ranges: Acquisition, rng: np.random.Generator) -> np.ndarray:
-    """Shift the head once or twice during the acquisition: lines of k-space get another phase."""
+    """Shift the head once or twice during the acquisition: lines of k-space change phase."""
     axis = int(rng.integers(3))
     size = image.shape[axis]
     frequency = np.fft.fftfreq(size)
-    order = np.fft.fftshift(np.arange(size))  # lines in the order in which they are acquired
+    order = np.fft.fftshift(np.arange(size))  # lines in the order of acquisition
     phase = np.zeros(size)
     for start in rng.integers(1, size, rng.integers(1, 3)):
         shift = rng.uniform(*ranges.moves) * rng.choice([-1, 1])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Batches for Keras, made by threads of this process or by processes of their own."""
+"""Batches for Keras, made by threads of this process or by other processes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Batches(keras.utils.PyDataset):
     ----------
     sampler : Sampler or BlockSampler
     processes : int
-        Processes that make samples; 0: two threads of this one do.
+        Processes that make samples; 0: two threads of this process.
     """
 
     def __init__(self, sampler: Sampler | BlockSampler, processes: int = 0):
@@ -50,20 +50,20 @@ class Batches(keras.utils.PyDataset):
             return self.waiting.pop((self.epoch, number)).result()
         except BrokenProcessPool as error:
             raise WorkerError(
-                f"A process that makes samples ended by itself (epoch {self.epoch + 1}, batch "
-                f"{number + 1}). The system may have run out of memory: give fewer --workers. The "
-                "same command goes on from the last checkpoint."
+                f"A process that makes samples ended unexpectedly (epoch {self.epoch + 1}, batch "
+                f"{number + 1}). Memory may have run out: give fewer --workers. The same command "
+                "resumes from the last checkpoint."
             ) from error
 
     def on_epoch_end(self):
-        """Go on to the next epoch's batches; Keras calls this."""
+        """Change to the batches of the next epoch; Keras calls this."""
         self.epoch += not self.sampler.still
 
     @contextmanager
     def running(self):
-        """Have the processes run for as long as the context lasts.
+        """Run the processes while the context lasts.
 
-        Each has one thread for its linear algebra, so that N processes take N cores.
+        Each has one thread for linear algebra, so that N processes use N cores.
         """
         if not self.processes:
             yield self
@@ -83,4 +83,4 @@ class Batches(keras.utils.PyDataset):
 
 
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-"""Variables that say how many threads linear algebra takes."""
+"""Environment variables for the number of threads in linear algebra."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is kept of a training, epoch by epoch: a log, scalars for TensorBoard, checkpoints."""
+"""Record of a training after each epoch: a log, scalars for TensorBoard, checkpoints."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ CHECKPOINT = re.compile(r"checkpoint-(\d+)\.keras")
 
 
 class Record(keras.callbacks.Callback):
-    """Write down each epoch, so that a killed training goes on exactly where it was.
+    """Record each epoch, so that a killed training is resumed after its last checkpoint.
 
-    First the row of the log, then the checkpoint under its final name: what a kill in between
-    leaves over is dropped at the next start.
+    The row of the log is written first, then the checkpoint under its final name. A row without
+    its checkpoint is dropped at the next start.
 
     Parameters
     ----------
@@ -64,7 +64,7 @@ class Record(keras.callbacks.Callback):
 
     @property
     def stopped(self) -> bool:
-        """Whether the validation Dice has not become better for `patience` epochs."""
+        """Whether the validation Dice has not improved for `patience` epochs."""
         return bool(self.patience) and len(self.rows) - self.best_epoch > self.patience
 
     @property
@@ -74,21 +74,21 @@ class Record(keras.callbacks.Callback):
         return 1 + scores.index(max(scores)) if scores else len(self.rows)
 
     def last(self, custom: dict) -> keras.Model | None:
-        """Load the last checkpoint with its optimizer; None where there is none."""
+        """Load the last checkpoint with its optimizer; None if there is none."""
         found = self._checkpoints()
         if not found:
             return None
-        log.info("going on after %d epochs", self.epochs)
+        log.info("resuming after %d epochs", self.epochs)
         custom = {**custom, **vars(losses)}
         return keras.models.load_model(found[self.epochs], custom_objects=custom)
 
     def best(self) -> keras.Model | None:
-        """Load the network of the best validation Dice; None where nothing was validated."""
+        """Load the network of the best validation Dice; None without validation."""
         path = self.out / "best.keras"
         return keras.models.load_model(path, compile=False) if path.exists() else None
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
-        """Keep an epoch; Keras calls this."""
+        """Record an epoch; Keras calls this."""
         values = {name: float(value) for name, value in (logs or {}).items()}
         self.rows.append({"epoch": epoch, **values})
         log.info("epoch %d: %s", epoch + 1, ", ".join(f"{k} {v:.4f}" for k, v in values.items()))
@@ -102,7 +102,7 @@ class Record(keras.callbacks.Callback):
         for path in older:
             path.unlink()
         if self.stopped:
-            log.info("no better validation Dice in %d epochs: stopped", self.patience)
+            log.info("no better validation Dice in %d epochs: training stops", self.patience)
             self.model.stop_training = True
 
     def _save(self, path: Path) -> None:

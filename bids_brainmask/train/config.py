@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""All that decides a training, as one value; read from YAML, checked key by key."""
+"""Configuration of a training: one value, read from YAML and checked key by key."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ FINETUNING = {
         "gain": 0.08,
     },
 }
-"""Variants for any target: none of them takes the label to be a brain."""
+"""Variants for any target: none needs the label to be a brain."""
 
 
 class Data(Part):
-    """Which images are learned from, and what of their labels."""
+    """Images for training, and the part of their labels that is the target."""
 
     bids_dir: str
     """Dataset of the images; relative to the configuration's folder."""
@@ -53,10 +53,10 @@ class Data(Part):
     """Values of the labels that are the target; none: all but 0."""
 
     allow_empty: bool = False
-    """Take images without the target, too."""
+    """Include images without the target."""
 
     interpolation: Literal["linear", "nearest"] = "linear"
-    """Of the labels. Linear ones have soft edges, which says where between voxels an edge is."""
+    """Of the labels. Linear ones have soft edges, which show where between voxels an edge is."""
 
     select: dict[str, str] = {}
     """Columns of participants.tsv, and the value that a participant must have there."""
@@ -65,10 +65,10 @@ class Data(Part):
     """Participants to leave out, without ``sub-``."""
 
     often: dict[str, Annotated[float, Meta(gt=0)]] = {}
-    """How often a participant is drawn, where not once; those of rare scanners, say."""
+    """Weight of a participant in the draw, if not 1; for example those of rare scanners."""
 
     validation: Share = 0.1
-    """Share of the participants that are kept apart to tell when to stop; 0: none."""
+    """Share of the participants for validation; 0: none."""
 
 
 class LabelMaps(Part):
@@ -82,15 +82,15 @@ class LabelMaps(Part):
     the label maps of SynthSeg's repository."""
 
     exclude: tuple[str, ...] = ()
-    """Names to leave out: what precedes ``_dseg``."""
+    """Names to leave out: the part before ``_dseg``."""
 
 
 class Variant(Part):
-    """One way of changing an example."""
+    """One kind of augmentation."""
 
     geometry: Geometry = Geometry()
     steps: dict[str, Share] = {}
-    """Chances of the steps of `bids_brainmask.train.transforms.steps`, and of ``noise``."""
+    """Probabilities of the steps of `bids_brainmask.train.transforms.steps`, and of ``noise``."""
 
     gain: Annotated[float, Meta(ge=0)] = 0.0
     """Standard deviation of the logarithm of a factor on all intensities."""
@@ -102,65 +102,65 @@ class Variant(Part):
 
 
 class Stage(Part):
-    """A part of a training, with an optimizer of its own."""
+    """Part of a training with its own optimizer."""
 
     epochs: Count
     rate: tuple[float, float]
     """Learning rate of Adam, from and to, along a cosine; it rises over the first twentieth."""
 
     steps: Count = 100
-    """Steps of an epoch. An epoch of blocks has as many as there are."""
+    """Steps of an epoch; with blocks, their number decides instead."""
 
     batch: Count = 2
     window: tuple[Count, Count, Count] = (128, 128, 128)
-    """Voxels seen at once."""
+    """Size of the input in voxels."""
 
     windows: Literal["random", "blocks"] = "random"
-    """Drawn about the label, or cubes that tile each conformed volume."""
+    """Random windows around the label, or cubes that tile each conformed volume."""
 
     reach: Annotated[float, Meta(ge=0)] = 35.0
-    """How far the middle of a random window lies from that of the label along each axis, mm."""
+    """Largest distance of a random window's middle from the label's along each axis, mm."""
 
     near: Share = 0.0
-    """Share of the random windows whose middle lies within reach of a lesion that was grown."""
+    """Share of the random windows whose middle lies within reach of a grown lesion."""
 
     looks: Count = 1
-    """Windows into each head of a batch, once it is changed; a batch divides by it."""
+    """Windows taken of each augmented head; `batch` is a multiple of it."""
 
     neck: Share = 0.0
-    """Share of the random windows that look 40 to 100 mm below the label."""
+    """Share of the random windows whose middle lies 40 to 100 mm below the label's."""
 
     synthetic: Share = 0.0
     """Share of the samples that are made from label maps."""
 
     variants: dict[str, Share] = {}
-    """Names of variants, and their shares of the examples; the rest are left as they are."""
+    """Names of variants, and their shares of the examples; the rest is not augmented."""
 
     normalise: bool = False
-    """With batch normalization; in the first stage without, what it had learned is folded in."""
+    """With batch normalization; a later stage without it folds it into the convolutions."""
 
     exclude: tuple[str, ...] = ()
-    """Participants that this stage does without, as a proof on unseen sources wants it."""
+    """Participants that this stage leaves out, for a test on unseen sources."""
 
     architecture: dict[str, Any] = {}
-    """A narrower network than the one that comes out; the next stage goes on with it widened."""
+    """A narrower network than the final one; the next stage starts from it, widened."""
 
     def __post_init__(self) -> None:
         if sum(self.variants.values()) > 1 + 1e-6:
             raise ValueError("the shares of the variants sum to more than 1")
         if self.batch % self.looks:
-            raise ValueError(f"looks: {self.looks} do not divide a batch of {self.batch}")
+            raise ValueError(f"looks: {self.looks} does not divide batch: {self.batch}")
         if min(self.rate) < 0 or self.rate[0] <= 0:
             raise ValueError(
-                f"rate: expected a start above 0 and an end of 0 or more, {self.rate}"
+                f"rate: found {self.rate}, expected a start above 0 and an end of 0 or more"
             )
 
 
 class Card(Part):
-    """What the model card says beside the figures."""
+    """Texts for the model card."""
 
     license: str = ""
-    """Of the weights."""
+    """License of the weights."""
 
     citation: str = ""
     intended_use: str = "Research on images like those it was trained on."
@@ -169,49 +169,49 @@ class Card(Part):
 
 
 class Config(Part):
-    """All that decides a training."""
+    """Configuration of a training."""
 
     name: str
-    """What the model will be called; letters, digits, ``_`` and ``-``."""
+    """Name of the model; letters, digits, ``_`` and ``-``."""
 
     data: Data
     stages: Annotated[tuple[Stage, ...], Meta(min_length=1)]
     label_maps: LabelMaps | None = None
     synthesis: Synthesis | None = None
-    """Ranges from which images are made of the label maps."""
+    """Ranges for images made from the label maps."""
 
     task: Task = "brain"
     target: Literal["label", "lesion"] = "label"
-    """What is learned: the label, or what the step ``meningiomas`` grows in heads whose label is
-    the brain."""
+    """Target of the network: the label, or the lesions that the step ``meningiomas`` grows in
+    heads whose label is the brain."""
 
     architecture: ArchitectureName | dict[str, Any] = "compact"
-    """A named one; the fields of `bids_brainmask.models.unet.Architecture`; or ``keras``: that of
-    the file that the training starts from."""
+    """A name; the fields of `bids_brainmask.models.unet.Architecture`; or ``keras``: the network
+    in the file `start`."""
 
     divisor: Count = 32
-    """What the axes of an input divide by, for an architecture of ``keras``."""
+    """Axes of an input are multiples of this; for the architecture ``keras``."""
 
     start: str = ""
-    """Registered model or file whose weights the training starts from; empty: from none."""
+    """Registered model or file with the initial weights; empty: random weights."""
 
     allow_unverified: bool = False
-    """Start from a training's folder whose ``model.toml`` has no hash of the model."""
+    """Allow a `start` folder whose ``model.toml`` has no hash of the model."""
 
     grid: GridName = "head"
-    """Voxels the network will see in use; ``fsconform`` is also what it is trained on."""
+    """Grid of the network in use; with ``fsconform``, also in training."""
 
     intensities: Intensities = "robust"
     threshold: Annotated[float, Meta(gt=0, lt=1)] = 0.5
     near_brain: Annotated[float, Meta(ge=0)] = 0.0
-    """In use, lesions that come nowhere within this distance of the brain, mm, are dropped; 0:
-    none is. Training knows nothing of it."""
+    """In use, lesions farther than this from the brain, mm, are dropped; 0: none is. Not used in
+    training."""
 
     peak: Annotated[float, Meta(ge=0, lt=1)] = 0.0
-    """In use, lesions none of whose voxels is as probable as this are dropped; 0: none is."""
+    """In use, lesions whose largest probability is below this are dropped; 0: none is."""
 
     flips: bool = False
-    """In use, average with what is found in the mirror image."""
+    """In use, average the probabilities with those of the mirror image."""
 
     loss: Loss = "dice+crossentropy"
     crossentropy: Annotated[float, Meta(gt=0)] = 2.0
@@ -229,38 +229,41 @@ class Config(Part):
         for number, stage in enumerate(self.stages):
             if unknown := sorted(set(stage.variants) - set(self.variants)):
                 raise ValueError(
-                    f"stages[{number}]: unknown variants {unknown}; there are {[*self.variants]}"
+                    f"stages[{number}]: unknown variants {unknown}; expected among "
+                    f"{[*self.variants]}"
                 )
             if stage.windows == "blocks" and self.grid != "fsconform":
-                raise ValueError(f"stages[{number}]: blocks tile a conformed grid: fsconform")
+                raise ValueError(f"stages[{number}]: windows: blocks needs grid: fsconform")
             if stage.synthetic and not (self.label_maps and self.synthesis):
-                raise ValueError(f"stages[{number}]: synthetic wants label_maps and synthesis")
+                raise ValueError(f"stages[{number}]: synthetic needs label_maps and synthesis")
             if stage.synthetic and (self.target != "label" or self.intensities == "zscore"):
                 raise ValueError(
-                    f"stages[{number}]: synthetic wants a target of label, and intensities of "
-                    "robust or brain"
+                    f"stages[{number}]: synthetic needs target: label, and intensities: robust or "
+                    "brain"
                 )
             if stage.synthetic and stage.windows == "blocks":
-                raise ValueError(f"stages[{number}]: synthetic wants random windows")
+                raise ValueError(f"stages[{number}]: synthetic needs windows: random")
             if stage.near and self.target != "lesion":
-                raise ValueError(f"stages[{number}]: near wants a target of lesion")
+                raise ValueError(f"stages[{number}]: near needs target: lesion")
         if self.data.validation and self.target == "lesion":
-            raise ValueError("lesions are grown anew for every window: a validation of 0")
+            raise ValueError(
+                "target: lesion needs data.validation: 0; its lesions differ in every window"
+            )
         if self.data.validation and any(stage.architecture for stage in self.stages):
-            raise ValueError("stages of another architecture want a validation of 0")
+            raise ValueError("stages with an architecture need data.validation: 0")
         if self.architecture == "keras" and not self.start:
-            raise ValueError("an architecture of keras wants a file to start from: start")
+            raise ValueError("architecture: keras needs start: a file of a Keras model")
         if self.patience and not self.data.validation:
-            raise ValueError("patience wants a validation share above 0")
+            raise ValueError("patience needs data.validation above 0")
 
 
 def network_of(config: Config, stage: Stage | None = None) -> Architecture | None:
-    """Architecture of a stage, or of what comes out; None for that of a Keras file.
+    """Architecture of a stage, or of the final network; None for a Keras file.
 
     Raises
     ------
     UsageError
-        Its fields are not those of one.
+        The fields are not those of an `Architecture`.
     """
     asked = (stage and stage.architecture) or config.architecture
     if asked == "keras":
@@ -281,9 +284,9 @@ def read(path: Path | str, label_maps: str = "", **replacements: str) -> Config:
     path : Path
         YAML; or the name of a recipe in the package, without suffix.
     label_maps : str
-        Folder of label maps, in place of that in the file.
+        Folder of label maps; replaces that in the file.
     replacements
-        Fields of `Data` to put in place of those in the file.
+        Fields of `Data`; they replace those in the file.
 
     Raises
     ------
@@ -307,26 +310,26 @@ def read(path: Path | str, label_maps: str = "", **replacements: str) -> Config:
 
 
 def remember(config: Config, out: Path) -> None:
-    """Keep a configuration in the folder of its training, and refuse another there.
+    """Write the configuration into the folder of its training; refuse another one there.
 
     Raises
     ------
     UsageError
-        The folder holds a training with another configuration.
+        The folder holds another configuration.
     """
     path = out / "config.json"
     text = msgspec.json.format(msgspec.json.encode(config)).decode() + "\n"
     if path.exists() and path.read_text(encoding="utf-8") != text:
         raise UsageError(
             f"{out}: holds a training with another configuration ({path}). Choose another "
-            "folder, or give the same one to go on."
+            "folder, or give the same configuration to resume the training."
         )
     out.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8")
 
 
 def recipes() -> dict[str, Path]:
-    """List the configurations that ship in the package, by name."""
+    """Find the configurations in the package, by name."""
     folder = Path(str(importlib.resources.files("bids_brainmask.data")))
     return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Images and their labels, read and laid out once, so that windows are drawn from them fast.
+"""Images and their labels as arrays on disk, from which windows are read fast.
 
-Every head becomes three arrays in a folder of the training's, which are mapped into memory: a
-thousand heads need no more of it than ten.
+Each head has three arrays in the training's folder, which are mapped into memory: a thousand
+heads need no more memory than ten.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from bids_brainmask.voxels.inference import scale_robustly
 log = logging.getLogger(__name__)
 
 FINEST = 0.9
-"""Voxels smaller than this, in mm, are averaged to about 1 mm: a network sees no finer."""
+"""Images with smaller voxels, mm, are averaged to about 1 mm, the resolution of the networks."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class Head:
-    """A head laid out for training; its axes run along R, A and S as far as can be."""
+    """A head with its arrays on disk; their axes are those nearest to R, A and S."""
 
     participant: str
     relative: str  # path of the image in its dataset
@@ -51,11 +51,11 @@ class Head:
     folder: Path  # of its arrays
     affine: np.ndarray  # (4, 4), to RAS+ mm
     axes: np.ndarray  # (3, 3), directions of the axes of the windows into it
-    middle: np.ndarray  # (3,), of the label, or else of the image, mm
-    weight: float  # how often it is drawn, relative to the others
+    middle: np.ndarray  # (3,), of the label, or of the image if that is empty, mm
+    weight: float  # weight in the draw
 
     def example(self) -> Example:
-        """Its arrays: image scaled by `scale_robustly`, label, and depth in mm."""
+        """Read its arrays: image scaled by `scale_robustly`, label, and depth in mm."""
         image, label, depth = (
             np.load(self.folder / f"{name}.npy", mmap_mode="r").astype(np.float32)
             for name in ("image", "label", "depth")
@@ -64,7 +64,7 @@ class Head:
 
 
 def find_pairs(data: Data, root: Path) -> list[Pair]:
-    """Every image of the chosen participants that has a label, sorted by path.
+    """Images of the chosen participants that have a label, sorted by path.
 
     Parameters
     ----------
@@ -80,7 +80,7 @@ def find_pairs(data: Data, root: Path) -> list[Pair]:
     bids_dir = (root / data.bids_dir).absolute()
     labels = bids_dir / data.labels
     if not labels.is_dir():
-        raise UsageError(f"labels: {labels}: no such folder; expected a dataset of labels.")
+        raise UsageError(f"labels: {labels}: no such folder; expected a dataset with labels.")
     chosen = query.select_participants(bids_dir, data.select) if bids_dir.is_dir() else []
     named = {*data.exclude, *data.often}
     if unknown := sorted(named - set(query.participants(bids_dir))):
@@ -106,20 +106,20 @@ def find_pairs(data: Data, root: Path) -> list[Pair]:
 
 
 def find_label(scan: query.Scan, labels: Path, ending: str) -> Path | None:
-    """Find the label of a scan in another dataset, by the scan's name.
+    """Find the label of a scan in a dataset of labels, by the scan's name.
 
     Parameters
     ----------
-    scan : bids.Scan
+    scan : query.Scan
     labels : Path
-        Dataset of labels, with the raw dataset's folders.
+        Dataset of labels, with the folders of the raw dataset.
     ending : str
         How the names end, without extension, such as ``desc-brain_mask`` or ``dseg``.
 
     Returns
     -------
     Path or None
-        None where there is none.
+        None if there is none.
 
     Raises
     ------
@@ -133,7 +133,7 @@ def find_label(scan: query.Scan, labels: Path, ending: str) -> Path | None:
     if len(found) > 1:
         raise UsageError(
             f"{scan.relative}: several labels end in {ending!r}: "
-            f"{', '.join(path.name for path in found)}. Give more of the name's end."
+            f"{', '.join(path.name for path in found)}. Give a longer ending."
         )
     return found[0] if found else None
 
@@ -153,10 +153,9 @@ class HeadRecord(msgspec.Struct, frozen=True):
 
 
 def lay_out(config: Config, root: Path, folder: Path) -> list[Head]:
-    """Read every image and label and write their arrays, unless they are there from before.
+    """Write the arrays of every image and label, unless they exist.
 
-    A folder laid out before is used as it is, without the dataset: it can be carried to a machine
-    that has a GPU and nothing else.
+    A folder that has them is used without the dataset: it can be copied to another machine.
 
     Parameters
     ----------
@@ -164,14 +163,14 @@ def lay_out(config: Config, root: Path, folder: Path) -> list[Head]:
     root : Path
         Folder that a relative ``bids_dir`` starts from.
     folder : Path
-        Where the arrays are, or go.
+        Folder of the arrays.
 
     Raises
     ------
     ImageError
-        A label on another grid than its image, or without the target.
+        A label is on another grid than its image, or lacks the target.
     UsageError
-        A value that no label holds; or as `find_pairs`.
+        No label has one of the values; or as `find_pairs`.
     """
     index = folder / "heads.json"
     if index.exists():
@@ -183,13 +182,13 @@ def lay_out(config: Config, root: Path, folder: Path) -> list[Head]:
         found.append(_lay_out(pair, config, folder / pair.scan.prefix))
     held = sorted({value for record in found for value in record.values})
     if absent := sorted(set(config.data.values) - set(held)):
-        raise UsageError(f"values: {absent} are in none of {len(pairs)} labels, which hold {held}")
+        raise UsageError(f"values: {absent} are in none of {len(pairs)} labels; found {held}")
     records.write(index, found)
     return [_head(record, config.data, folder) for record in found]
 
 
 def _head(record: HeadRecord, data: Data, folder: Path) -> Head:
-    """Head that was laid out."""
+    """Head of a record."""
     return Head(
         participant=record.participant,
         relative=record.relative,
@@ -214,7 +213,7 @@ def _lay_out(pair: Pair, config: Config, place: Path) -> HeadRecord:
         wanted = f"one of {list(config.data.values)}" if config.data.values else "other than 0"
         raise ImageError(
             f"{pair.label}: no voxel is {wanted}; found the values {values[:20].tolist()}. Leave "
-            "the participant out (exclude), or say allow_empty."
+            "the participant out (exclude), or set allow_empty."
         )
     volume, target = on_training_grid(volume, target, config)
     arrays = {"image": scale_robustly(volume.data).astype(np.float16), "label": target}
@@ -238,33 +237,33 @@ def _lay_out(pair: Pair, config: Config, place: Path) -> HeadRecord:
 
 
 def check_grid(pair: Pair, volume: Volume, labels: Volume) -> None:
-    """Raise an `ImageError` where a label does not lie on its image's grid."""
+    """Raise an `ImageError` unless a label is on its image's grid."""
     if volume.data.shape == labels.data.shape and np.allclose(
         volume.affine, labels.affine, atol=1e-2
     ):
         return
     raise ImageError(
-        f"{pair.label}: its grid, shape {labels.data.shape} and affine "
-        f"{labels.affine.round(3).tolist()}, is not that of {pair.scan.relative}, shape "
-        f"{volume.data.shape} and affine {volume.affine.round(3).tolist()}. Resample the label."
+        f"{pair.label}: found shape {labels.data.shape} and affine "
+        f"{labels.affine.round(3).tolist()}; expected those of {pair.scan.relative}, "
+        f"{volume.data.shape} and {volume.affine.round(3).tolist()}. Resample the label."
     )
 
 
 def target_of(labels: np.ndarray, data: Data) -> np.ndarray:
-    """Voxels that are to be found, bool: of the values asked for, or all but 0."""
+    """Voxels of the target, bool: those with the given values, or all but 0."""
     return np.isin(labels, data.values) if data.values else labels != 0
 
 
 def on_training_grid(
     volume: Volume, target: np.ndarray, config: Config
 ) -> tuple[Volume, np.ndarray]:
-    """Take an image and its target to the voxels they are kept on.
+    """Resample an image and its target to the grid of their arrays.
 
     Returns
     -------
     volume : Volume
-        Float32, along R, A and S: on the conformed grid where the network's is, else on the
-        image's own, or one of about 1 mm where that is finer.
+        Float32, along R, A and S: on the conformed grid for a network that has it; otherwise on
+        the image's own grid, or one of about 1 mm if its voxels are smaller.
     target : (I, J, K) bool array
     """
     share = grid.canonical(Volume(target.astype(np.float32), volume.affine))
@@ -288,9 +287,10 @@ def on_training_grid(
 
 
 def depth_of(target: np.ndarray, spacing: np.ndarray) -> np.ndarray:
-    """Signed distance of each voxel's middle from the outline, mm; positive inside.
+    """Signed distance of each voxel's center from the target's surface, mm; positive inside.
 
-    The outline runs half a voxel from the last voxel's middle. All is far outside of nothing.
+    The surface lies half a voxel from the center of the outermost voxel. Without a target, every
+    distance is minus infinity.
     """
     if not target.any():
         return np.full(target.shape, -np.inf, np.float32)
@@ -301,20 +301,20 @@ def depth_of(target: np.ndarray, spacing: np.ndarray) -> np.ndarray:
 
 
 def split(heads: list[Head], share: float, seed: int) -> tuple[list[Head], list[Head]]:
-    """Part heads by participant, at random, into those to learn from and those to validate on.
+    """Split heads by participant, at random, into training and validation.
 
     Raises
     ------
     UsageError
-        Fewer than two participants, and a share above 0.
+        The share is above 0, and there are fewer than two participants.
     """
     names = sorted({head.participant for head in heads})
     if not share:
         return heads, []
     if len(names) < 2:
         raise UsageError(
-            f"validation: {share:g} of one participant ({names[0]}) cannot be kept apart. Add "
-            "participants, or set it to 0."
+            f"validation: {share:g} of one participant ({names[0]}); expected two or more. Add "
+            "participants, or set validation to 0."
         )
     count = min(len(names) - 1, max(1, round(share * len(names))))
     kept = set(np.random.default_rng(seed).permutation(names)[:count])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a training gives: a model that the app runs, its card, its scores and its curve."""
+"""Write the result of a training: the model for the app, its card, scores and curve."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ from bids_brainmask.voxels import agreement, cleanup, image
 log = logging.getLogger(__name__)
 
 BLOCKS = {"fsconform": 128, "head": 0}
-"""Side of the cubes that a model is given in use, by its grid; 0: the head at once."""
+"""Side of the input cubes in use, by the model's grid; 0: the whole head at once."""
 
 
 def write(trained: Trained, config: Config, out: Path) -> registry.Model:
     """Write ``model.keras``, ``model.toml``, ``scores.tsv``, ``curve.png`` and the card.
 
-    ``bids-brainmask ... --model OUT`` then runs it.
+    Run it with ``bids-brainmask ... --model OUT``.
 
     Parameters
     ----------
@@ -52,7 +52,9 @@ def write(trained: Trained, config: Config, out: Path) -> registry.Model:
     entry = registry_entry(out / registry.OWN_FILE, config)
     (out / registry.OWN_TABLE).write_text(toml(entry), encoding="utf-8")
     entry = registry.resolve(out)
-    scores = [score(head, model, entry, config) for head in trained.kept if head.image.exists()]
+    scores = [
+        score(head, model, entry, config) for head in trained.validation if head.image.exists()
+    ]
     write_scores(scores, out / "scores.tsv")
     draw_curve(trained.record.rows, trained.record.best_epoch, out / "curve.png")
     text = card(trained, config, entry, scores)
@@ -61,7 +63,7 @@ def write(trained: Trained, config: Config, out: Path) -> registry.Model:
 
 
 def plain(model: keras.Model, config: Config) -> keras.Model:
-    """Network in full precision, without batch normalization, that computes what `model` does."""
+    """Convert a network to full precision, and fold its batch normalization."""
     keras.mixed_precision.set_global_policy("float32")
     architecture = network_of(config)
     if architecture is None:
@@ -79,7 +81,7 @@ def _layers(weights: dict[str, np.ndarray]) -> dict[str, list[np.ndarray]]:
 
 
 def export(model: keras.Model, config: Config, out: Path) -> None:
-    """Save a network for Keras, and one of ours also as named arrays in half precision."""
+    """Save a network for Keras, and one of `unet3d` also as named arrays in half precision."""
     model.save(out / registry.OWN_FILE)
     if architecture := network_of(config):
         arrays = fold_normalization(model, architecture)
@@ -88,7 +90,7 @@ def export(model: keras.Model, config: Config, out: Path) -> None:
 
 
 def registry_entry(path: Path, config: Config) -> registry.Model:
-    """Describe a trained model as the registry does."""
+    """Registry entry of a trained model."""
     return registry.Model(
         name=config.name,
         version=f"{datetime.now(UTC):%Y%m%d}",
@@ -112,7 +114,7 @@ def registry_entry(path: Path, config: Config) -> registry.Model:
 
 
 def divisor(config: Config) -> int:
-    """Tell what every axis of the network's input divides by."""
+    """Get the number that divides every axis of the network's input."""
     architecture = network_of(config)
     return architecture.divisor if architecture else config.divisor
 
@@ -125,7 +127,7 @@ def toml(model: registry.Model) -> str:
 
 
 def score(head: Head, model: keras.Model, entry: registry.Model, config: Config) -> dict:
-    """Dice of a validation image, found as the app finds it, with its label."""
+    """Dice of a validation image's label and the mask that the app makes of the image."""
 
     def run(block: np.ndarray) -> np.ndarray:
         logits = model(block[None, ..., None], training=False)
@@ -169,12 +171,13 @@ def card(trained: Trained, config: Config, entry: registry.Model, scores: list[d
     """Model card in Markdown (Mitchell et al. 2019, https://doi.org/10.1145/3287560.3287596)."""
     data, best, epochs = config.data, trained.record.best_epoch, len(trained.record.rows)
     learned, kept = (
-        sorted({head.participant for head in heads}) for heads in (trained.learned, trained.kept)
+        sorted({head.participant for head in heads})
+        for heads in (trained.training, trained.validation)
     )
     values = f"values {', '.join(map(str, data.values))}" if data.values else "all values but 0"
     sources = "".join(f"- {source}\n" for source in config.card.sources)
     start = f"The weights of `{config.start}`" if config.start else "Random weights"
-    choice = f"number {best} was kept" if kept else "the last was kept"
+    choice = f"number {best} was chosen" if kept else "the last was chosen"
     return f"""\
 # {entry.name}
 
@@ -195,13 +198,13 @@ Images of {data_name(config)}; labels of `{data.labels}`, files that end in `{da
 
 Split by participant:
 
-- learned from ({len(learned)}): {", ".join(learned)}
-- validated on ({len(kept)}): {", ".join(kept) or "none"}
+- training ({len(learned)}): {", ".join(learned)}
+- validation ({len(kept)}): {", ".join(kept) or "none"}
 
 ## Training
 
 {start}; loss {config.loss}, Adam, seed {config.seed}, {config.policy}; {epochs} epochs, of which \
-{choice}. All that decided the result is in `config.json`.
+{choice}. The whole configuration is in `config.json`.
 
 {stage_table(config)}
 
@@ -228,7 +231,7 @@ def stage_table(config: Config) -> str:
 
 
 def data_name(config: Config) -> str:
-    """Name that a dataset gives itself, or that of its folder."""
+    """Name of a dataset from its description, else of its folder."""
     folder = Path(config.data.bids_dir)
     return str(query.description(folder).get("Name") or folder.name)
 
@@ -236,13 +239,13 @@ def data_name(config: Config) -> str:
 def score_text(scores: list[dict]) -> str:
     """Summary of the validation, and each image."""
     if not scores:
-        return "Nothing was kept apart to validate on, so there are none."
+        return "None: there was no validation."
     values = [row["dice"] for row in scores]
     lines = [
-        f"Dice of {len(values)} validation images with their labels, found as the app finds them: "
+        f"Dice of {len(values)} validation images: the label and the mask that the app makes; "
         f"median {np.median(values):.4f}, mean {np.mean(values):.4f}, minimum {min(values):.4f}, "
-        f"maximum {max(values):.4f}. They were used to choose the epoch, so new images may score "
-        "lower.",
+        f"maximum {max(values):.4f}. The epoch was chosen by these images; expect less "
+        "on new ones.",
         "",
         "| image | Dice |",
         "|---|---|",

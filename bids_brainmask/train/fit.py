@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A training, from its configuration to the network that did best; a killed one goes on.
+"""Train a network as a configuration says; a training that was killed is resumed.
 
-The output folder holds ``config.json``, the heads laid out, ``log.csv`` and ``tensorboard/``, the
-last checkpoint and the best. A checkpoint's name says how many epochs it has seen, and that alone
-decides where to go on.
+The output folder holds ``config.json``, the arrays of the heads, ``log.csv``, ``tensorboard/``,
+and the last and the best checkpoint. The number of epochs in the last checkpoint's name alone
+decides where training is resumed.
 """
 
 from __future__ import annotations
@@ -33,20 +33,19 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Trained:
-    """What a training leaves."""
+    """Result of a training."""
 
     model: keras.Model
-    """The network of the best validation Dice, or the last where there is no validation."""
+    """Network of the epoch with the best validation Dice; of the last epoch without validation."""
 
-    learned: list[Head]
-    kept: list[Head]
-    """Heads of the validation."""
+    training: list[Head]
+    validation: list[Head]
 
     record: Record
 
 
 def train(config: Config, root: Path, out: Path, workers: int = 0) -> Trained:
-    """Train, or go on training.
+    """Train, or resume a training.
 
     Parameters
     ----------
@@ -56,12 +55,12 @@ def train(config: Config, root: Path, out: Path, workers: int = 0) -> Trained:
     out : Path
         Folder of the training.
     workers : int
-        Processes that make samples; 0: two threads of this one do. The samples are the same.
+        Processes that make samples; 0: two threads of this process. The samples are the same.
 
     Raises
     ------
     WorkerError
-        A process that makes samples ended by itself.
+        A process that makes samples ended unexpectedly.
     UsageError
         `out` holds another training, or the data cannot be used.
     ImageError
@@ -69,12 +68,12 @@ def train(config: Config, root: Path, out: Path, workers: int = 0) -> Trained:
     """
     remember(config, out)
     sources = lay_out(config, root, out)
-    learned, kept = dataset.split(sources.heads, config.data.validation, config.seed)
-    sources = replace(sources, heads=learned)
+    training, validation = dataset.split(sources.heads, config.data.validation, config.seed)
+    sources = replace(sources, heads=training)
     maps = len(sources.label_maps)
     log.info(
-        "%d heads and %d label maps to learn from, %d heads to validate on",
-        *(len(learned), maps, len(kept)),
+        "training: %d heads and %d label maps; validation: %d heads",
+        *(len(training), maps, len(validation)),
     )
     keras.utils.set_random_seed(config.seed)
     keras.mixed_precision.set_global_policy(config.policy)
@@ -86,7 +85,7 @@ def train(config: Config, root: Path, out: Path, workers: int = 0) -> Trained:
             break
         some = sources.without(stage.exclude)
         if record.epochs == start:
-            model = network(model, config, number, some)
+            model = stage_network(model, config, number, some)
         windows = batches(config, stage, some, config.seed + number, workers)
         if record.epochs == start:
             compile_for(model, stage, len(windows), loss)
@@ -94,18 +93,18 @@ def train(config: Config, root: Path, out: Path, workers: int = 0) -> Trained:
         with windows.running():
             model.fit(
                 windows,
-                validation_data=checks(config, stage, kept),
+                validation_data=validation_batches(config, stage, validation),
                 initial_epoch=record.epochs,
                 epochs=start + stage.epochs,
-                shuffle=False,  # else the order would depend on what ran before in the process
+                shuffle=False,  # otherwise the order depends on what ran before in the process
                 verbose=0,
                 callbacks=[record],
             )
-    return Trained(record.best() or model, learned, kept, record)
+    return Trained(record.best() or model, training, validation, record)
 
 
 def remaining(config: Config, done: int) -> Iterator[tuple[int, int, Stage]]:
-    """List number, first epoch and value of each stage not over after some epochs."""
+    """Yield number, first epoch and value of each stage that is not finished."""
     start = 0
     for number, stage in enumerate(config.stages):
         if done < start + stage.epochs:
@@ -116,14 +115,14 @@ def remaining(config: Config, done: int) -> Iterator[tuple[int, int, Stage]]:
 def batches(
     config: Config, stage: Stage, sources: Sources, seed: int, workers: int = 0
 ) -> Batches:
-    """Batches of a stage, made while the network learns."""
+    """Batches of a stage; they are made while the network trains."""
     if stage.windows == "blocks":
         return Batches(BlockSampler(sources.heads, config, stage, seed), workers)
     return Batches(Sampler(config, stage, seed, **vars(sources)), workers)
 
 
-def checks(config: Config, stage: Stage, heads: list[Head]) -> Batches | None:
-    """Batches to validate on: the same in every epoch, and of heads as they are."""
+def validation_batches(config: Config, stage: Stage, heads: list[Head]) -> Batches | None:
+    """Batches for validation: the same in every epoch, of unchanged heads."""
     if not heads:
         return None
     count = -(-len(heads) // stage.batch)
@@ -134,18 +133,19 @@ def checks(config: Config, stage: Stage, heads: list[Head]) -> Batches | None:
     return Batches(Sampler(config, plain, config.seed, heads, still=True))
 
 
-def network(
+def stage_network(
     before: keras.Model | None, config: Config, number: int, sources: Sources
 ) -> keras.Model:
-    """Network that a stage begins with: of the stage before, or the weights to start from.
+    """Network at the start of a stage: that of the stage before, or the initial one.
 
-    Batch normalization that the stage wants, and they came without, is put in by the statistics
-    of a few batches.
+    If the stage has batch normalization and the network has none, it is added with the
+    statistics of a few batches.
 
     Raises
     ------
     UsageError
-        It is wanted for a network that is not ours, or is dead in a part.
+        Batch normalization cannot be added: the network is not one of `unet3d`, or one of its
+        convolutions is constant.
     """
     stage = config.stages[number]
     wanted = network_of(config, stage)
@@ -154,12 +154,15 @@ def network(
         kernel, bias = model.get_layer("logits").get_weights()
         model.get_layer("logits").set_weights([kernel, bias - 1])  # most voxels are background
         return model
-    model = started(config) if before is None else before
+    model = initial_network(config) if before is None else before
     there = network_of(config, config.stages[number - 1]) if number else wanted
     if there == wanted and has_normalization(model) == stage.normalise:
         return model
     if there is None:
-        raise UsageError("stages: batch normalization cannot be put into a network of one's own.")
+        raise UsageError(
+            "stages: normalise: batch normalization cannot be added to a Keras model of your own. "
+            "Leave normalise out."
+        )
     arrays = fold_normalization(model, there)
     if there != wanted:
         arrays = widen(arrays, there, wanted, config.seed + number)
@@ -170,50 +173,53 @@ def network(
     return with_normalization(plain, wanted, [windows[n][0] for n in range(min(6, len(windows)))])
 
 
-def started(config: Config) -> keras.Model:
-    """Network with the weights that a training starts from.
+def initial_network(config: Config) -> keras.Model:
+    """Network with the weights given as `start`.
 
     Raises
     ------
     ModelError, UsageError
-        No such model, or of another architecture than asked for.
+        There is no such model, or its architecture is another one.
     """
     known = registry.resolve(config.start, allow_unverified=config.allow_unverified)
     path = known.path or registry.find(known.name)
     if known.architecture == "keras":
         if config.architecture != "keras":
-            raise UsageError(f"start: {config.start} brings its own network: architecture: keras")
+            raise UsageError(
+                f"start: {config.start} is a whole Keras model; found architecture: "
+                f"{config.architecture!r}, expected keras"
+            )
         return without_sigmoid(weights.load_keras(path), path)
     architecture = ARCHITECTURES[known.architecture]
     if architecture != network_of(config):
         raise UsageError(
-            f"start: {config.start} holds weights of the network {known.architecture!r}, and the "
-            f"architecture asked for is {config.architecture!r}. Ask for the same."
+            f"start: {config.start} holds weights of the network {known.architecture!r}; found "
+            f"architecture: {config.architecture!r}. Give the same architecture."
         )
     return weights.into_keras(architecture, weights.read(path, architecture))
 
 
 def without_sigmoid(model: keras.Model, path: Path) -> keras.Model:
-    """Have a model give logits, which the losses want."""
+    """Make a model return logits, which the losses need."""
     if not weights.ends_in_sigmoid(model):
         return model
     last = model.layers[-1]
     if getattr(last, "activation", None) is not keras.activations.sigmoid:
         raise ModelError(
-            f"{path}: ends in a sigmoid inside another model, and training wants logits. Save it "
-            "without."
+            f"{path}: ends in a sigmoid inside another model; training needs logits. Save the "
+            "model without the sigmoid."
         )
     last.activation = keras.activations.linear
     return model
 
 
 def has_normalization(model: keras.Model) -> bool:
-    """Tell whether a network of `unet3d` has batch normalization."""
+    """Whether a network of `unet3d` has batch normalization."""
     return any(layer.name.endswith("_norm") for layer in model.layers)
 
 
 def compile_for(model: keras.Model, stage: Stage, steps: int, loss) -> None:
-    """Give a network the optimizer of a stage, the loss and the metrics."""
+    """Compile a network with the optimizer of a stage, the loss and the metrics."""
     first, last = stage.rate
     total = stage.epochs * steps
     rate = keras.optimizers.schedules.CosineDecay(

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Label maps of whole heads, read and laid out once, so that images are made from them fast.
+"""Label maps of whole heads as arrays on disk, from which images are made fast.
 
-A table says of each label which tissue it is, whether it belongs to the target, and which label
-is its partner in the other half of the body.
+A table gives for each label its tissue, whether it belongs to the target, and its partner: the
+label of the same structure on the other side of the body.
 """
 
 from __future__ import annotations
@@ -27,24 +27,24 @@ from bids_brainmask.voxels.image import Volume
 log = logging.getLogger(__name__)
 
 BELOW_CEREBELLUM = 5.0
-"""The foramen magnum, where a brain mask ends, lies this far below the cerebellum, mm."""
+"""Distance of the foramen magnum, where a brain mask ends, below the cerebellum, mm."""
 
 
 @dataclass(frozen=True)
 class LabelTable:
-    """What each label of a set of label maps is.
+    """Labels of a set of label maps.
 
     Raises
     ------
     UsageError
-        A partner is unknown, or is not the partner of its partner.
+        A label is not the partner of its partner.
     """
 
     path: str
     names: tuple[str, ...]
     tissues: tuple[str, ...]
     values: np.ndarray  # (N,) int, value of each label in the label maps
-    target: np.ndarray  # (N,) bool, whether it belongs to what is learned
+    target: np.ndarray  # (N,) bool, whether it belongs to the target
     partner: np.ndarray  # (N,) int, position in this table of its mirror image
 
     def __post_init__(self):
@@ -57,13 +57,13 @@ class LabelTable:
             )
 
     def of(self, *tissues: str) -> np.ndarray:
-        """Tell which labels are of some tissues, (N,) bool."""
+        """Which labels are of the given tissues, (N,) bool."""
         return np.isin(self.tissues, tissues)
 
 
 @dataclass(frozen=True)
 class LabelMap:
-    """A head's label map, laid out; its axes run along R, A and S as far as can be."""
+    """A label map with its arrays on disk; their axes are those nearest to R, A and S."""
 
     name: str
     folder: Path  # of its arrays
@@ -74,7 +74,7 @@ class LabelMap:
         """Arrays of one shape, (I, J, K), mapped into memory.
 
         ``labels``: uint8, positions in the `LabelTable`. ``depth``: int8, signed distance from
-        the target's outline in quarters of a mm, positive inside. ``skin``: uint8, distance from
+        the target's surface in quarters of a mm, positive inside. ``skin``: uint8, distance from
         the air around the head, mm.
         """
         return {
@@ -112,7 +112,7 @@ COLUMNS = Label.__struct_fields__
 
 
 def read_table(path: Path | None = None) -> LabelTable:
-    """Read what labels are.
+    """Read a table of labels.
 
     Parameters
     ----------
@@ -123,7 +123,7 @@ def read_table(path: Path | None = None) -> LabelTable:
     Raises
     ------
     UsageError
-        It cannot be read; a column is missing; a value is not of its kind.
+        The file cannot be read, a column is missing, or a value is not of its type.
     """
     place = path or Path(str(importlib.resources.files("bids_brainmask.data") / "tissues.tsv"))
     try:
@@ -161,7 +161,7 @@ def _label(place: Path, number: int, row: dict[str, str]) -> Label:
 def lay_out(
     source: Path, table: LabelTable, exclude: tuple[str, ...], folder: Path
 ) -> list[LabelMap]:
-    """Read every label map of a folder and write its arrays, unless they are there from before.
+    """Write the arrays of every label map in a folder, unless they exist.
 
     Parameters
     ----------
@@ -169,16 +169,16 @@ def lay_out(
         Folder of files ``*_dseg.nii.gz``, sorted by name.
     table : LabelTable
     exclude : tuple of str
-        Names to leave out: what precedes ``_dseg``.
+        Names to leave out: the part before ``_dseg``.
     folder : Path
-        Where the arrays are, or go.
+        Folder of the arrays.
 
     Raises
     ------
     ImageError
         A label map is damaged, or holds a label that the table lacks.
     UsageError
-        No such folder, no label map, or one to exclude that is not there.
+        There is no such folder, no label map in it, or no label map with an excluded name.
     """
     index = folder / "label_maps.json"
     if index.exists():
@@ -196,7 +196,7 @@ def lay_out(
 
 
 def _label_map(record: LabelMapRecord, folder: Path) -> LabelMap:
-    """Label map that was laid out."""
+    """Label map of a record."""
     affine, middle = np.array(record.affine), np.array(record.middle)
     return LabelMap(record.name, folder / record.name, affine, middle)
 
@@ -224,12 +224,12 @@ def _lay_out(name: str, path: Path, table: LabelTable, place: Path) -> LabelMapR
 
 
 def positions(values: np.ndarray, table: LabelTable, path: Path) -> np.ndarray:
-    """Turn the values of a label map into positions in the table, uint8.
+    """Convert the values of a label map to positions in the table, uint8.
 
     Raises
     ------
     ImageError
-        A value is none of the table's.
+        A value is not in the table.
     """
     order = np.argsort(table.values)
     place = np.searchsorted(table.values[order], values).clip(0, len(order) - 1)
@@ -245,7 +245,7 @@ def positions(values: np.ndarray, table: LabelTable, path: Path) -> np.ndarray:
 
 
 def target(labels: Volume, table: LabelTable) -> np.ndarray:
-    """Where the target is: its largest component, gaps and holes filled, to the foramen magnum.
+    """Mask of the target: its largest component, closed and filled, down to the foramen magnum.
 
     Parameters
     ----------
@@ -271,7 +271,7 @@ def target(labels: Volume, table: LabelTable) -> np.ndarray:
 
 
 def outside(labels: np.ndarray, table: LabelTable) -> np.ndarray:
-    """Air around the head, bool: air that reaches the end of the field of view."""
+    """Air around the head, bool: the component of air that reaches the edge of the array."""
     air = np.pad(table.of("air")[labels], 1, constant_values=True)
     components, _ = ndimage.label(air)
     return (components == components[0, 0, 0])[1:-1, 1:-1, 1:-1]

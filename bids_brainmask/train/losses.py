@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Losses and metrics on logits, in Keras operations, so that the backend is free.
 
-All take ``truth`` in [0, 1] and ``logits``, (N, I, J, K, 1) tensors, and answer per example, (N,).
+All take ``truth`` in [0, 1] and ``logits``, (N, I, J, K, 1) tensors, and return a value for each
+example, (N,).
 """
 
 from __future__ import annotations
@@ -27,7 +28,10 @@ def dice_loss(truth: Tensor, logits: Tensor) -> Tensor:
 
 
 def batch_dice_loss(truth: Tensor, logits: Tensor) -> Tensor:
-    """As `dice_loss`, of all examples of a batch together: what is found in a clear one counts."""
+    """As `dice_loss`, of all examples of a batch together.
+
+    False positives in an example without a target count, too.
+    """
     probability = ops.sigmoid(logits)
     total = ops.sum(truth) + ops.sum(probability)
     loss = 1 - (2 * ops.sum(truth * probability) + 1) / (total + 1)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Ranges from which a synthetic image is drawn, as values of a configuration."""
+"""Ranges of the parameters of synthetic images, as parts of a configuration."""
 
 from __future__ import annotations
 
@@ -31,11 +31,12 @@ class Contrast(Part):
     """Intensities of one kind of image."""
 
     share: Share
-    """How often it is drawn. The shares of all contrasts sum to 1."""
+    """Share of the images with this contrast. The shares of all contrasts sum to 1."""
 
     tissues: dict[str, Range] = {}
-    """Mean of each tissue, relative to that of white matter. Empty: each label has a mean of its
-    own, in [0, 1], and its partner has the same. Else all but ``white`` must be there."""
+    """Mean of each tissue, relative to that of white matter. Empty: each label has its
+    own mean, in [0, 1], and its partner the same. Otherwise all tissues but ``white`` are
+    required."""
 
     spread: Range = (0.0, 0.08)
     """Standard deviation within a tissue, relative to white matter."""
@@ -56,13 +57,13 @@ class Contrast(Part):
 
 
 class Anatomy(Part):
-    """What of a head varies between people and is not in the label maps."""
+    """Anatomy that varies between people and is not in the label maps."""
 
     fat: Range = (-1.0, 1.0)
     """Threshold of a smooth field, of unit variance, over which soft tissue is fat."""
 
     subcutaneous: Range = (0.0, 3.0)
-    """Added to that field at the skin; it fades over 6 mm."""
+    """Added to that field at the skin; decays over 6 mm."""
 
     thin_table: Share = 0.4
     """Chance that cortical bone is marrow in places, from `table` mm outside of the target."""
@@ -84,7 +85,7 @@ class Anatomy(Part):
 
 
 class FieldOfView(Part):
-    """Where an image ends, and what of the head was removed from it."""
+    """Ends of the field of view, and removal of parts of the head."""
 
     ends: Share = 0.35
     """Chance that the field of view ends at a plane within the window; another follows with the
@@ -97,7 +98,7 @@ class FieldOfView(Part):
     """Chance that all but the target is removed."""
 
     border: Range = (-4.0, 8.0)
-    """What of the surroundings stripping leaves, mm. Below 0 the target is cut, too."""
+    """Margin around the target that stripping keeps, mm. Below 0, part of the target is lost."""
 
     zero_air: Share = 0.5
     """Chance that the air around the head is exactly 0."""
@@ -122,7 +123,7 @@ class Acquisition(Part):
     """Distance of those slices, mm."""
 
     gap: Range = (0.0, 0.3)
-    """Share of the distance of slices that is not seen."""
+    """Gap between slices, as a share of their distance."""
 
     in_plane: Range = (0.7, 1.6)
     """Voxel size along each other axis, mm; below 1 it is 1."""
@@ -137,7 +138,7 @@ class Acquisition(Part):
     """Chance that the head moves once or twice during the acquisition."""
 
     moves: Range = (0.5, 4.0)
-    """How far it moves along the phase-encoding axis, mm."""
+    """Movement along the phase-encoding axis, mm."""
 
     ghost: Share = 0.08
     """Chance of a shifted copy."""
@@ -158,7 +159,7 @@ class Synthesis(Part):
     field_of_view: FieldOfView = FieldOfView()
     acquisition: Acquisition = Acquisition()
     gain: Amount = 0.1
-    """Standard deviation of the logarithm of a factor on all intensities, once scaled."""
+    """Standard deviation of the logarithm of a factor on all scaled intensities."""
 
     def __post_init__(self):
         if abs((total := sum(c.share for c in self.contrasts.values())) - 1) > 1e-6:

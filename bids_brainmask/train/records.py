@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Records of the arrays in a training's folder: one JSON file for each kind."""
+"""Records of the arrays in a training's folder: a JSON file of heads, and one of label maps."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def read(path: Path, kind: type[Record]) -> list[Record]:
         return msgspec.json.decode(path.read_bytes(), type=list[kind])
     except (OSError, msgspec.DecodeError) as error:
         raise UsageError(
-            f"{path}: not a list of {kind.__name__}: {error}. Remove {path.parent}; it is made "
-            "again from the dataset."
+            f"{path}: not a list of {kind.__name__}: {error}. Remove {path.parent}; it is written "
+            "again from the data."
         ) from error
 
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Samples to learn from: windows into real heads that were changed, and into synthetic ones.
+"""Samples for training: windows of augmented real heads and of synthetic heads.
 
-No Keras here, so that the processes that make samples start fast and stay small.
+Keras is not imported, so that the processes that make samples start fast and use little memory.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from bids_brainmask.train.dataset import Head
 from bids_brainmask.train.label_maps import LabelMap, LabelTable
 from bids_brainmask.train.transforms import augment, steps
 from bids_brainmask.train.transforms.augment import Example
-from bids_brainmask.train.transforms.geometry import look
+from bids_brainmask.train.transforms.geometry import crop
 from bids_brainmask.voxels.inference import levelling, scale_robustly, tiles
 
 SIDE = 256
@@ -33,8 +33,9 @@ SIDE = 256
 class Sampler:
     """Batches of random windows, (N, I, J, K, 1) images and labels.
 
-    A batch is a function of the seed, the epoch and its number alone, whichever process makes it.
-    Changing a head takes longer than looking at it, so a stage may have several looks at each.
+    A batch depends on the seed, the epoch and its number only, not on the process that makes it.
+    Augmenting a head takes longer than cropping it, so a stage may take several windows of each
+    (`looks`).
     """
 
     config: Config
@@ -44,7 +45,7 @@ class Sampler:
     label_maps: Sequence[LabelMap] = ()
     table: LabelTable | None = None
     still: bool = False
-    """Give one head after the other, as `stage` has no variants: to validate."""
+    """Take one head after the other; for validation, whose stage has no variants."""
 
     def batch(self, epoch: int, number: int) -> tuple[np.ndarray, np.ndarray]:
         """Make one batch, float32."""
@@ -60,7 +61,7 @@ class Sampler:
         return stack([window for head in heads for window in self._draw(head, rng)])
 
     def _mixed(self, count, rng):
-        """Heads and label maps, each drawn by itself."""
+        """Draw heads and label maps."""
         heads = []
         for _ in range(count):
             if rng.random() < self.stage.synthetic:
@@ -84,7 +85,7 @@ class Sampler:
         variant = choose(self.config, self.stage, rng)
         example = changed(head, variant, self.config, rng)
         for center in centers:
-            yield seen(example, head, center, self.stage, variant, self.config, rng)
+            yield cropped(example, head, center, self.stage, variant, self.config, rng)
 
     def _center(self, head, rng):
         center = head.middle + rng.uniform(-self.stage.reach, self.stage.reach, 3)
@@ -95,9 +96,9 @@ class Sampler:
 
 @dataclass
 class BlockSampler:
-    """Batches of the cubes that tile conformed heads, head after head, in a new order each epoch.
+    """Batches of the cubes that tile conformed heads; the order of heads changes each epoch.
 
-    The stage's window is the cube, and divides 256.
+    The cube is the stage's window; its side divides 256.
     """
 
     heads: list[Head]
@@ -108,7 +109,7 @@ class BlockSampler:
 
     def __post_init__(self):
         self.places = list(tiles((SIDE,) * 3, self.stage.window[0]))
-        self.drawn: tuple = (None, None)  # the last head that was drawn, for its other blocks
+        self.drawn: tuple = (None, None)  # the last augmented head, for its other cubes
 
     def count(self) -> int:
         """Batches of an epoch."""
@@ -140,13 +141,13 @@ class BlockSampler:
 
 
 held: Sampler | BlockSampler | None = None
-"""The sampler of a process that makes samples; one process has one."""
+"""The one sampler of a process that makes samples."""
 
 
 def hold(sampler: Sampler | BlockSampler) -> None:
-    """Keep a sampler for `make`, at the start of a process that makes samples.
+    """Keep a sampler for `make`; called at the start of a process that makes samples.
 
-    The process ends with the training's, also where that is killed and can stop nothing itself.
+    The process ends when that of the training ends, even if it is killed.
     """
     global held
     held = sampler
@@ -155,18 +156,18 @@ def hold(sampler: Sampler | BlockSampler) -> None:
 
 
 def _end_after(parent) -> None:
-    """Wait for the end of a process, and then end this one."""
+    """Wait for the end of a process, then end this one."""
     parent.join()
     os._exit(1)
 
 
 def make(epoch: int, number: int) -> tuple[np.ndarray, np.ndarray]:
-    """Make a batch with the sampler that this process holds."""
+    """Make a batch with the sampler of this process."""
     return held.batch(epoch, number)
 
 
 def choose(config: Config, stage: Stage, rng: np.random.Generator) -> Variant:
-    """Draw one of a stage's variants; what their shares leave of 1 is the head as it is."""
+    """Draw one of a stage's variants; the rest of their shares to 1 is the unchanged head."""
     names = list(stage.variants)
     bounds = np.cumsum([stage.variants[name] for name in names])
     number = int(np.searchsorted(bounds, rng.random(), side="right"))
@@ -174,13 +175,13 @@ def choose(config: Config, stage: Stage, rng: np.random.Generator) -> Variant:
 
 
 def draw(head: Head, center, stage: Stage, variant: Variant, config: Config, rng):
-    """Change a head by a variant's steps, and look at it once: `changed`, then `seen`."""
+    """Augment a head and take one window of it: `changed`, then `cropped`."""
     example = changed(head, variant, config, rng)
-    return seen(example, head, center, stage, variant, config, rng)
+    return cropped(example, head, center, stage, variant, config, rng)
 
 
 def changed(head: Head, variant: Variant, config: Config, rng: np.random.Generator) -> Example:
-    """Take a variant's steps on a head, and scale it as in use, by the statistics of all of it."""
+    """Apply a variant's steps to a head, and scale it by its own statistics, as in use."""
     example = steps.change(head.example(), variant.steps, rng)
     gain = np.float32(np.exp(rng.normal(0, variant.gain)))
     image = scale_robustly(example.image) * gain
@@ -190,10 +191,10 @@ def changed(head: Head, variant: Variant, config: Config, rng: np.random.Generat
     return replace(example, image=image, label=label)
 
 
-def seen(
+def cropped(
     example: Example, head: Head, center, stage: Stage, variant: Variant, config: Config, rng
 ):
-    """Look at a changed head through one window, add noise, and scale it as in use.
+    """Take one window of an augmented head, add noise, and scale it as in use.
 
     Parameters
     ----------
@@ -206,10 +207,10 @@ def seen(
         The label is in [0, 1].
     """
     if config.target == "lesion" and example.label.any() and rng.random() < stage.near:
-        reach = min(stage.reach, min(stage.window) / 3)  # so that the lesion is in sight
+        reach = min(stage.reach, min(stage.window) / 3)  # so that the lesion is in the window
         center = middle(example, rng) + rng.uniform(-reach, reach, 3)
     options = {"axes": head.axes, "interpolation": config.data.interpolation}
-    image, label = look(example, center, stage.window, variant.geometry, rng, **options)
+    image, label = crop(example, center, stage.window, variant.geometry, rng, **options)
     if rng.random() < variant.steps.get("noise", 0):
         image = augment.noise(image, rng)
     if config.intensities == "zscore":
@@ -218,21 +219,21 @@ def seen(
 
 
 def lesion_of(example: Example) -> np.ndarray:
-    """Give what was grown in an example, on the label's grid; zeros for nothing."""
+    """Lesions grown in an example, on the label's grid; zeros if there are none."""
     return np.zeros_like(example.label) if example.lesion is None else example.lesion
 
 
 def middle(example: Example, rng: np.random.Generator) -> np.ndarray:
-    """World position of the middle of one of the label's pieces, whichever, (3,), mm."""
-    pieces, number = ndimage.label(example.label > 0)
-    one = ndimage.center_of_mass(pieces == rng.integers(1, number + 1))
+    """World position of the center of a random component of the label, (3,), mm."""
+    components, number = ndimage.label(example.label > 0)
+    one = ndimage.center_of_mass(components == rng.integers(1, number + 1))
     return (example.label_affine @ [*one, 1])[:3]
 
 
 def level(image: np.ndarray, label: np.ndarray) -> np.ndarray:
-    """Bring the brain to the level at which a network is given it the second time.
+    """Scale the brain to the level that it has in the network's second pass.
 
-    An image of thick slices, which is on another grid than its label, is left as it is.
+    An image of thick slices is on another grid than its label and stays as it is.
     """
     if image.shape != label.shape:
         return image
@@ -240,6 +241,6 @@ def level(image: np.ndarray, label: np.ndarray) -> np.ndarray:
 
 
 def stack(examples) -> tuple[np.ndarray, np.ndarray]:
-    """Put examples into a batch, with an axis for the one channel."""
+    """Stack examples into a batch, with an axis for the one channel."""
     images, labels = (np.stack(values)[..., None] for values in zip(*examples, strict=True))
     return images, labels

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Samples that a training would learn from, drawn into one picture before it begins."""
+"""Draw samples of a training into one picture, before it starts."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def samples(config: Config, sources: Sources, count: int, path: Path) -> Path:
 
 
 def draw(panel, image: np.ndarray, label: np.ndarray, axis: int) -> None:
-    """Draw the middle slice along one axis, and the outline of the label at one half."""
+    """Draw the middle slice along one axis, and the label's contour at 0.5."""
     middle = image.shape[axis] // 2
     panel.imshow(image.take(middle, axis).T, cmap="gray", vmin=0, vmax=1.3, origin="lower")
     outline = label.take(middle, axis).T

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a training learns from: real heads and label maps, laid out in its folder."""
+"""Data of a training, real heads and label maps, as arrays in its folder."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from bids_brainmask.train.label_maps import LabelMap, LabelTable
 
 @dataclass(frozen=True)
 class Sources:
-    """What is learned from, laid out."""
+    """Heads and label maps whose arrays are written."""
 
     heads: list[Head]
     label_maps: list[LabelMap]

@@ -1,13 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Networks that are changed and go on computing what they did: wider, or with normalization.
+"""Change a network without changing its output: widen it, or add batch normalization.
 
-Wider after Net2Net (Chen et al. 2016, https://arxiv.org/abs/1511.05641), but with new filters at
-random: they hear the old ones and are not heard by them, so that the output stays and there is
-something to learn.
+Widening follows Net2Net (Chen et al. 2016, https://arxiv.org/abs/1511.05641), but the new filters
+are random: they read the outputs of the old filters, and the old filters do not read theirs. The
+output stays the same, and the new filters have gradients.
 
-A network that learns without batch normalization can lose a part of itself: filters whose sums
-have become negative everywhere give nothing, and learn nothing any more. With it, sums stay about
-zero.
+Without batch normalization, filters can die: those with negative outputs before the ReLU
+everywhere have no gradient any more. Batch normalization keeps these outputs around zero.
 """
 
 from __future__ import annotations
@@ -24,16 +23,16 @@ from bids_brainmask.models.unet import Architecture, unet3d
 def widen(
     weights: dict[str, np.ndarray], old: Architecture, new: Architecture, seed: int
 ) -> dict[str, np.ndarray]:
-    """Put the weights of a network into a wider one.
+    """Copy the weights of a network into a wider one.
 
     Parameters
     ----------
     weights : dict of str to float32 array
         By the names and of the shapes of ``old.shapes()``.
     old, new : Architecture
-        Of the same levels and convolutions; `new` has as many filters everywhere, or more.
+        Of the same levels and convolutions; every layer of `new` has as many filters or more.
     seed : int
-        Of the new filters (He et al. 2015).
+        Seed of the new filters' weights (He et al. 2015).
 
     Returns
     -------
@@ -43,7 +42,7 @@ def widen(
     Raises
     ------
     UsageError
-        `new` is narrower somewhere, or built otherwise.
+        A layer of `new` is narrower, or its levels differ.
     """
     rng = np.random.default_rng(seed)
     shapes = dict(new.shapes())
@@ -52,8 +51,8 @@ def widen(
     )
     if narrower or len(shapes) != len(weights):
         raise UsageError(
-            f"stages: an architecture can only be followed by one that is as wide everywhere, or "
-            f"wider, of the same levels; found {new} after {old}"
+            f"stages: expected an architecture of the same levels, and of layers as wide as in "
+            f"the stage before or wider; found {new} after {old}"
         )
     found = {}
     for name, shape in shapes.items():
@@ -66,8 +65,8 @@ def widen(
         kernel = np.swapaxes(weights[name], -1, -2) if swap else weights[name]
         inputs, filters = (shape[-1], shape[-2]) if swap else shape[-2:]
         wide = np.zeros((*shape[:3], inputs, filters), np.float32)
-        heard = _places(layer, kernel.shape[-2], old, new)
-        wide[..., heard, : kernel.shape[-1]] = kernel
+        old_inputs = _places(layer, kernel.shape[-2], old, new)
+        wide[..., old_inputs, : kernel.shape[-1]] = kernel
         spread = np.sqrt(2 / (np.prod(shape[:3]) * inputs))
         fresh = wide[..., kernel.shape[-1] :]
         fresh[...] = rng.normal(0, spread, fresh.shape)
@@ -76,10 +75,10 @@ def widen(
 
 
 def _places(layer: str, inputs: int, old: Architecture, new: Architecture) -> np.ndarray:
-    """Where the inputs of an old layer are among those of the new one.
+    """Positions of an old layer's inputs among those of the new one.
 
-    The first convolution of a decoder level sees the encoder's filters and, behind them, those
-    from below; all others see one block of filters.
+    The inputs of the first convolution of a decoder level are the encoder's filters, followed by
+    those of the level below; all other layers have one block of inputs.
     """
     places = np.arange(inputs)
     if layer.startswith("decoder_") and layer.endswith("_0"):
@@ -92,7 +91,7 @@ def _places(layer: str, inputs: int, old: Architecture, new: Architecture) -> np
 def with_normalization(
     model: keras.Model, architecture: Architecture, images: Sequence[np.ndarray]
 ) -> keras.Model:
-    """Give a network batch normalization whose scale undoes it: the inverse of folding it in.
+    """Add batch normalization whose scale and offset undo it: the inverse of folding.
 
     Parameters
     ----------
@@ -101,18 +100,18 @@ def with_normalization(
     architecture : Architecture
         The one it was built from.
     images : sequence of (N, I, J, K, 1) arrays
-        Batches that the statistics are taken of, such as it is about to learn from.
+        Batches for the statistics, such as the next ones of the training.
 
     Returns
     -------
     keras.Model
-        From `unet3d`, with normalization; gives what `model` gives, in use, and nearly so in
+        From `unet3d`, with normalization. Its output is that of `model` in use, and nearly so in
         training on batches like these.
 
     Raises
     ------
     UsageError
-        A convolution gives nothing but one value, whatever the image.
+        The output of a convolution is constant.
     """
     found = unet3d(architecture, normalize=True)
     for layer in model.layers:
@@ -127,8 +126,8 @@ def with_normalization(
         mean, variance = sums.mean(0, dtype=float), sums.var(0, dtype=float)
         if not variance.any():
             raise UsageError(
-                f"start: in the convolution {layer.name.removesuffix('_norm')} of the weights to "
-                "start from no filter answers to anything. Start from others."
+                f"start: in the convolution {layer.name.removesuffix('_norm')} of these weights "
+                "the output of every filter is constant. Start from other weights."
             )
         layer.set_weights([np.sqrt(variance + layer.epsilon), mean, mean, variance])
     return found

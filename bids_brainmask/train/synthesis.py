@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Images of heads, made from label maps: deform, color, blur, corrupt, scale.
+"""Images of heads from label maps: deform, assign intensities, blur, corrupt, scale.
 
 After SynthSeg (Billot et al. 2023, https://doi.org/10.1016/j.media.2023.102789) and SynthStrip
-(Hoopes et al. 2022, https://doi.org/10.1016/j.neuroimage.2022.119474). A window of 1 mm voxels is
-made, not a whole head; what scales a whole head in use is taken from a coarse image of all of it.
+(Hoopes et al. 2022, https://doi.org/10.1016/j.neuroimage.2022.119474). Only a window of 1 mm
+voxels is made; the scale, which in use is that of the whole head, comes from a coarse image of it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from bids_brainmask.train.transforms.geometry import bend, random_matrix
 from bids_brainmask.voxels.inference import levelling
 
 COARSE = 4
-"""Voxels of a label map that one voxel of the coarse image stands for, along each axis."""
+"""Voxels of the label map to a voxel of the coarse image, along each axis."""
 
 CODE = {tissue: number for number, tissue in enumerate(TISSUES)}
 """Number of each tissue."""
@@ -29,7 +29,7 @@ CODE = {tissue: number for number, tissue in enumerate(TISSUES)}
 
 @dataclass(frozen=True)
 class Window:
-    """A part of a deformed label map, and where its voxels lie in the head."""
+    """Window into a deformed label map, with the position of its voxels in the head."""
 
     labels: np.ndarray  # (I, J, K) uint8, positions in the table
     tissue: np.ndarray  # (I, J, K) uint8, positions in `TISSUES`
@@ -56,7 +56,7 @@ def draw(
     contrast: str = "",
     level: bool = False,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Make an image of a part of a head, and its label.
+    """Make the image and the label of a window into a head.
 
     Parameters
     ----------
@@ -71,8 +71,8 @@ def draw(
     contrast : str
         Name of the contrast; one is drawn if empty.
     level : bool
-        Give half of the images with the brain at the level that a network is given it at the
-        second time, as `bids_brainmask.voxels.inference.levelling` says.
+        Scale the brain in half of the images to the level that it has in the network's second
+        pass (`bids_brainmask.voxels.inference.levelling`).
 
     Returns
     -------
@@ -84,10 +84,10 @@ def draw(
     names = list(synthesis.contrasts)
     shares = [synthesis.contrasts[name].share for name in names]
     kind = synthesis.contrasts[contrast or names[rng.choice(len(names), p=shares)]]
-    window = look(head, table, synthesis, center, shape, rng)
+    window = crop(head, table, synthesis, center, shape, rng)
     means = draw_means(kind, table, rng)
     tissue = with_anatomy(window, synthesis.anatomy, rng)
-    image = color(window, tissue, means, kind, rng)
+    image = assign_intensities(window, tissue, means, kind, rng)
     unit = max(means[CODE["white"]], 0.2)
     image = vary(image, window, synthesis.anatomy, unit, rng)
     label = np.clip(window.depth + 0.5, 0, 1)
@@ -111,8 +111,8 @@ def draw(
     return image, label
 
 
-def look(head: LabelMap, table: LabelTable, synthesis: Synthesis, center, shape, rng) -> Window:
-    """Look at a label map through a deformed window: the nearest label, and the distances."""
+def crop(head: LabelMap, table: LabelTable, synthesis: Synthesis, center, shape, rng) -> Window:
+    """Sample a label map in a deformed window: nearest labels, interpolated distances."""
     geometry = synthesis.geometry
     matrix = random_matrix(geometry, rng)
     center = center + rng.uniform(-geometry.shift, geometry.shift, 3)
@@ -132,7 +132,7 @@ def look(head: LabelMap, table: LabelTable, synthesis: Synthesis, center, shape,
     place, ends = nearest(points, arrays["labels"].shape)
     labels = arrays["labels"].ravel()[place]
     labels[ends] = np.flatnonzero(table.of("air"))[0]
-    if np.linalg.det(matrix) < 0:  # a left half that is mirrored is a right one
+    if np.linalg.det(matrix) < 0:  # mirrored: left labels become right ones
         labels = table.partner.astype(np.uint8)[labels]
     depth = ndimage.map_coordinates(
         arrays["depth"], points, np.float32, order=1, prefilter=False, mode="nearest"
@@ -144,7 +144,7 @@ def look(head: LabelMap, table: LabelTable, synthesis: Synthesis, center, shape,
 
 
 def nearest(points: list[np.ndarray], shape) -> tuple[np.ndarray, np.ndarray]:
-    """Flat index of the nearest voxel to each point, and whether a point is outside of them."""
+    """Flat index of the voxel nearest to each point, and whether it is outside the array."""
     flat, ends = np.int32(0), np.zeros((), bool)
     for at, size in zip(points, shape, strict=True):
         index = np.rint(at).astype(np.int32)
@@ -154,7 +154,7 @@ def nearest(points: list[np.ndarray], shape) -> tuple[np.ndarray, np.ndarray]:
 
 
 def tissues_of(table: LabelTable) -> np.ndarray:
-    """Give the number of each label's tissue in `TISSUES`, (N,) uint8; ``soft`` is muscle."""
+    """Position of each label's tissue in `TISSUES`, (N,) uint8; ``soft`` counts as muscle."""
     return np.array([CODE[t if t != "soft" else "muscle"] for t in table.tissues], np.uint8)
 
 
@@ -182,7 +182,7 @@ def draw_means(kind: Contrast, table: LabelTable, rng: np.random.Generator) -> n
 
 
 def with_anatomy(window: Window, anatomy: Anatomy, rng: np.random.Generator) -> np.ndarray:
-    """Part muscle and fat, thin the inner table, and draw the dura; uint8, as ``tissue``."""
+    """Separate muscle and fat, thin the inner table, add the dura; uint8, like ``tissue``."""
     tissue, shape = window.tissue.copy(), window.shape
     soft = tissue == CODE["muscle"]
     if soft.any():
@@ -204,10 +204,10 @@ def with_anatomy(window: Window, anatomy: Anatomy, rng: np.random.Generator) -> 
     return tissue
 
 
-def color(
+def assign_intensities(
     window: Window, tissue: np.ndarray, means: np.ndarray, kind: Contrast, rng
 ) -> np.ndarray:
-    """Give each voxel the mean of its label, and some spread about it; float32."""
+    """Draw each voxel's intensity about the mean of its label; float32."""
     changed = tissue != window.tissue
     image = means[len(TISSUES) :][window.labels]
     image[changed] = means[tissue[changed]]
@@ -224,7 +224,7 @@ def color(
 
 
 def vary(image: np.ndarray, window: Window, anatomy: Anatomy, unit: float, rng) -> np.ndarray:
-    """Change intensities smoothly within tissues, and put a lesion into or beside the target."""
+    """Vary intensities smoothly within tissues, and add a lesion in or beside the target."""
     texture = np.float32(unit * rng.uniform(*anatomy.texture))
     image = image + texture * smooth_field(window.shape, rng.integers(8, 40), rng) * (
         image > 0.1 * unit
@@ -235,22 +235,22 @@ def vary(image: np.ndarray, window: Window, anatomy: Anatomy, unit: float, rng) 
         center = rng.uniform(0.2, 0.8, 3) * shape
         axes = np.ogrid[tuple(slice(0, n) for n in shape)]
         radial = sum(((a - c) / r) ** 2 for a, c, r in zip(axes, center, radius, strict=True))
-        ball = (radial < 1 + 0.4 * smooth_field(window.shape, 8, rng)) & (
+        lesion = (radial < 1 + 0.4 * smooth_field(window.shape, 8, rng)) & (
             window.depth > -rng.uniform(0, 6)
         )
         share = np.float32(rng.uniform(0.5, 1))
-        image[ball] += share * (np.float32(unit * rng.uniform(0, 2)) - image[ball])
+        image[lesion] += share * (np.float32(unit * rng.uniform(0, 2)) - image[lesion])
     return np.maximum(image, 0, out=image)
 
 
 def remove(window: Window, ranges: FieldOfView, rng: np.random.Generator):
-    """Tell what of the head is zeroed: its face, or all but the target.
+    """Region of the head that is set to 0: its face, or all but the target.
 
     Returns
     -------
     removed : (I, J, K) bool array
     kept : (I, J, K) float32 array or None
-        What stripping leaves of the label, in [0, 1]; None where nothing was stripped.
+        Share of the label that stripping keeps, in [0, 1]; None without stripping.
     """
     if rng.random() < ranges.strip:
         border = rng.uniform(*ranges.border)
@@ -259,7 +259,7 @@ def remove(window: Window, ranges: FieldOfView, rng: np.random.Generator):
     if rng.random() >= ranges.deface:
         return np.zeros(window.shape, bool), None
     far = window.depth < -rng.uniform(0.5, 6)
-    if rng.random() < 0.5:  # a plane that looks forward and down
+    if rng.random() < 0.5:  # a plane facing forward and down
         angle = rng.uniform(-0.2, 1.2)
         toward = np.cos(angle) * window.forward - np.sin(angle) * window.upward
         return far & (toward > rng.uniform(45, 85)), None
@@ -268,7 +268,7 @@ def remove(window: Window, ranges: FieldOfView, rng: np.random.Generator):
 
 
 def field_of_view(shape, ranges: FieldOfView, rng: np.random.Generator) -> np.ndarray:
-    """Draw where the field of view ends, along the axes of the window; bool, beyond it."""
+    """Draw planes where the field of view ends; bool, True beyond them."""
     beyond = np.zeros(shape, bool)
     for _ in range(3):
         if rng.random() >= ranges.ends:
@@ -284,9 +284,9 @@ def field_of_view(shape, ranges: FieldOfView, rng: np.random.Generator) -> np.nd
 def scale_of(
     head: LabelMap, means: np.ndarray, noise: float, *, stripped: bool
 ) -> tuple[float, float]:
-    """Level of the air and of what becomes 1, as `predict.scale_robustly` finds them in use.
+    """Levels that `inference.scale_robustly` maps to 0 and 1, from a coarse image of the head.
 
-    From a coarse image of the whole head, which is not deformed.
+    The coarse image is not deformed.
     """
     arrays = head.arrays()
     some = (slice(None, None, COARSE),) * 3

@@ -94,7 +94,9 @@ def test_a_killed_worker_ends_the_training_with_a_clear_error(laid_out):
         some[0]
         (worker,) = some.pool._processes
         os.kill(worker, signal.SIGKILL)
-        with pytest.raises(WorkerError, match=r"ended by itself \(epoch 1, batch \d.*--workers"):
+        with pytest.raises(
+            WorkerError, match=r"ended unexpectedly \(epoch 1, batch \d.*--workers"
+        ):
             [some[number] for number in range(1, len(some))]
 
 
@@ -173,14 +175,14 @@ def test_the_folder_of_label_maps_can_be_given_by_option(folder, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"label_maps": None}, "synthetic wants label_maps and synthesis"),
-        ({"synthesis": None}, "synthetic wants label_maps and synthesis"),
-        ({"intensities": "zscore"}, "synthetic wants a target of label"),
+        ({"label_maps": None}, "synthetic needs label_maps and synthesis"),
+        ({"synthesis": None}, "synthetic needs label_maps and synthesis"),
+        ({"intensities": "zscore"}, "synthetic needs target: label"),
         ({"synthesis": {"contrasts": {"a": {"share": 1}}, "colour": 1}}, "unknown field `colour`"),
         ({"stages": [STAGE | {"synthetic": 1.5}]}, "<= 1"),
         (
             {"grid": "fsconform", "stages": [STAGE | {"synthetic": 1, "windows": "blocks"}]},
-            "synthetic wants random windows",
+            "synthetic needs windows: random",
         ),
     ],
 )

@@ -103,7 +103,7 @@ def test_a_training_leaves_a_model_its_card_and_its_log(root, tmp_path, capsys):
     assert json.loads((out / "config.json").read_text())["seed"] == 3
     card = (out / "README.md").read_text()
     model = registry.resolve(out)
-    for text in ("not a medical device", model.sha256, "learnt from (1)", "median", "curve.png"):
+    for text in ("not a medical device", model.sha256, "training (1)", "median", "curve.png"):
         assert text in card
     with (out / "scores.tsv").open() as file:
         scores = list(csv.DictReader(file, delimiter="\t"))
@@ -187,7 +187,7 @@ def test_a_killed_training_goes_on_to_the_same_weights(root, tmp_path):
     assert run(2, killed).returncode == 9
     last = run(0, killed)
     assert last.returncode == 0
-    assert "going on after" in last.stderr
+    assert "resuming after" in last.stderr
     assert rows(Path(whole)) == rows(Path(killed))
     with np.load(f"{whole}/weights.npz") as a, np.load(f"{killed}/weights.npz") as b:
         assert list(a) == list(b)
@@ -371,9 +371,12 @@ def test_the_published_networks_can_be_taught_a_value_of_a_segmentation(root, sh
     ("options", "message"),
     [
         (["--from", "nothing"], "unknown model 'nothing'"),
-        (["--from", "embedded", "--window", "40"], "--window: 40 does not divide by 32"),
+        (["--from", "embedded", "--window", "40"], "--window: 40 is not a multiple of 32"),
         (["--from", "embedded", "--validation", "1.5"], r"finetune: .*at `\$.data.validation`"),
-        (["--from", "embedded", "--exclude", "01"], "of one participant (02) cannot be kept"),
+        (
+            ["--from", "embedded", "--exclude", "01"],
+            "of one participant (02); expected two or more",
+        ),
         (["--from", "embedded", "--labels", "9"], "no voxel is one of [9]"),
         (["--from", "brainy"], "Fetch it once"),
     ],
@@ -385,9 +388,9 @@ def test_fine_tuning_that_cannot_be_done_says_why(root, tmp_path, capsys, option
 
 
 def test_a_missing_extra_is_told_with_its_command(root, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("bids_brainmask.cli.training.WANTED", ("matplotlib", "no_such_package"))
+    monkeypatch.setattr("bids_brainmask.cli.training.PACKAGES", ("matplotlib", "no_such_package"))
     assert finetune(root, tmp_path / "out", "--from", "embedded") == 2
-    assert "training wants no_such_package: pip install 'bids-brainmask[train]'" in (
+    assert "training needs no_such_package: pip install 'bids-brainmask[train]'" in (
         capsys.readouterr().err
     )
 
@@ -423,14 +426,17 @@ def test_a_network_of_ones_own_can_be_tuned(root, tmp_path, sigmoid):
 def test_a_sigmoid_that_cannot_be_taken_off_is_an_error(root, tmp_path, capsys):
     own = keras_file(tmp_path / "own.keras", sigmoid="inner")
     assert finetune(root, tmp_path / "out", "--from", str(own), "--validation", "0") == 2
-    assert "training wants logits" in capsys.readouterr().err
+    assert "training needs logits" in capsys.readouterr().err
 
 
 def test_a_file_with_its_own_network_wants_to_be_told_of(root, tmp_path, capsys):
     own = keras_file(tmp_path / "own.keras", sigmoid=False)
     path = configuration(tmp_path, start=str(own))
     assert brainmask.main(["train", str(path), "--out", str(tmp_path / "out")]) == 2
-    assert "brings its own network: architecture: keras" in capsys.readouterr().err
+    assert (
+        "is a whole Keras model; found architecture: 'compact', expected keras"
+        in capsys.readouterr().err
+    )
 
 
 def test_normalisation_comes_and_goes(root, tmp_path):
@@ -471,7 +477,9 @@ def test_a_dead_network_is_no_place_to_start_from():
     layer = model.get_layer("decoder_1_0")
     kernel, bias = layer.get_weights()
     layer.set_weights([kernel, bias - 1e6])
-    with pytest.raises(UsageError, match=r"in the convolution decoder_1_1 .* no filter answers"):
+    with pytest.raises(
+        UsageError, match=r"in the convolution decoder_1_1 .* output of every filter is constant"
+    ):
         with_normalization(model, COMPACT, [np.random.default_rng(1).random((2, 64, 64, 64, 1))])
 
 
@@ -551,5 +559,5 @@ def test_validation_looks_once_at_each_head(root, tmp_path):
     path = configuration(tmp_path, stages=[STAGE | {"batch": 4, "looks": 2}])
     config = read(path)
     heads = dataset.lay_out(config, path.parent, tmp_path / "heads")
-    images, _ = fit.checks(config, config.stages[0], heads)[0]
+    images, _ = fit.validation_batches(config, config.stages[0], heads)[0]
     assert len(images) == len(heads)

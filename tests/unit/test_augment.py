@@ -13,7 +13,7 @@ from bids_brainmask.train.config import Stage, Variant
 from bids_brainmask.train.samples import Sampler, draw, middle
 from bids_brainmask.train.transforms import augment
 from bids_brainmask.train.transforms.augment import Example
-from bids_brainmask.train.transforms.geometry import Geometry, look, random_matrix
+from bids_brainmask.train.transforms.geometry import Geometry, crop, random_matrix
 from bids_brainmask.train.transforms.steps import STEPS, change
 
 WILD = Geometry(turn=14, scale=0.2, stretch=0.08, shear=0.04, bend=5, flip=0.5, quarter_turns=0.1)
@@ -263,7 +263,7 @@ def test_bounds_of_nothing_are_the_whole():
 @pytest.mark.parametrize("seed", range(8))
 def test_image_and_label_move_together(example, seed):
     """In the phantom bright is brain, wherever the window looks and however it bends."""
-    image, label = look(example, np.zeros(3), WINDOW, WILD, rng(seed))
+    image, label = crop(example, np.zeros(3), WINDOW, WILD, rng(seed))
     assert image.shape == label.shape == WINDOW
     assert image.dtype == label.dtype == np.float32
     inside, outside = label > 0.99, label < 0.01
@@ -274,27 +274,27 @@ def test_image_and_label_move_together(example, seed):
 
 def test_image_and_label_move_together_on_grids_of_their_own(example):
     thick = augment.thicken(example, rng(1))
-    image, label = look(thick, np.zeros(3), WINDOW, WILD, rng(2))
+    image, label = crop(thick, np.zeros(3), WINDOW, WILD, rng(2))
     assert np.corrcoef(image.ravel(), label.ravel())[0, 1] > 0.9
 
 
 def test_no_geometry_gives_the_voxels_themselves(example):
     fine = Example(example.image, np.eye(4), example.label, np.eye(4), example.depth)
     centre = (np.array(example.image.shape) - 1) / 2
-    image, label = look(fine, centre, example.image.shape, Geometry(), rng())
+    image, label = crop(fine, centre, example.image.shape, Geometry(), rng())
     np.testing.assert_array_equal(image, example.image)
     np.testing.assert_array_equal(label, example.label)
 
 
 def test_nearest_labels_stay_whole(example):
-    _, label = look(example, np.zeros(3), WINDOW, WILD, rng(4), interpolation="nearest")
+    _, label = crop(example, np.zeros(3), WINDOW, WILD, rng(4), interpolation="nearest")
     assert set(np.unique(label)) == {0, 1}
 
 
 def test_windows_follow_the_axes_they_are_given(example):
     axes = np.array([[-1.0, 0, 0], [0, 0, 1], [0, -1, 0]])
-    ras, _ = look(example, np.array([5.0, 9, 20]), (40, 40, 40), Geometry(), rng())
-    lia, _ = look(example, np.array([5.0, 9, 20]), (40, 40, 40), Geometry(), rng(), axes=axes)
+    ras, _ = crop(example, np.array([5.0, 9, 20]), (40, 40, 40), Geometry(), rng())
+    lia, _ = crop(example, np.array([5.0, 9, 20]), (40, 40, 40), Geometry(), rng(), axes=axes)
     np.testing.assert_allclose(lia, ras[::-1, :, ::-1].transpose(0, 2, 1), atol=1e-5)
 
 
@@ -354,7 +354,7 @@ def test_a_window_shows_the_lesion_as_its_label_and_lies_about_it(laid_out, seed
         assert np.isclose(middle(whole, rng()), middles, atol=1e-3).all(1).any()
     for near, centres in ((1.0, middles), (0.0, [[9.0, -8, 7]])):
         _, label = drawn(laid_out, seed, near=near)
-        wanted = [look(whole, np.array(c), STAGE.window, Geometry(), rng())[1] for c in centres]
+        wanted = [crop(whole, np.array(c), STAGE.window, Geometry(), rng())[1] for c in centres]
         assert min(np.abs(label - one).max() for one in wanted) < 1e-3
     assert drawn(laid_out, seed)[1].any()
 

@@ -174,7 +174,7 @@ def test_a_ball_has_its_volume_and_lies_in_its_box(head, radius):
     shape, centre = head.depth.shape, np.array(head.depth.shape) // 2
     volumes = []
     for seed in SEEDS:
-        box, inside = contrast.ball(shape, head.spacing, centre, radius, rng(seed))
+        box, inside = contrast.sphere(shape, head.spacing, centre, radius, rng(seed))
         assert inside.dtype == np.float32
         where = np.argwhere(inside > 0) + [side.start for side in box]
         far = np.linalg.norm((where - centre) * head.spacing, axis=1)
@@ -188,7 +188,7 @@ def test_a_ball_has_its_volume_and_lies_in_its_box(head, radius):
 
 def test_a_ball_at_the_edge_of_the_grid_is_cut(head):
     shape = head.depth.shape
-    box, inside = contrast.ball(shape, head.spacing, np.zeros(3, int), 12, rng())
+    box, inside = contrast.sphere(shape, head.spacing, np.zeros(3, int), 12, rng())
     assert all(side.start == 0 for side in box)
     assert inside.shape == tuple(side.stop for side in box)
     assert inside[0, 0, 0] == inside.max() > 0
@@ -226,7 +226,7 @@ def test_oedema_darkens_white_matter_only(example, head):
     swollen = 0
     for seed in range(30):
         image = example.image.copy()
-        contrast.swell(image, head, centre, 8.0, white, rng(seed))
+        contrast.edema(image, head, centre, 8.0, white, rng(seed))
         changed = image != example.image
         swollen += changed.any()
         assert (image[changed] < example.image[changed]).all()

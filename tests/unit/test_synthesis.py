@@ -101,7 +101,7 @@ def test_image_and_label_stay_on_one_grid(head, table, geometry, seed):
 @pytest.mark.parametrize("flip", [0.0, 1.0])
 def test_a_mirrored_left_half_is_a_right_one(head, table, flip):
     synthesis_ = ranges(geometry=Geometry(flip=flip))
-    window = synthesis.look(head, table, synthesis_, head.middle, SHAPE, np.random.default_rng(0))
+    window = synthesis.crop(head, table, synthesis_, head.middle, SHAPE, np.random.default_rng(0))
     left = table.values[window.labels] == 1
     assert left[:24].any()
     assert not left[25:].any()
@@ -169,7 +169,7 @@ def test_a_face_that_is_removed_leaves_the_target(head, table):
     removed = 0
     for seed in range(20):
         rng = np.random.default_rng(seed)
-        window = synthesis.look(head, table, ranges(), head.middle, (64, 64, 64), rng)
+        window = synthesis.crop(head, table, ranges(), head.middle, (64, 64, 64), rng)
         far = msgspec.structs.replace(view)
         gone, kept = synthesis.remove(window, far, rng)
         assert kept is None

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Random changes to the heads that a network learns from."""
+"""Random augmentation of the heads that a network is trained on."""

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where in a head things lie, told from the outline of its brain alone.
+"""Positions of anatomical structures in a head, estimated from its brain mask alone.
 
-The middle plane is fitted to the brain; heights and lengths are measured in brain lengths, with
-proportions read off the MNI152 template: good to about a centimeter, which is enough to grow
+The midsagittal plane is fitted to the brain; heights and lengths are in brain lengths, with
+proportions from the MNI152 template. They are accurate to about a centimeter, enough to place
 tumors and vessels where they occur.
 """
 
@@ -22,7 +22,7 @@ _last = threading.local()
 
 @dataclass(frozen=True)
 class Anatomy:
-    """A head's own coordinates; axes run along R, A and S as far as can be."""
+    """Coordinates of a head; axes are those nearest to R, A and S."""
 
     depth: np.ndarray  # (I, J, K) float32, mm inside (+) or outside (-) the brain's outline
     spacing: np.ndarray  # (3,), mm
@@ -45,20 +45,20 @@ class Anatomy:
 
     @cached_property
     def forward(self) -> np.ndarray:
-        """How far forward, (1, J, 1): 0 at the occiput, 1 at the forehead."""
+        """Anterior coordinate, (1, J, 1): 0 at the occiput, 1 at the forehead."""
         low, high = self.ends
         return ((np.arange(self.depth.shape[1]) - low[1]) / (high - low)[1])[None, :, None]
 
     @cached_property
     def height(self) -> np.ndarray:
-        """How high, (1, 1, K), in brain lengths: 0 at the vertex, -0.7 at the skull base."""
+        """Height in brain lengths, (1, 1, K): 0 at the vertex, -0.7 at the skull base."""
         top = self.ends[1][2]
         height = (np.arange(self.depth.shape[2]) - top) * self.spacing[2] / self.length
         return height[None, None, :]
 
     @cached_property
     def side(self) -> np.ndarray:
-        """Distance from the middle plane, (I, J, K) float32, mm; positive to the right."""
+        """Distance from the midsagittal plane, (I, J, K) float32, mm; positive to the right."""
         rows = self.brain[::2].sum(0)
         sums = np.tensordot(np.arange(0, self.depth.shape[0], 2), self.brain[::2], (0, 0))
         where = np.argwhere(rows * 2 * self.spacing[0] > 60)  # rows through both hemispheres
@@ -72,10 +72,10 @@ class Anatomy:
 
     @cached_property
     def over_tentorium(self) -> np.ndarray:
-        """Height over the tentorium, (I, J, K) float32, mm; a number only behind the middle.
+        """Height above the tentorium, (I, J, K) float32, mm; valid only in the posterior half.
 
-        A tent whose ridge rises from the inner occiput to the notch, and whose sides fall to the
-        transverse sinuses.
+        The model is a tent: its ridge rises from the inner occiput to the notch, and its sides
+        fall to the transverse sinuses.
         """
         ridge = (-0.545 + 0.38 * np.clip(self.forward - 0.05, 0, 0.38)).astype(np.float32)
         fall = np.minimum(np.abs(self.side) / np.float32(60), 1) ** np.float32(1.2)
@@ -83,7 +83,7 @@ class Anatomy:
         return (self.height.astype(np.float32) - tent) * np.float32(self.length)
 
     def nearest(self, side: float, forward: float, height: float) -> np.ndarray:
-        """Voxel at a place of these coordinates, (3,) int."""
+        """Voxel nearest to these coordinates, (3,) int."""
         j = int(np.abs(self.forward.ravel() - forward).argmin())
         k = int(np.abs(self.height.ravel() - height).argmin())
         return np.array([int(np.abs(self.side[:, j, k] - side).argmin()), j, k])
@@ -92,7 +92,7 @@ class Anatomy:
 def of(example: Example) -> Anatomy:
     """Anatomy of an example whose label is a brain.
 
-    The last one of a thread is kept: every step that changes a head asks for it anew.
+    Each thread caches the last one, since every step of an example asks for it.
     """
     last = getattr(_last, "anatomy", None)
     if last is None or last.depth is not example.depth:
@@ -101,7 +101,7 @@ def of(example: Example) -> Anatomy:
 
 
 def around(voxel: np.ndarray, reach: np.ndarray, shape: Sequence[int]) -> tuple[slice, ...]:
-    """Box of voxels within some reach of one along each axis, as far as the grid goes."""
+    """Box of voxels within some reach of a voxel along each axis, clipped to the grid."""
     low, high = np.maximum(voxel - reach, 0), np.minimum(voxel + reach + 1, shape)
     return tuple(slice(a, b) for a, b in zip(low, high, strict=True))
 

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Random heads from real ones: small steps, each a pure function of an example and a generator.
+"""Augmentation of real heads in steps; each is a function of an example and a generator.
 
-Steps change intensities and the field of view on the scan's own voxels, where that is cheap; then
-`bids_brainmask.train.transforms.geometry` looks at image and label through a turned and bent
-window, and noise comes last. The ranges are wide on purpose, after SynthSeg (Billot et al. 2023,
+Steps change intensities and the field of view on the scan's own voxels, where that is fast; then
+`bids_brainmask.train.transforms.geometry` resamples image and label in a random window, and noise
+comes last. The ranges are wider than real data, after SynthSeg (Billot et al. 2023,
 https://doi.org/10.1016/j.media.2023.102789) and SynthStrip (Hoopes et al. 2022,
-https://doi.org/10.1016/j.neuroimage.2022.119474): a network keeps to what it saw.
+https://doi.org/10.1016/j.neuroimage.2022.119474).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from scipy import ndimage
 
 @dataclass(frozen=True)
 class Example:
-    """An image and its label, each on a grid of its own; axes run along R, A, S as far as can be.
+    """An image and its label, each on its own grid; axes are those nearest to R, A and S.
 
     A step that thickens slices changes the image's grid and leaves the label's.
     """
@@ -29,7 +29,7 @@ class Example:
     label: np.ndarray  # (X, Y, Z) float32, in [0, 1]
     label_affine: np.ndarray  # (4, 4), of the label
     depth: np.ndarray  # (X, Y, Z) float32, mm inside (+) or outside (-) the label's outline
-    lesion: np.ndarray | None = None  # (X, Y, Z) float32, in [0, 1]: what was grown; None: nothing
+    lesion: np.ndarray | None = None  # (X, Y, Z) float32, in [0, 1]: grown lesions; None: none
 
     @property
     def spacing(self) -> np.ndarray:
@@ -61,7 +61,7 @@ def smooth_field(shape: Sequence[int], knots: int, rng: np.random.Generator) -> 
 
 
 def strip(example: Example, rng: np.random.Generator) -> Example:
-    """Leave the brain alone, whole or cut tight: a stripped scan must come back whole."""
+    """Keep the brain only, exactly or with a margin, as in a scan that was stripped before."""
     kept = example.depth > rng.choice([0.0, rng.uniform(-2, 4)])
     label, lesion = kept.astype(np.float32), example.lesion
     lesion = None if lesion is None else lesion * kept
@@ -76,14 +76,14 @@ def cut_neck(example: Example, rng: np.random.Generator) -> Example:
 
 
 def cut_crown(example: Example, rng: np.random.Generator) -> Example:
-    """End the field of view near the top of the head, now and then under the top of the brain."""
+    """End the field of view near the top of the head, sometimes below the top of the brain."""
     _, high = bounds(example.label > 0.5)
     top = max(0, high[2] - int(rng.uniform(-10, 25) / example.spacing[2]))
     return cut(example, slice(top, None))
 
 
 def cut(example: Example, slices: slice) -> Example:
-    """Blank axial slices of an image, and what is labeled in them."""
+    """Set axial slices of an image and its labels to 0."""
     image, label = example.image.copy(), example.label.copy()
     lesion = None if example.lesion is None else example.lesion.copy()
     for values in (image, label, lesion):
@@ -93,7 +93,7 @@ def cut(example: Example, slices: slice) -> Example:
 
 
 def deface(example: Example, rng: np.random.Generator) -> Example:
-    """Blank a wedge in front of and below the brain, which stays whole."""
+    """Set a wedge in front of and below the brain to 0; the brain stays complete."""
     low, high = bounds(example.label > 0.5)
     front = np.arange(example.image.shape[1])[:, None] - rng.uniform(0.5, 0.9) * high[1]
     floor = np.arange(example.image.shape[2]) - low[2] - rng.uniform(0, 0.35) * (high - low)[2]
@@ -104,7 +104,7 @@ def deface(example: Example, rng: np.random.Generator) -> Example:
 
 
 def blank(example: Example, rng: np.random.Generator) -> Example:
-    """Zero the background: all air, or all beyond some distance from the brain."""
+    """Set the background to 0: all air, or all voxels beyond a distance from the brain."""
     if rng.random() < 0.5:
         smooth = ndimage.uniform_filter(example.image, 3)
         gone = (smooth < rng.uniform(0.02, 0.1)) & (example.depth < -5)
@@ -114,7 +114,7 @@ def blank(example: Example, rng: np.random.Generator) -> Example:
 
 
 def lesion(example: Example, rng: np.random.Generator) -> Example:
-    """Put one to three uneven balls into the brain, at its edge or beside it; the label stays."""
+    """Add one to three irregular spheres in or beside the brain; the label stays."""
     image = example.image.copy()
     near = np.argwhere(example.depth[::3, ::3, ::3] > rng.uniform(-12, 10)) * 3
     for _ in range(rng.integers(1, 4) if len(near) else 0):
@@ -128,13 +128,13 @@ def lesion(example: Example, rng: np.random.Generator) -> Example:
         radial = np.sqrt(sum(((along + a - c) / r) ** 2 for along, a, c, r in axes))
         radial = radial / (1 + 0.3 * smooth_field(part.shape, 4, rng))
         part[radial < 1] = 0.3 * part[radial < 1] + np.float32(rng.uniform(0, 1.05))
-        if rng.random() < 0.4:  # a core, as of a cyst or a necrosis
+        if rng.random() < 0.4:  # a core, like that of a cyst or a necrosis
             part[radial < rng.uniform(0.3, 0.9)] = np.float32(rng.uniform(0, 1.2))
     return replace(example, image=image)
 
 
 def enhance(example: Example, rng: np.random.Generator) -> Example:
-    """Brighten what a contrast agent does: dura and sinuses around the brain, and mucosa."""
+    """Brighten tissue that a contrast agent enhances: dura, sinuses around the brain, mucosa."""
     shape = example.image.shape
     patchy = smooth_field(shape, int(rng.integers(6, 14)), rng) > rng.uniform(-0.5, 1.0)
     bright = patchy & (example.depth < -0.5) & (example.depth > -rng.uniform(2, 9))
@@ -147,7 +147,7 @@ def enhance(example: Example, rng: np.random.Generator) -> Example:
 
 
 def marrow(example: Example, rng: np.random.Generator) -> Example:
-    """Fill patches of the skull with marrow as bright as brain, behind a dark inner table."""
+    """Fill patches of the skull with marrow as bright as brain, outside a dark inner table."""
     shape, outward = example.image.shape, -example.depth
     start = rng.uniform(1.5, 4)
     patchy = smooth_field(shape, int(rng.integers(4, 9)), rng) > rng.uniform(-0.7, 0.7)
@@ -162,9 +162,8 @@ def marrow(example: Example, rng: np.random.Generator) -> Example:
 def recolour(example: Example, rng: np.random.Generator) -> Example:
     """Give tissues another contrast: a random curve of intensities.
 
-    Half of the time what is labeled and what is not have curves of their own, so that each
-    tissue class of the two gets an intensity at random. The air stays dark, but for one image
-    in four.
+    In half of the draws, target and rest have different curves. The air stays dark in three
+    images of four.
     """
     found = curve(example.image, random_curve(rng))
     if rng.random() < 0.5:
@@ -176,7 +175,7 @@ def recolour(example: Example, rng: np.random.Generator) -> Example:
 
 
 def curve(image: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Map intensities in [0, 1.5] along a piecewise linear curve with evenly spread knots."""
+    """Map intensities in [0, 1.5] by a piecewise linear curve with equidistant knots."""
     scaled = np.clip(image, 0, 1.499) * np.float32((len(values) - 1) / 1.5)
     low = scaled.astype(np.uint8)
     values = values.astype(np.float32)
@@ -184,14 +183,14 @@ def curve(image: np.ndarray, values: np.ndarray) -> np.ndarray:
 
 
 def random_curve(rng: np.random.Generator) -> np.ndarray:
-    """Seven values that turn intensities into others: any contrast, or about the reversed one."""
+    """Draw seven knots of a curve of intensities: random ones, or about the inverse contrast."""
     if rng.random() < 0.35:
         return np.linspace(1.1, 0.1, 7) + rng.normal(0, 0.08, 7)
     return rng.uniform(0, 1.2, 7)
 
 
 def invert(example: Example, rng: np.random.Generator) -> Example:
-    """Exchange dark and bright in the head, its bones among them; the air around it stays dark."""
+    """Invert the contrast of the head, bones included; the air around it stays dark."""
     smooth = ndimage.uniform_filter(example.image, 5)
     head = (smooth > rng.uniform(0.05, 0.15)) | (example.depth > -rng.uniform(6, 16))
     top, share = np.float32(rng.uniform(0.9, 1.3)), np.float32(rng.uniform(0.65, 1.0))
@@ -201,7 +200,7 @@ def invert(example: Example, rng: np.random.Generator) -> Example:
 
 
 def gamma(example: Example, rng: np.random.Generator) -> Example:
-    """Bend the contrast a little."""
+    """Apply a random gamma curve."""
     power = np.float32(np.exp(rng.normal(0, 0.25)))
     return replace(example, image=np.clip(example.image, 0, 2) ** power)
 
@@ -222,14 +221,14 @@ def ghost(example: Example, rng: np.random.Generator) -> Example:
 
 
 def sharpen(example: Example, rng: np.random.Generator) -> Example:
-    """Bring out the detail of three voxels, or blur it."""
+    """Sharpen or blur detail of three voxels."""
     smooth = ndimage.uniform_filter(example.image, 3)
     blurred = example.image + np.float32(rng.uniform(-1.0, 0.9)) * (smooth - example.image)
     return replace(example, image=np.maximum(blurred, 0))
 
 
 def thicken(example: Example, rng: np.random.Generator) -> Example:
-    """Acquire slices of 2 to 6.5 mm along one axis; a grid of a few slices is left as it is."""
+    """Average slices to 2 to 6.5 mm along one axis, unless fewer than eight would be left."""
     axis = int(rng.integers(0, 3))
     step = max(2, round(rng.uniform(2, 6.5) / example.spacing[axis]))
     count = example.image.shape[axis] // step
@@ -244,7 +243,7 @@ def thicken(example: Example, rng: np.random.Generator) -> Example:
 
 
 def noise(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Add noise as a magnitude image has it, up to 14 %; half of the time the air stays clean."""
+    """Add noise as in a magnitude image, up to 14 %; in half of the draws not to air."""
     added = rng.standard_normal(image.shape, np.float32)
     added *= np.float32(rng.uniform(0, 0.14) * rng.random())
     if rng.random() < 0.5:
@@ -253,7 +252,7 @@ def noise(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def bounds(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """First voxel that is set, and the one after the last, along each axis.
+    """First voxel of a mask along each axis, and the one after the last.
 
     The whole grid for an empty mask.
     """

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A head as if a contrast agent had been given, and what enhances in it without being a tumor.
+"""Simulate a contrast agent: enhancement of normal tissue and of lesions that are no meningioma.
 
-Steps of `bids_brainmask.train.transforms.augment`, for examples whose label is a brain. Nothing
-here is labeled: it is what a network that looks for meningiomas must learn to pass over. What
-enhances is taken from Sartor 1999, "MR imaging of the brain: tumors"
-(https://doi.org/10.1007/s003300050841), and from the anatomy of dural sinuses, choroid plexus,
+Steps for examples whose label is a brain. None of them changes the label: a network for
+meningiomas must learn to ignore this enhancement. The enhancing structures follow
+Sartor 1999, "MR imaging of the brain: tumors" (https://doi.org/10.1007/s003300050841), and the
+anatomy of dural sinuses, choroid plexus,
 pituitary and mucosa.
 """
 
@@ -22,9 +22,9 @@ from bids_brainmask.train.transforms.augment import Example, smooth_field
 
 
 def contrast(example: Example, rng: np.random.Generator) -> Example:
-    """Brighten sinuses, vessels, choroid plexus, pituitary, mucosa and dura, as contrast does.
+    """Enhance sinuses, vessels, choroid plexus, pituitary, mucosa and dura.
 
-    One image in two also gets the flat gray and white matter of a spin echo.
+    Half of the images also get the low contrast of gray and white matter of a spin echo.
     """
     head, white = anatomy.of(example), anatomy.white(example)
     image = example.image
@@ -44,7 +44,7 @@ def contrast(example: Example, rng: np.random.Generator) -> Example:
     ]
     for where, strength in parts:
         share = np.maximum(share, np.float32(strength) * where)
-    if example.spacing.max() < 1.6:  # edges as sharp as the voxels, and no sharper
+    if example.spacing.max() < 1.6:  # edges not sharper than the voxels
         share = ndimage.gaussian_filter(share, 0.5)
     bright = white * np.float32(rng.uniform(1.1, 2.0))
     level = bright * (1 + np.float32(0.08) * smooth_field(image.shape, 12, rng))
@@ -75,9 +75,9 @@ def sinuses(head: Anatomy, rng: np.random.Generator) -> np.ndarray:
 def vessels(
     head: Anatomy, dark: np.ndarray, tissue: np.ndarray, rng: np.random.Generator
 ) -> np.ndarray:
-    """Thin winding tubes: where two smooth fields are both near zero.
+    """Thin winding tubes, where two smooth fields are both near zero, (I, J, K) bool.
 
-    In fluid, at the brain's surface, and in the tissue below the skull base.
+    They lie in fluid, at the brain's surface, and in the tissue below the skull base.
     """
     shape = head.depth.shape
     found = np.zeros(shape, bool)
@@ -98,7 +98,7 @@ def plexus(head: Anatomy, dark: np.ndarray, rng: np.random.Generator) -> np.ndar
 
 
 def pituitary(head: Anatomy, rng: np.random.Generator) -> np.ndarray:
-    """Ball of 4 to 7 mm below the brain, in the middle."""
+    """Sphere of 4 to 7 mm radius below the brain, in the midline."""
     center = head.nearest(rng.normal(0, 1), rng.normal(0.61, 0.02), rng.normal(-0.62, 0.015))
     axes = np.ogrid[tuple(slice(0, n) for n in head.depth.shape)]
     far = sum(((a - c) * s) ** 2 for a, c, s in zip(axes, center, head.spacing, strict=True))
@@ -121,20 +121,20 @@ def dura(head: Anatomy, rng: np.random.Generator) -> np.ndarray:
     return patchy & (shell | (falx & (head.depth < 30)))
 
 
-def ball(
+def sphere(
     shape: Sequence[int],
     spacing: np.ndarray,
     center: np.ndarray,
     radius: float,
     rng: np.random.Generator,
 ) -> tuple[tuple[slice, ...], np.ndarray]:
-    """Uneven ball, in a box around it.
+    """Irregular sphere, in a box around it.
 
     Returns
     -------
     box : tuple of 3 slice
     inside : float32 array of the box's shape
-        mm from the surface, positive inside.
+        Signed distance from the surface, mm; positive inside.
     """
     reach = np.ceil(1.4 * radius / spacing + 2).astype(int)
     box = anatomy.around(center, reach, shape)
@@ -146,9 +146,9 @@ def ball(
 
 
 def metastases(example: Example, rng: np.random.Generator) -> Example:
-    """Put one to four enhancing balls, whole or ring-like, into the brain, away from the dura.
+    """Add one to four enhancing spheres, solid or ring-like, in the brain, away from the dura.
 
-    They are no meningiomas, and so background; each has oedema around it more often than not.
+    They are metastases, so the label stays background; most have edema around them.
     """
     head, white = anatomy.of(example), anatomy.white(example)
     image = example.image.copy()
@@ -158,15 +158,15 @@ def metastases(example: Example, rng: np.random.Generator) -> Example:
         if not len(places):
             continue
         center = places[rng.integers(len(places))]
-        if abs(head.side[tuple(center)]) < radius + 4:  # the falx is dura as well
+        if abs(head.side[tuple(center)]) < radius + 4:  # the falx is dura, too
             continue
-        swell(image, head, center, radius, white, rng)
-        box, inside = ball(image.shape, head.spacing, center, radius, rng)
+        edema(image, head, center, radius, white, rng)
+        box, inside = sphere(image.shape, head.spacing, center, radius, rng)
         paint(image[box], inside, head.spacing, white * np.float32(rng.uniform(1.05, 2.0)), rng)
     return replace(example, image=image)
 
 
-def swell(
+def edema(
     image: np.ndarray,
     head: Anatomy,
     center: np.ndarray,
@@ -174,11 +174,11 @@ def swell(
     white: np.floating,
     rng: np.random.Generator,
 ) -> None:
-    """Darken the white matter around a place, seven times in ten."""
+    """Darken the white matter around a place, in seven draws of ten."""
     if rng.random() > 0.7:
         return
     reach = radius + rng.uniform(4, 20)
-    box, inside = ball(image.shape, head.spacing, center, reach, rng)
+    box, inside = sphere(image.shape, head.spacing, center, reach, rng)
     part = image[box]
     share = np.clip(inside / 8, 0, 1) * (part > 0.6 * white) * (head.depth[box] > 3)
     part *= 1 - np.float32(rng.uniform(0.1, 0.35)) * share
@@ -191,7 +191,7 @@ def paint(
     level: np.ndarray | np.floating,
     rng: np.random.Generator,
 ) -> None:
-    """Fill what is inside a surface with a level: whole, or as a ring around a dark core."""
+    """Fill a lesion with an intensity: solid, or as a ring around a dark core."""
     soft = np.clip(0.5 + inside / spacing.mean(), 0, 1).astype(np.float32)
     texture = level * (1 + np.float32(0.06) * smooth_field(part.shape, 6, rng))
     if rng.random() < 0.5:
@@ -201,9 +201,9 @@ def paint(
 
 
 def schwannoma(example: Example, rng: np.random.Generator) -> Example:
-    """Put an enhancing ball with a short stalk into the angle of cerebellum and pons.
+    """Add an enhancing sphere with a short stalk in the cerebellopontine angle.
 
-    As a vestibular schwannoma lies there; it is no meningioma, and so background.
+    It is a vestibular schwannoma, so the label stays background.
     """
     head, white = anatomy.of(example), anatomy.white(example)
     image = example.image.copy()
@@ -214,6 +214,6 @@ def schwannoma(example: Example, rng: np.random.Generator) -> Example:
     meatus = head.nearest(sign * (place[0] + radius + 5), *place[1:])
     level = white * np.float32(rng.uniform(1.05, 1.8))
     for where, size in ((meatus, rng.uniform(2, 3.5)), (center, radius)):
-        box, inside = ball(image.shape, head.spacing, where, size, rng)
+        box, inside = sphere(image.shape, head.spacing, where, size, rng)
         paint(image[box], inside, head.spacing, level, rng)
     return replace(example, image=image)

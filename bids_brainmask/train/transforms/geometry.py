@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A window of 1 mm voxels into a head: turned, scaled, mirrored and bent at random.
+"""Windows of 1 mm voxels into a head: randomly rotated, scaled, mirrored and deformed.
 
-Image and label are looked at with the same geometry, in one interpolation each.
+Image and label have the same geometry; each is interpolated once.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from bids_brainmask.train.transforms.augment import Example, smooth_field
 
 
 class Geometry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How far a window may be turned, moved, scaled and bent. The default does nothing."""
+    """Ranges of the random geometry of a window. The default changes nothing."""
 
     turn: float = 0.0
-    """Standard deviation of each of three angles, degrees; one draw in five takes the double."""
+    """Standard deviation of each of three angles, degrees; doubled in one draw of five."""
 
     shift: float = 0.0
     """Largest displacement along each axis, mm."""
@@ -30,26 +30,26 @@ class Geometry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Largest relative change of size, shared by the axes."""
 
     stretch: float = 0.0
-    """Largest relative change of each axis for itself."""
+    """Largest relative change of size of each axis separately."""
 
     shear: float = 0.0
     """Standard deviation of each of three shears."""
 
     bend: float = 0.0
-    """Largest amplitude of the elastic deformation, mm; it is taken two times in five."""
+    """Largest amplitude of the elastic deformation, mm; applied in two draws of five."""
 
     flip: float = 0.0
-    """Chance of exchanging left and right."""
+    """Probability of exchanging left and right."""
 
     quarter_turns: float = 0.0
-    """Chance of random turns by 90 degrees about each axis; with flips, any of 48 axis orders."""
+    """Probability of random rotations by 90 degrees; with flips, all 48 axis orders occur."""
 
     any_turn: float = 0.0
-    """Chance of a rotation drawn uniformly from all of them."""
+    """Probability of a rotation drawn uniformly from all rotations."""
 
 
 def random_matrix(geometry: Geometry, rng: np.random.Generator) -> np.ndarray:
-    """Draw what a geometry allows, as a matrix of the world.
+    """Draw a geometry, as a matrix in world coordinates.
 
     Returns
     -------
@@ -69,7 +69,7 @@ def random_matrix(geometry: Geometry, rng: np.random.Generator) -> np.ndarray:
     return turn @ np.diag(size) @ shear @ mirror
 
 
-def look(
+def crop(
     example: Example,
     center: np.ndarray,
     window: tuple[int, int, int],
@@ -79,7 +79,7 @@ def look(
     axes: np.ndarray | None = None,
     interpolation: Literal["linear", "nearest"] = "linear",
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Look at a head through a window of 1 mm voxels.
+    """Resample image and label in a random window of 1 mm voxels.
 
     Parameters
     ----------

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The steps that change an example, by name, in the order in which they are taken."""
+"""The steps of augmentation, by name, in their order."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ STEPS: dict[str, Step] = {
         contrast.contrast,
         contrast.metastases,
         contrast.schwannoma,
-        tumor.meningiomas,  # after what they may grow over
+        tumor.meningiomas,  # after the lesions that they may cover
         augment.strip,
         augment.cut_neck,
         augment.cut_crown,
@@ -33,15 +33,15 @@ STEPS: dict[str, Step] = {
         augment.shade,
         augment.ghost,
         augment.sharpen,
-        augment.thicken,  # the last: it changes the image's grid, and the others take it to be
-        # the label's
+        augment.thicken,  # the last: it changes the image's grid, which the other steps
+        # expect to be the label's
     )
 }
-"""The steps by name, in the order in which they are taken."""
+"""The steps by name, in their order."""
 
 
 def change(example: Example, chances: Mapping[str, float], rng: np.random.Generator) -> Example:
-    """Take each step of `STEPS` with the chance given for its name, in the order of `STEPS`."""
+    """Apply each step of `STEPS` with its probability, in the order of `STEPS`."""
     for name, step in STEPS.items():
         if rng.random() < chances.get(name, 0):
             example = step(example, rng)

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Meningiomas grown on the dura of a head, and what they do to the brain around them.
+"""Synthetic meningiomas on the dura of a head, and their effect on the brain around them.
 
-A synthetic tumor has what radiology tells meningiomas by (Watts et al. 2014, "Magnetic resonance
+A synthetic tumor has the radiological signs of meningiomas (Watts et al. 2014, "Magnetic resonance
 imaging of meningiomas: a pictorial review", https://doi.org/10.1007/s13244-013-0302-4): a broad
-base on the dura, globose, lobulated or en-plaque growth, strong and even enhancement, now and then
-with cysts, calcified or necrotic cores, a dural tail, a cleft of fluid, oedema, and a brain pushed
-aside. The label is all of the tumor, its cores included, and not the tail.
+base on the dura, globose, lobulated or en-plaque growth, strong and even enhancement,
+sometimes cysts, calcified or necrotic cores, a dural tail, a cleft of fluid, edema, and a
+displaced brain. The label is the whole tumor with its cores, without the tail.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ VOLUMES_ML = (0.2, 60.0)
 """Least and greatest volume of a tumor; the logarithm is uniform between."""
 
 SITES = {"convexity": 0.38, "parasagittal": 0.17, "falx": 0.13, "base": 0.2, "tentorium": 0.12}
-"""Where meningiomas grow, and shares about those of clinical series."""
+"""Sites of meningiomas, with approximate shares in clinical series."""
 
 
 @dataclass(frozen=True)
 class Seed:
-    """Where a tumor starts, and which way it grows."""
+    """Where a tumor starts, and the direction of its growth."""
 
     voxel: np.ndarray  # (3,) int
     inward: np.ndarray  # (3,) unit vector, mm, away from the dura
@@ -57,8 +57,8 @@ def meningioma(example: Example, volume_ml: float, rng: np.random.Generator) -> 
     Returns
     -------
     Example
-        With the tumor in `lesion`, the share of each voxel that it fills; as it was, where there
-        is no brain, or too little room in it.
+        With the tumor in `lesion`, as the share of each voxel that it fills; unchanged if there
+        is no brain, or too little room for the tumor.
     """
     head, white = anatomy.of(example), anatomy.white(example)
     if not head.brain.any():
@@ -120,18 +120,18 @@ def gradient(depth: np.ndarray, voxel: np.ndarray, spacing: np.ndarray) -> np.nd
 def shape(
     head: Anatomy, start: Seed, volume_ml: float, rng: np.random.Generator
 ) -> tuple[tuple[slice, ...], np.ndarray, np.ndarray, float]:
-    """Draw a shape: globose and standing off the dura, or spread along it, more or less lobulated.
+    """Draw a shape: globose on the dura, or spread along it (en plaque), with random lobulation.
 
     Returns
     -------
     box : tuple of 3 slice
-        Voxels around it, with room for what it does to the brain.
+        Voxels around it, with a margin for its effect on the brain.
     radial : float32 array of the box's shape
-        Levels that grow outward from the tumor's middle.
+        Levels that increase from the tumor's center outward.
     allowed : bool array of the box's shape
-        Where it may grow: the dura, falx and tentorium hold it back.
+        Where it may grow: it does not cross dura, falx and tentorium.
     radius : float
-        About how many mm the level grows by one.
+        Approximate distance over which the level increases by one, mm.
     """
     plaque = volume_ml < 25 and rng.random() < 0.25
     aspect = rng.uniform(0.15, 0.4) if plaque else rng.uniform(0.65, 1.1)
@@ -158,7 +158,7 @@ def shape(
 def compartment(
     head: Anatomy, start: Seed, box: tuple[slice, ...], rng: np.random.Generator
 ) -> np.ndarray:
-    """Where a tumor may grow to from its seed, bool of the box's shape."""
+    """Region that a tumor may grow into from its seed, bool of the box's shape."""
     allowed = head.depth[box] > -rng.uniform(0.5, 2.5)
     side = head.side[box]
     here = float(head.side[tuple(start.voxel)])
@@ -179,12 +179,12 @@ def compartment(
 def surface(
     radial: np.ndarray, allowed: np.ndarray, volume_ml: float, spacing: np.ndarray, radius: float
 ) -> np.ndarray:
-    """Cut a shape where its volume is the one wanted.
+    """Signed distance from the level set of a shape that has the given volume.
 
     Returns
     -------
     float32 array
-        About the mm to the tumor's surface, positive inside; one piece.
+        Approximate distance from the tumor's surface, mm, positive inside; one component.
     """
     count = max(1, round(1000 * volume_ml / np.prod(spacing)))
     levels = radial[allowed]
@@ -192,11 +192,11 @@ def surface(
         return np.full(radial.shape, -np.inf, np.float32)
     cut = np.partition(levels, count - 1)[count - 1]
     inside = np.where(allowed, (cut - radial) * radius + 1e-3, -np.inf).astype(np.float32)
-    pieces, number = ndimage.label(inside > 0)
+    components, number = ndimage.label(inside > 0)
     if number > 1:
-        largest = np.bincount(pieces.ravel())[1:].argmax() + 1
-        inside[(pieces != largest) & (inside > -spacing.mean())] = -np.inf
-        inside[pieces == largest] = np.maximum(inside[pieces == largest], 1e-3)
+        largest = np.bincount(components.ravel())[1:].argmax() + 1
+        inside[(components != largest) & (inside > -spacing.mean())] = -np.inf
+        inside[components == largest] = np.maximum(inside[components == largest], 1e-3)
     return inside
 
 
@@ -209,12 +209,12 @@ def push(
     spacing: np.ndarray,
     rng: np.random.Generator,
 ) -> None:
-    """Move the brain away from the tumor: what it fills is pressed out, as far as the dura.
+    """Displace the brain away from the tumor; the dura stays in place.
 
-    The fields, the image and what grew before, are moved alike.
+    The fields, the image and lesions grown before, are displaced alike.
 
-    A shell at a distance ``s`` from a ball of radius ``r`` comes from the one that held the same
-    volume before the ball grew; some of the volume goes in fluid.
+    A shell at a distance ``s`` from a sphere of radius ``r`` comes from the shell that enclosed
+    the same volume before the sphere grew; part of the volume is displaced fluid.
     """
     filled = inside > 0
     radius = np.cbrt(3 * filled.sum() * np.prod(spacing) / (4 * np.pi))
@@ -223,7 +223,7 @@ def push(
     places = zip(depth.shape, spacing, strict=True)
     ends = [np.minimum(np.arange(n), np.arange(n)[::-1]) * size for n, size in places]
     i, j, k = np.ix_(*ends)
-    far = np.minimum(np.minimum(i, j), k)  # mm to the box's end, where nothing may move
+    far = np.minimum(np.minimum(i, j), k)  # mm to the end of the box, where nothing may move
     held = np.clip(depth / 8, 0, 1) * np.clip(far / 10, 0, 1) * (outside > 0)
     factor = 1 - (1 - shrink) * held
     middle = np.array(ndimage.center_of_mass(filled), np.float32)
@@ -244,7 +244,7 @@ def surround(
     volume_ml: float,
     rng: np.random.Generator,
 ) -> None:
-    """Draw what lies around a tumor: a cleft of fluid and oedema, each half of the time."""
+    """Draw a cleft of fluid and edema around a tumor, each in half of the draws."""
     if volume_ml > 1.5 and rng.random() < 0.5:
         reach = rng.uniform(4, 25) * (1 + 0.4 * smooth_field(part.shape, 5, rng))
         share = np.exp(-((outside / np.maximum(reach, 1)) ** 2)) * (part > 0.6 * white)
@@ -263,7 +263,7 @@ def tail(
     level: np.ndarray | np.floating,
     rng: np.random.Generator,
 ) -> None:
-    """Brighten the dura around the tumor's base, thinner with the distance; not labeled."""
+    """Brighten the dura around the tumor's base, thinner with distance; not part of the label."""
     dura = {"falx": np.abs(head.side[box]), "tentorium": np.abs(head.over_tentorium[box])}
     far = dura.get(start.site, np.abs(head.depth[box] + 0.5))
     thin = rng.uniform(1.0, 2.0) * np.clip(1 - outside / rng.uniform(5, 20), 0, 1)
@@ -277,7 +277,7 @@ def tail(
 def tissue(
     inside: np.ndarray, volume_ml: float, level: np.ndarray | np.floating, rng: np.random.Generator
 ) -> np.ndarray:
-    """Intensities of a tumor: even, or with a calcified, cystic or necrotic core."""
+    """Intensities of a tumor: homogeneous, or with a calcified, cystic or necrotic core."""
     size = inside.shape
     found = level * (1 + np.float32(rng.uniform(0.01, 0.08)) * smooth_field(size, 14, rng))
     found += level * np.float32(rng.uniform(0, 0.05)) * rng.standard_normal(size, np.float32)
