@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The BIDS App's command line: ``bids-brainmask BIDS_DIR OUTPUT_DIR LEVEL [options]``.
 
-Nothing heavy is imported before the arguments are known to be good.
+Large packages are imported only after the arguments are checked.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"{top.prog}: error: {error}", file=sys.stderr)
         return exit_status(error)
     except KeyboardInterrupt:
-        print(f"{top.prog}: interrupted; the same command goes on", file=sys.stderr)
+        print(f"{top.prog}: interrupted. Run the same command again to resume.", file=sys.stderr)
         return 130
 
 
@@ -55,7 +55,7 @@ def exit_status(error: BrainMaskError) -> int:
 
 
 def run(settings: Settings) -> int:
-    """Carry out the settings, and end with a table of what became of every image."""
+    """Run a level, and print a table of the outcome of every image at the end."""
     if settings.analysis_level == "group":
         return run_group(settings)
     from bids_brainmask.plan import prepare
@@ -84,7 +84,7 @@ def run(settings: Settings) -> int:
 
 
 def run_group(settings: Settings) -> int:
-    """Sum up the derivatives that are there, and print what was written."""
+    """Run the group level on the existing derivatives, and print the files written."""
     from bids_brainmask.reports import group
 
     for path in group.write(settings):
@@ -93,9 +93,9 @@ def run_group(settings: Settings) -> int:
 
 
 def print_scans(run) -> None:
-    """Print, tab-separated with a header, what would be done: a line for each image and analysis.
+    """Print the planned work, tab-separated with a header: a line per image and analysis.
 
-    A file that two analyses make stands in the line of the last.
+    A file that two analyses make is in the line of the second one.
     """
     from bids_brainmask.analyses import catalog
 
@@ -115,7 +115,7 @@ def print_scans(run) -> None:
 
 
 def print_outcomes(outcomes: Iterable) -> None:
-    """Print a table of images, what became of them and why, and the sums below it."""
+    """Print a table of images with outcome and reason, and the totals."""
     outcomes = list(outcomes)
     width = max(len(outcome.plan.scan.relative) for outcome in outcomes)
     print(f"\n{'image':{width}}  status   detail")
@@ -131,7 +131,7 @@ def print_outcomes(outcomes: Iterable) -> None:
 
 
 def start_logging(verbose: int) -> None:
-    """Send messages to standard error: warnings and progress; with -v steps; with -vv all."""
+    """Log to standard error: warnings and progress; with -v steps; with -vv all messages."""
     logging.captureWarnings(capture=True)
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S")
     level = LEVELS[min(verbose, 2)]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The tools beside the BIDS App: ``brainmask {extract,evaluate,train,finetune,...}``."""
+"""The command ``brainmask {extract,evaluate,train,finetune,models,demo,descriptor}``."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def parser() -> argparse.ArgumentParser:
     """Build the command line."""
     top = argparse.ArgumentParser(
         prog="brainmask",
-        description="One file, comparison, training, the models, a demonstration, a descriptor.",
+        description="Tools for single files, evaluation, training and models.",
         epilog="For research only; not a medical device.",
         allow_abbrev=False,
     )
@@ -32,9 +32,9 @@ def parser() -> argparse.ArgumentParser:
     training.add_finetune(commands)
     add_models(commands)
     demo = commands.add_parser(
-        "demo", help="make a small dataset of phantom heads and extract their brains"
+        "demo", help="write a small dataset of phantom heads and extract their brains"
     )
-    demo.add_argument("out", type=Path, help="folder to make; must not exist or be empty")
+    demo.add_argument("out", type=Path, help="folder to write; must not exist or must be empty")
     demo.set_defaults(command=run_demo)
     add_descriptor(commands)
     return top
@@ -43,12 +43,14 @@ def parser() -> argparse.ArgumentParser:
 def add_extract(commands: argparse._SubParsersAction) -> None:
     """``brainmask extract``: one file, no BIDS."""
     extract = commands.add_parser("extract", help="extract the brain from one NIfTI file")
-    extract.add_argument("image", type=Path, help="a T1-weighted head, .nii or .nii.gz")
-    extract.add_argument("-m", "--mask", type=Path, help="where to write the mask")
-    extract.add_argument("-o", "--brain", type=Path, help="where to write the brain alone")
-    extract.add_argument("-p", "--probability", type=Path, help="where to write probabilities")
+    extract.add_argument("image", type=Path, help="a T1-weighted image of a head, .nii or .nii.gz")
+    extract.add_argument("-m", "--mask", type=Path, help="output file of the mask")
+    extract.add_argument(
+        "-o", "--brain", type=Path, help="output file of the skull-stripped image"
+    )
+    extract.add_argument("-p", "--probability", type=Path, help="output file of the probabilities")
     options.add_model(extract)
-    extract.add_argument("-v", "--verbose", action="count", default=0, help="say more")
+    extract.add_argument("-v", "--verbose", action="count", default=0, help="more messages")
     extract.set_defaults(command=run_extract)
 
 
@@ -58,45 +60,48 @@ def add_evaluate(commands: argparse._SubParsersAction) -> None:
         "evaluate",
         help="compare masks with references: overlap, volume, surface distance",
         description="Compare masks with references. The exit status is 1 if a reference has no "
-        "prediction, or none that can be compared.",
+        "prediction, or if a pair cannot be compared.",
     )
     evaluate.add_argument("predictions", type=Path, help="a derivative dataset, or a NIfTI file")
-    evaluate.add_argument("references", type=Path, help="another, to compare it with")
+    evaluate.add_argument("references", type=Path, help="the same kind, with the reference masks")
     evaluate.add_argument(
         "--labels",
         nargs="+",
         type=int,
         default=(),
         metavar="N",
-        help="values that count as the structure, in both; all but 0 if not given",
+        help="values of the structure, in both; all but 0 if not given",
     )
     evaluate.add_argument(
         "--mask",
         default="_mask",
         metavar="NAME-ENDING",
-        help="which files of the datasets: those whose names end so, such as desc-brain_mask or "
-        "dseg; _mask if not given",
+        help="ending of the file names to compare, such as desc-brain_mask or dseg; _mask if not "
+        "given",
     )
     evaluate.add_argument(
         "--reference-mask",
         default="",
         metavar="NAME-ENDING",
-        help="the same of the references, if their names end otherwise",
+        help="the same for the references, if their ending differs",
     )
     evaluate.add_argument(
-        "--tsv", type=Path, metavar="OUT.tsv", help="write every scan here; columns in OUT.json"
+        "--tsv",
+        type=Path,
+        metavar="OUT.tsv",
+        help="write a table of all scans; OUT.json describes the columns",
     )
     evaluate.add_argument(
-        "--json", type=Path, metavar="OUT.json", help="write every scan and the summary here"
+        "--json", type=Path, metavar="OUT.json", help="write all scans and the summary"
     )
     evaluate.set_defaults(command=run_evaluate)
 
 
 def add_models(commands: argparse._SubParsersAction) -> None:
-    """``brainmask models``: what there is, and what is at hand."""
+    """``brainmask models``: list, download and verify."""
     models = commands.add_parser("models", help="list, download, verify the models")
     verbs = models.add_subparsers(required=True, metavar="VERB")
-    verbs.add_parser("list", help="all models, and which are at hand").set_defaults(
+    verbs.add_parser("list", help="list all models and show which are installed").set_defaults(
         command=run_models_list
     )
     get = verbs.add_parser("get", help="download a model into the cache and verify it")
@@ -105,12 +110,12 @@ def add_models(commands: argparse._SubParsersAction) -> None:
         "--from",
         dest="source",
         metavar="FILE|DIR|URL",
-        help="take it from here: the file, a folder or DataLad clone that holds it, or a mirror",
+        help="the source: the file, a folder or DataLad clone that has it, or a mirror",
     )
     get.set_defaults(command=run_models_get)
     for verb, text, command in (
-        ("verify", "compare a model at hand with its hash", run_models_verify),
-        ("path", "print where a model's file is", run_models_path),
+        ("verify", "compare an installed model with its hash", run_models_verify),
+        ("path", "print the path of a model's file", run_models_path),
     ):
         sub = verbs.add_parser(verb, help=text)
         sub.add_argument("name")
@@ -118,7 +123,7 @@ def add_models(commands: argparse._SubParsersAction) -> None:
 
 
 def add_descriptor(commands: argparse._SubParsersAction) -> None:
-    """``brainmask descriptor``: the BIDS App's command line, for other programs to read."""
+    """``brainmask descriptor``: a machine-readable description of ``bids-brainmask``."""
     descriptor = commands.add_parser(
         "descriptor", help="print the BIDS App's Boutiques descriptor, as JSON"
     )
@@ -126,8 +131,8 @@ def add_descriptor(commands: argparse._SubParsersAction) -> None:
         "--container",
         default="",
         metavar="IMAGE",
-        help="image to run it in, such as docker://name/of-image:tag; what is installed if not "
-        "given",
+        help="container image that runs it, such as docker://name/of-image:tag; the installed "
+        "program if not given",
     )
     descriptor.set_defaults(command=run_descriptor)
 
@@ -150,7 +155,7 @@ def run_extract(args: argparse.Namespace) -> int:
 
     places = {"mask": args.mask, "brain": args.brain, "probability": args.probability}
     if not any(places.values()):
-        raise UsageError("nothing to write: give -m MASK, -o BRAIN or -p PROBABILITY.")
+        raise UsageError("no output file is given. Add -m MASK, -o BRAIN or -p PROBABILITY.")
     api.check_places(str(args.image), *places.values())
     started = time.perf_counter()
     extractor = api.Extractor(
@@ -189,11 +194,11 @@ def run_evaluate(args: argparse.Namespace) -> int:
 
 
 def run_models_list(args: argparse.Namespace) -> int:
-    """Print the registry, tab-separated, with where each model is."""
+    """Print the registry, tab-separated, with the path of each installed model."""
     del args
     from bids_brainmask.models import registry
 
-    print("name", "version", "task", "MB", "licence", "at hand", sep="\t")
+    print("name", "version", "task", "MB", "license", "installed", sep="\t")
     for name, model in registry.models().items():
         try:
             where = str(registry.find(name))
@@ -224,12 +229,12 @@ def run_models_verify(args: argparse.Namespace) -> int:
     from bids_brainmask.models import registry
 
     path = registry.find(args.name)
-    print(f"{path}: as registered, SHA-256 {registry.models()[args.name].sha256}")
+    print(f"{path}: verified, SHA-256 {registry.models()[args.name].sha256}")
     return 0
 
 
 def run_models_path(args: argparse.Namespace) -> int:
-    """Print where a model is."""
+    """Print the path of a model."""
     from bids_brainmask.models import registry
 
     print(registry.find(args.name))
@@ -255,7 +260,7 @@ def run_demo(args: argparse.Namespace) -> int:
     )
     status = bids_app.run(settings)
     plan = prepare(settings)
-    print("\nDice with the known mask, and the mask:")
+    print("\nDice with the true mask, and the path of the mask:")
     for scan in plan.plans:
         path = scan.files["mask"]
         truth = dataset / "derivatives" / "truth" / path.relative_to(output)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The Boutiques descriptor of the BIDS App, made from its parser, so that it is never out of date.
+"""The Boutiques descriptor of the BIDS App, made from its parser.
 
 Boutiques: https://boutiques.github.io; the descriptor is of its schema 0.5.
 """
@@ -22,17 +22,17 @@ SCHEMES = {
     "oras": "singularity",
     "shub": "singularity",
 }
-"""Of an image's address: what Boutiques takes images of that kind to be."""
+"""Boutiques' type of a container image, by the scheme of its address."""
 
 
 def boutiques(image: str = "") -> dict:
-    """Describe the BIDS App's command line in the form of Boutiques.
+    """Describe the BIDS App's command line in Boutiques' format.
 
     Parameters
     ----------
     image : str
-        Address of a container image that has the app in its search path, such as
-        ``docker://name/of-image:tag``. Empty: the app is run as it is installed.
+        Address of a container image with the app in its search path, such as
+        ``docker://name/of-image:tag``. Empty: the installed app is used.
 
     Returns
     -------
@@ -42,7 +42,7 @@ def boutiques(image: str = "") -> dict:
     Raises
     ------
     UsageError
-        The image is no address.
+        The image is not an address.
     """
     parser = options.parser()
     inputs = {action: _input(action, parser.prog) for action in _settable(parser)}
@@ -57,7 +57,7 @@ def boutiques(image: str = "") -> dict:
         "url": bids_brainmask.CODE_URL,
         "tags": {"domain": ["neuroinformatics", "mri", "bids"]},
         "command-line": " ".join([parser.prog, *keys]),
-        "shell": "/bin/bash",  # Boutiques' own makes a login shell, which forgets the image's PATH
+        "shell": "/bin/bash",  # Boutiques' default is a login shell, which resets the image's PATH
         **container,
         "inputs": list(inputs.values()),
         "groups": _groups(parser, inputs),
@@ -65,9 +65,9 @@ def boutiques(image: str = "") -> dict:
             {
                 "id": "derivatives",
                 "name": "Derivative dataset",
-                "description": "Masks, their sidecars, and pages to look at",
+                "description": "Masks, their sidecars, and reports",
                 "path-template": "[OUTPUT_DIR]",
-                "optional": True,  # nothing is written where there is nothing to do
+                "optional": True,  # nothing is written if there is nothing to do
             }
         ],
         "error-codes": [
@@ -81,7 +81,7 @@ def boutiques(image: str = "") -> dict:
 
 
 def _settable(parser: argparse.ArgumentParser) -> list[argparse.Action]:
-    """Options and arguments that a run can be given, the required first."""
+    """List the options and arguments of a run, the required ones first."""
     actions = [action for action in parser._actions if action.dest not in ("help", "version")]
     return sorted(actions, key=lambda action: bool(action.option_strings))
 
@@ -111,12 +111,12 @@ def _input(action: argparse.Action, program: str) -> dict:
 
 
 def _metavar(action: argparse.Action) -> str:
-    """How the value is written, where the parser says so."""
+    """Placeholder of the value in the help; empty if there is none."""
     return action.metavar if isinstance(action.metavar, str) else ""
 
 
 def _type(action: argparse.Action) -> dict:
-    """Type of an argument, by what its own parser of text makes of some numbers."""
+    """Type of an argument, found by parsing some numbers with its own parser."""
     if action.nargs == 0:
         return {"type": "Flag"}
     if action.type is None:
@@ -133,7 +133,7 @@ def _type(action: argparse.Action) -> dict:
 
 
 def _parsed(action: argparse.Action, text: str):
-    """Value of a text; None where the argument does not take it."""
+    """Parse a text; None if the argument refuses it."""
     try:
         return action.type(text)
     except (argparse.ArgumentTypeError, ValueError):
@@ -141,7 +141,7 @@ def _parsed(action: argparse.Action, text: str):
 
 
 def _groups(parser: argparse.ArgumentParser, inputs: Mapping[argparse.Action, dict]) -> list[dict]:
-    """Headings of the help, and the options below each."""
+    """List the headings of the help with their options."""
     named = {
         group.title: [inputs[action]["id"] for action in group._group_actions if action in inputs]
         for group in parser._action_groups
@@ -155,14 +155,14 @@ def _groups(parser: argparse.ArgumentParser, inputs: Mapping[argparse.Action, di
 
 
 def _container(image: str) -> dict:
-    """Describe an image, by its address."""
+    """Describe a container image by its address."""
     scheme, _, name = image.rpartition("://")
     if not re.fullmatch(r"\w[\w.:@/-]*(?<!\.sif)", name) or scheme not in ("", *SCHEMES):
         known = ", ".join(f"{known}://" for known in SCHEMES)
         raise UsageError(
-            f"--container {image}: expected the address of an image, as a registry has it, "
-            f"with {known} or nothing before it, such as docker://name/of-image:tag. "
-            "Of an image in a file, give the address that it was made from."
+            f"--container {image}: expected the address of an image in a registry, with "
+            f"{known} or no prefix, such as docker://name/of-image:tag. For an image in a file, "
+            "give the address that it was made from."
         )
     if SCHEMES[scheme or "docker"] == "docker":
         return {"type": "docker", "image": name}

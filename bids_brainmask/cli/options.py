@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The options of the command lines: how each is spelt, read and explained.
+"""The options of the command lines: names, parsers and help texts.
 
 Their defaults are those of `Settings`.
 """
@@ -18,13 +18,14 @@ from bids_brainmask.settings import EXECUTORS, Settings
 
 EPILOG = """\
 exit status:
-  0  all images are done, now or before
-  1  some images failed; the others are written, and logs/ says why
+  0  all images are done, in this run or before
+  1  some images failed; the others are written, and logs/ has the reasons
   2  the command cannot be carried out as given
-  3  nothing to do was found
+  3  there is nothing to do
+  130, 143  stopped by Ctrl-C or SIGTERM; the same command resumes
 
-For research only; not a medical device. Nothing is sent anywhere, and nothing is
-downloaded unless you ask for it with `brainmask models get`.
+For research only; not a medical device. The program works offline: it sends no data,
+and only `brainmask models get` downloads files.
 """
 
 
@@ -32,18 +33,23 @@ class Formatter(argparse.RawDescriptionHelpFormatter, argparse.ArgumentDefaultsH
     """Show defaults, and the epilog as it is."""
 
     def _get_help_string(self, action):
-        if action.default in (None, (), False, 0):
+        if action.nargs == 0 or action.default in (None, ()):
             return action.help  # the help says what absence means
-        return super()._get_help_string(action)
+        text = super()._get_help_string(action)
+        if isinstance(action.default, tuple):
+            text = text.replace("%(default)s", " ".join(action.default))
+        return text
 
 
 def label(prefix: str):
-    """Make a parser of labels that takes them with or without ``sub-`` or ``ses-``."""
+    """Make a parser of labels, with or without ``sub-`` or ``ses-``."""
 
     def parse(text: str) -> str:
         bare = text.removeprefix(prefix)
         if not re.fullmatch("[A-Za-z0-9+]+", bare):
-            raise argparse.ArgumentTypeError(f"{text!r} is not a label: letters and digits only")
+            raise argparse.ArgumentTypeError(
+                f"expected a label of letters and digits, found {text!r}"
+            )
         return bare
 
     return parse
@@ -55,7 +61,7 @@ def positive(kind):
     def parse(text: str):
         number = kind(text)
         if not 0 < number < float("inf"):
-            raise argparse.ArgumentTypeError(f"expected more than 0, found {text}")
+            raise argparse.ArgumentTypeError(f"expected a number above 0, found {text}")
         return number
 
     parse.__name__ = kind.__name__
@@ -85,7 +91,7 @@ def distance(text: str) -> float:
 
 
 def threshold(text: str) -> tuple[str, float]:
-    """Parse a probability, with the analysis that it is for where that is said."""
+    """Parse a probability, and its analysis if the text has one."""
     analysis, equals, number = text.rpartition("=")
     if equals and analysis not in catalog.names():
         named = ", ".join(f"{name}=P" for name in catalog.names())
@@ -94,7 +100,7 @@ def threshold(text: str) -> tuple[str, float]:
 
 
 def executor(text: str) -> str:
-    """Parse where scans are done: a name, or the address of a scheduler."""
+    """Parse an executor: a name, or the address of a scheduler."""
     if text not in EXECUTORS and not re.fullmatch(r"(\w+://)?\S+:\d+", text):
         raise argparse.ArgumentTypeError(
             f"expected {', '.join(EXECUTORS)} or a scheduler's address such as "
@@ -113,13 +119,13 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=Formatter,
         allow_abbrev=False,
     )
-    top.add_argument("bids_dir", type=Path, help="the dataset to read; never written to")
+    top.add_argument("bids_dir", type=Path, help="the BIDS dataset to read")
     top.add_argument("output_dir", type=Path, help="the derivative dataset to write")
     top.add_argument("analysis_level", choices=["participant", "group"])
     top.add_argument("--version", action="version", version=f"bids-brainmask {__version__}")
-    add_selection(top.add_argument_group("which images"))
-    add_extraction(top.add_argument_group("how"))
-    add_resources(top.add_argument_group("with what"))
+    add_selection(top.add_argument_group("selection of images"))
+    add_extraction(top.add_argument_group("processing"))
+    add_resources(top.add_argument_group("resources"))
     top.set_defaults(
         **{
             action.dest: getattr(Settings, action.dest)
@@ -131,7 +137,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def add_selection(group: argparse._ActionsContainer) -> None:
-    """Options that choose images."""
+    """Add the options that select images."""
     group.add_argument(
         "--participant-label",
         nargs="+",
@@ -165,50 +171,50 @@ def add_selection(group: argparse._ActionsContainer) -> None:
         nargs="+",
         choices=[*SUFFIXES, "all"],
         metavar="SUFFIX",
-        help=f"BIDS suffixes of the images to process: {', '.join(SUFFIXES)}, or all that are "
-        "there. Meningiomas are searched for in T1w images only",
+        help=f"BIDS suffixes of the images to process: {', '.join(SUFFIXES)}, or all of these. "
+        "Meningiomas are segmented in T1w images only",
     )
     group.add_argument(
         "--bids-filter-file",
         type=Path,
         metavar="FILE",
-        help='JSON in fMRIPrep\'s form, such as {"t1w": {"session": null, "acquisition": "*"}}; '
-        'null: has none, "*": has any',
+        help='JSON filters in the format of fMRIPrep, such as {"t1w": {"session": null, '
+        '"acquisition": "*"}}; null: the entity is absent, "*": it is present',
     )
     group.add_argument(
         "--skip-bids-validation",
         action="store_true",
-        help="take the dataset as it is: no check of its description and of file names",
+        help="do not check dataset_description.json and file names",
     )
     group.add_argument(
         "--bids-database-dir",
         type=Path,
         metavar="DIR",
-        help="keep pybids' index of the whole dataset here, and use it if it is there",
+        help="save pybids' index of the whole dataset in this folder, and reuse it",
     )
 
 
 def add_extraction(group: argparse._ActionsContainer) -> None:
-    """Options that decide the result."""
+    """Add the options that determine the result."""
     group.add_argument(
         "--analyses",
         nargs="+",
         choices=["auto", *catalog.names()],
-        help="what to do; auto: brain on every image, meningioma on contrast-enhanced ones. "
-        "Meningioma asked for by name is refused for images without contrast",
+        help="analyses to run; auto: brain for every image, meningioma for contrast-enhanced "
+        "images. If meningioma is given by name, images without contrast are refused",
     )
     group.add_argument(
         "--force-contrast",
         action="store_true",
-        help="take every image to be contrast-enhanced, whatever its name and sidecar say",
+        help="treat every image as contrast-enhanced, whatever its name and sidecar say",
     )
     group.add_argument(
         "--model",
         nargs="+",
         metavar="[ANALYSIS=]MODEL",
-        help=f"one for each analysis: {MODEL}; auto is brainy and ams where they have been "
-        "downloaded, else the embedded ones. A bare .h5, .keras or .npz file is for brain, or "
-        "for meningioma where that alone is asked for",
+        help=f"one model per analysis: {MODEL}. auto: brainy and ams if they are installed, else "
+        "the embedded models. A plain .h5, .keras or .npz file is for the brain, or for "
+        "meningioma if it is the only analysis",
     )
     add_unverified(group)
     group.add_argument(
@@ -216,75 +222,73 @@ def add_extraction(group: argparse._ActionsContainer) -> None:
         nargs="+",
         type=threshold,
         metavar="[ANALYSIS=]P",
-        help="probability from which a voxel is in the mask: of the brain, or of meningioma "
-        "where that alone is asked for; the model's own if not given",
+        help="lowest probability of a voxel in the mask, for the brain, or for meningioma if it "
+        "is the only analysis; the model's own if not given",
     )
     add_border(group)
     add_engine(group)
     group.add_argument(
         "--overlap",
         action="store_true",
-        help="models that see blocks: let them overlap by half, with Gaussian weights; about 3.4 "
-        "times the network's time. Without effect on models that see the whole head",
+        help="models that process blocks: blocks overlap by half, with Gaussian weights; about "
+        "3.4 times the network's time. No effect on models that process the whole head",
     )
     group.add_argument(
         "--tta",
         action="store_true",
-        help="average with what is found in the mirror image, as embedded-meningioma always does: "
-        "twice the network's time",
+        help="average the probabilities with those of the mirrored image, as "
+        "embedded-meningioma always does; twice the network's time",
     )
     group.add_argument(
         "--outputs",
         nargs="+",
         choices=catalog.options(),
-        help="what to write of each image",
+        help="which images to write",
     )
     group.add_argument(
         "--no-reports",
         dest="reports",
         action="store_false",
-        help="write no pages and figures to look at",
+        help="do not write reports and figures",
     )
     group.add_argument(
         "--viewer",
         action="store_true",
-        help="put a viewer to scroll through each image into its page; 1 MB a page and 3 to 5 MB "
-        "an image more",
+        help="add an interactive viewer to each participant's report; adds 1 MB per report and 3 "
+        "to 5 MB per image",
     )
-    group.add_argument("--overwrite", action="store_true", help="do finished images again")
-    group.add_argument("--dry-run", action="store_true", help="print the table of images and stop")
+    group.add_argument("--overwrite", action="store_true", help="process finished images again")
+    group.add_argument("--dry-run", action="store_true", help="print the planned work, and stop")
 
 
-MODEL = "a name that `brainmask models list` shows, a training's folder, or a file"
-"""What a model may be given as."""
+MODEL = "a name from `brainmask models list`, the folder of a training, or a file"
+"""Possible values of ``--model``, for help texts."""
 
 
 def add_model(group: argparse._ActionsContainer) -> None:
-    """Options about the one network of a tool."""
+    """Add the options for the network of ``brainmask extract``."""
     group.add_argument(
         "--model",
         default="auto",
-        help=f"{MODEL} (.h5, .keras, .npz); auto is brainy where it has been downloaded, else "
-        "embedded",
+        help=f"{MODEL} (.h5, .keras, .npz). auto: brainy if it is installed, else embedded",
     )
     add_unverified(group)
     group.add_argument(
         "--threshold",
         type=probability,
         metavar="P",
-        help="probability from which a voxel is brain; the model's own if not given",
+        help="lowest probability of a brain voxel; the model's own if not given",
     )
     add_border(group)
     add_engine(group)
 
 
 def add_unverified(group: argparse._ActionsContainer) -> None:
-    """Option about models that cannot be verified."""
+    """Add the option for models that cannot be verified."""
     group.add_argument(
         "--allow-unverified",
         action="store_true",
-        help="take a training's folder whose model.toml has no hash of the model; else it is "
-        "refused",
+        help="also accept the folder of a training whose model.toml has no hash",
     )
 
 
@@ -301,68 +305,70 @@ def add_border(group: argparse._ActionsContainer) -> None:
 
 
 def add_engine(group: argparse._ActionsContainer) -> None:
-    """Options about what runs a network."""
+    """Add the options for the backend."""
     group.add_argument(
         "--engine",
         choices=["auto", "openvino", "tensorflow"],
         default=Settings.engine,
-        help="what runs the network; auto is TensorFlow on a GPU, else OpenVINO",
+        help="backend that runs the network; auto: TensorFlow on a GPU, else OpenVINO",
     )
     group.add_argument(
         "--precision",
         choices=["float32", "bfloat16"],
         default=Settings.precision,
-        help="what the network computes in; bfloat16 takes a third of the network's time where "
-        "the processor has it (AMX), and moves a few voxels of the mask's edge. OpenVINO only",
+        help="number format of the network's computation. bfloat16 takes a third of the "
+        "network's time on processors with AMX, and changes a few voxels at the mask's edge. "
+        "OpenVINO only",
     )
     group.add_argument(
         "--n-cpus",
         type=positive(int),
         metavar="N",
-        help="processor threads; if not given, what affinity, control group and SLURM allow",
+        help="processor threads; if not given, the number that affinity, control group and SLURM "
+        "allow",
     )
 
 
 def add_resources(group: argparse._ActionsContainer) -> None:
-    """Options about the machine and the messages."""
+    """Add the options for resources and messages."""
     group.add_argument(
         "--executor",
         type=executor,
         metavar="WHERE",
-        help="where scans are done: serial, in this process; local, in processes of this machine; "
-        "slurm, pbs, sge, lsf, htcondor, in jobs of that batch system; or the address of a dask "
-        "scheduler. auto is local where several processes pay, else serial",
+        help="where scans are processed: serial, in this process; local, in several processes of "
+        "this machine; slurm, pbs, sge, lsf, htcondor, in jobs of that batch system; or the "
+        "address of a dask scheduler. auto: local if several processes are faster, else serial",
     )
     group.add_argument(
         "--cluster-config",
         type=Path,
         metavar="FILE",
-        help="YAML in dask-jobqueue's form: what to ask the batch system for",
+        help="YAML file in dask-jobqueue's format: resources to request from the batch system",
     )
     group.add_argument(
         "--max-jobs",
         type=positive(int),
         metavar="N",
-        help="batch jobs at once, waiting or running",
+        help="largest number of batch jobs at a time, waiting or running",
     )
     group.add_argument(
         "--mem-gb",
         type=positive(float),
         metavar="GB",
-        help="memory that may be taken; a model that wants more is refused",
+        help="available memory; a model that needs more is refused",
     )
     group.add_argument(
         "-w",
         "--work-dir",
         type=Path,
         metavar="DIR",
-        help="where temporary files go",
+        help="folder for temporary files",
     )
-    group.add_argument("-v", "--verbose", action="count", help="say more; twice: say everything")
+    group.add_argument("-v", "--verbose", action="count", help="more messages; -vv: all messages")
 
 
 def dashed(argv: Sequence[str]) -> list[str]:
-    """Spell the options with dashes: ``--participant_label`` is ``--participant-label``."""
+    """Replace underscores in option names: ``--participant_label`` is ``--participant-label``."""
     spelled = []
     for word in argv:
         name, equals, value = word.partition("=")
@@ -371,7 +377,7 @@ def dashed(argv: Sequence[str]) -> list[str]:
 
 
 def settings_of(args: argparse.Namespace) -> Settings:
-    """Turn parsed arguments into settings: lists become tuples."""
+    """Make settings from parsed arguments; lists become tuples."""
     for name, value in vars(args).items():
         if isinstance(value, list):
             setattr(args, name, tuple(dict.fromkeys(value)))

@@ -86,16 +86,16 @@ def test_every_setting_has_an_option():
         ("--threshold 1", "expected a number between 0 and 1, found 1"),
         ("--executor moon", "expected auto, serial, local, slurm, "),
         ("--executor tcp://host", "or a scheduler's address such as tcp://host:8786"),
-        ("--max-jobs 0", "expected more than 0, found 0"),
+        ("--max-jobs 0", "expected a number above 0, found 0"),
         ("--threshold x", "invalid threshold value"),
         ("--threshold tumour=0.5", "expected brain=P, meningioma=P or P, found tumour=0.5"),
         ("--analyses glioma", "invalid choice: 'glioma'"),
-        ("--n-cpus 0", "expected more than 0, found 0"),
+        ("--n-cpus 0", "expected a number above 0, found 0"),
         ("--n-cpus 1.5", "invalid int value"),
-        ("--mem-gb -1", "expected more than 0, found -1"),
-        ("--mem-gb inf", "expected more than 0, found inf"),
-        ("--participant-label ../x", "'../x' is not a label: letters and digits only"),
-        ("--participant-label sub-", "is not a label"),
+        ("--mem-gb -1", "expected a number above 0, found -1"),
+        ("--mem-gb inf", "expected a number above 0, found inf"),
+        ("--participant-label ../x", "expected a label of letters and digits, found '../x'"),
+        ("--participant-label sub-", "expected a label of letters and digits"),
         ("--outputs picture", "invalid choice: 'picture'"),
         ("--participant 01", "unrecognized arguments"),
     ],
@@ -183,9 +183,10 @@ def test_help_tells_statuses_and_defaults(capsys):
     with pytest.raises(SystemExit):
         bids_app.main(["--help"])
     text = " ".join(capsys.readouterr().out.split())
-    assert "3 nothing to do was found" in text
-    assert "(default: ('mask', 'brain'))" in text
-    assert "else the embedded ones." in text
+    assert "3 there is nothing to do" in text
+    assert "(default: mask brain)" in text
+    assert "else the embedded models." in text
+    assert "(default: True)" not in text
 
 
 @pytest.mark.parametrize(

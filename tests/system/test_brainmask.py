@@ -80,7 +80,7 @@ def test_a_threshold_of_ones_own(head, tmp_path):
 @pytest.mark.parametrize(
     ("words", "status", "reason"),
     [
-        (["in.nii"], 2, "nothing to write: give -m MASK"),
+        (["in.nii"], 2, "no output file is given. Add -m MASK"),
         (["in.nii", "-m", "mask.txt"], 2, "expected a name that ends in .nii"),
         (["in.nii", "-o", "in.nii"], 2, "is the input, which is never overwritten"),
         (["in.nii", "-m", "mask.nii"], 1, "in.nii: no such file"),

@@ -121,7 +121,7 @@ def test_it_says_which_version_it_is_of_and_what_exit_statuses_mean():
     content = descriptor.boutiques()
     assert content["tool-version"] == __version__
     assert [each["code"] for each in content["error-codes"]] == [1, 2, 3]
-    assert content["error-codes"][2]["description"] == "nothing to do was found"
+    assert content["error-codes"][2]["description"] == "there is nothing to do"
 
 
 @pytest.mark.parametrize(

@@ -287,7 +287,7 @@ def test_control_c_is_no_crash(tmp_path):
     run.until(run.begun)
     os.killpg(run.popen.pid, signal.SIGINT)  # as a terminal does
     assert run.wait(60) == 130
-    assert "interrupted; the same command goes on" in run.said
+    assert "interrupted. Run the same command again to resume." in run.said
     assert "Traceback" not in run.said
 
 

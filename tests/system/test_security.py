@@ -307,7 +307,7 @@ def test_extract_takes_the_option(trained, tmp_path, capsys):
 def test_what_is_no_label_is_refused(option, label, capsys):
     with pytest.raises(SystemExit, match="2"):
         options.parser().parse_args(["in", "out", "participant", f"{option}={label}"])
-    assert "is not a label: letters and digits only" in capsys.readouterr().err
+    assert "expected a label of letters and digits" in capsys.readouterr().err
 
 
 def settings(data, out, **more):
