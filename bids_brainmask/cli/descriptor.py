@@ -111,7 +111,7 @@ def _input(action: argparse.Action, program: str) -> dict:
 
 
 def _metavar(action: argparse.Action) -> str:
-    """Placeholder of the value in the help; empty if there is none."""
+    """Return the placeholder of the value in the help; empty if there is none."""
     return action.metavar if isinstance(action.metavar, str) else ""
 
 
