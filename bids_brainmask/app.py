@@ -163,13 +163,10 @@ def use_work_dir(folder: Path) -> None:
 
 def load_network(run: Run, analysis: str) -> backends.Network:
     """Make a network ready to run, on the engine and the threads that the settings ask for."""
-    threads = run.settings.n_cpus or machine.cpus()
-    model = run.models[analysis]
-    network = backends.load(model, run.settings.engine, threads, run.settings.precision)
-    log.info("%s %s on %s, %d threads", model.name, model.version, network.engine, threads)
-    if model.notice:
-        log.warning("%s: %s", model.name, model.notice)
-    return network
+    settings = run.settings
+    return backends.start(
+        run.models[analysis], settings.engine, settings.n_cpus, settings.precision
+    )
 
 
 def segment_scan(plan: ScanPlan, run: Run, networks: Mapping[str, backends.Network]) -> Outcome:

@@ -8,7 +8,6 @@ import os
 from functools import cached_property
 from typing import ClassVar, TypedDict, Unpack, get_args
 
-from bids_brainmask import machine
 from bids_brainmask.analyses.brain import extract as extract_brain
 from bids_brainmask.analyses.meningioma import find_meningiomas as find_tumors
 from bids_brainmask.api.findings import Brain, Meningiomas, PathLike
@@ -81,7 +80,7 @@ class _Analysis:
         self.threshold = found.threshold if threshold is None else threshold
         """Probability from which a voxel is in the mask, in (0, 1)."""
 
-        self._network = backends.load(found, engine, threads or machine.cpus(), precision)
+        self._network = backends.start(found, engine, threads, precision)
         self._inference = Options(overlap=overlap, flips=flips)
         self._options: NetworkOptions = {
             "threads": threads,
@@ -303,6 +302,7 @@ def find_meningiomas(
     >>> import bids_brainmask
     >>> from bids_brainmask.demo import phantom
     >>> head, _ = phantom.head(2, spacing=4, contrast=True)
+    >>> head = head.slicer[:, :, 24:]  # without the neck, so that the example is quick
     >>> brain = bids_brainmask.extract(head, model="embedded")
     >>> found = bids_brainmask.find_meningiomas(head, brain, model="embedded-meningioma")
     >>> found.mask.shape == head.shape

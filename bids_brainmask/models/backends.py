@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bids_brainmask import machine
 from bids_brainmask.errors import ModelError, in_a_line
 from bids_brainmask.models import registry, weights
 from bids_brainmask.models.registry import Model
@@ -131,6 +132,26 @@ def gpu_works() -> bool:
     except RuntimeError:  # it has started with it; `keras_network` keeps each call off the GPU
         log.debug("TensorFlow has started and still sees the GPU")
     return False
+
+
+def start(
+    model: Model, engine: str, threads: int | None = None, precision: str = "float32"
+) -> Network:
+    """Load a model, as `load` does, and log what runs it and what its users must know.
+
+    Parameters
+    ----------
+    model, engine, precision
+        As for `load`.
+    threads : int, optional
+        As many as the process may use if None.
+    """
+    threads = threads or machine.cpus()
+    network = load(model, engine, threads, precision)
+    log.info("%s %s on %s, %d threads", model.name, model.version, network.engine, threads)
+    if model.notice:
+        log.warning("%s: %s", model.name, model.notice)
+    return network
 
 
 def load(model: Model, engine: str, threads: int, precision: str = "float32") -> Network:

@@ -4,25 +4,29 @@
 import ast
 import inspect
 import json
+import linecache
 import math
 import pickle
+import re
 import typing
 from dataclasses import asdict, replace
+from importlib.util import find_spec
 from pathlib import Path
 
+import joblib
 import nibabel as nb
 import numpy as np
 import pytest
-from conftest import head_phantom
+from conftest import ROOT, head_phantom
 from nilearn.maskers import NiftiMasker
 from test_image import VARIANTS, variant
 
 import bids_brainmask
-from bids_brainmask import api
+from bids_brainmask import api, machine
 from bids_brainmask.api.extractors import BrainOptions, NetworkOptions
 from bids_brainmask.cli import brainmask
 from bids_brainmask.errors import ImageError, ModelError, OutputError, UsageError
-from bids_brainmask.models import backends
+from bids_brainmask.models import backends, registry
 from bids_brainmask.voxels import inference
 
 BALL_ML = 4 / 3 * math.pi * 6**3
@@ -220,7 +224,7 @@ class TestExtractor:
         )
 
     def test_threads_are_what_the_process_may_use(self, monkeypatch, loaded):
-        monkeypatch.setattr(api.extractors.machine, "cpus", lambda: 7)
+        monkeypatch.setattr(machine, "cpus", lambda: 7)
         bids_brainmask.Extractor(precision="bfloat16")
         assert loaded == [("embedded", "auto", 7, "bfloat16")]
 
@@ -253,19 +257,26 @@ class TestExtractor:
                 use(**options)
         assert not loaded
 
+    def test_what_users_of_a_model_must_know_is_logged(self, monkeypatch, caplog):
+        model = replace(registry.models()["embedded"], notice="not for children")
+        monkeypatch.setattr(registry, "resolve", lambda *_, **__: model)
+        bids_brainmask.Extractor()
+        assert [record.message for record in caplog.records] == ["embedded: not for children"]
+
     def test_a_model_that_there_is_not(self):
         with pytest.raises(ModelError, match="unknown model 'x'"):
             bids_brainmask.Extractor("x")
 
-    def test_a_model_without_a_hash_is_refused_unless_allowed(self, tmp_path, monkeypatch):
-        seen = {}
-        monkeypatch.setattr(
-            api.extractors.registry,
-            "resolve",
-            lambda name, **options: seen.update(options) or api.extractors.registry.models()[name],
-        )
-        bids_brainmask.Extractor("embedded", allow_unverified=True)
-        assert seen == {"task": "brain", "allow_unverified": True}
+    def test_a_model_without_a_hash_is_refused_unless_allowed(self, tmp_path):
+        table = ROOT / "bids_brainmask/data/models.toml"
+        text = table.read_text(encoding="utf-8").partition("[embedded]")[2].partition("\n[")[0]
+        text = re.sub(r"\n(sha256|size) = .*", "", text)
+        (tmp_path / "model.toml").write_text(f"[mine]{text}")
+        (tmp_path / "model.keras").write_bytes(b"a network")
+        with pytest.raises(ModelError, match="found no sha256"):
+            bids_brainmask.Extractor(tmp_path)
+        extractor = bids_brainmask.Extractor(tmp_path, allow_unverified=True)
+        assert extractor.model.notice == registry.UNVERIFIED
 
     def test_the_options_that_are_handed_on_are_all(self):
         for kind, options in (
@@ -409,6 +420,63 @@ class TestEvaluate:
         halves = nb.Nifti1Image(array(masks[0]) * np.float32(0.5), head.affine)
         with pytest.raises(ImageError, match="expected whole numbers as labels"):
             bids_brainmask.evaluate(halves, masks[1])
+
+
+class TestDocs:
+    """The blocks of docs/python.md, one after the other, in a folder with what they name."""
+
+    BLOCKS = re.findall(
+        r"```python\n(.*?)```", (ROOT / "docs/python.md").read_text(encoding="utf-8"), re.DOTALL
+    )
+
+    @pytest.fixture
+    def folder(self, head, with_tumors, tmp_path, monkeypatch):
+        (tmp_path / "scans").mkdir()
+        for name in ("T1w", "scans/sub-01_T1w", "scans/sub-02_T1w"):
+            save(head, tmp_path / f"{name}.nii.gz")
+        (tmp_path / "scans/sub-03_T1w.nii.gz").touch()
+        save(with_tumors, tmp_path / "ce-gadolinium_T1w.nii.gz")
+        save(ball(head), tmp_path / "reference.nii.gz")
+        monkeypatch.chdir(tmp_path)
+        return tmp_path
+
+    def test_the_blocks_do_what_they_say(self, folder, capsys):
+        told, names = {}, {}
+        with joblib.parallel_config(backend="sequential"):
+            for number, block in enumerate(self.BLOCKS):
+                if "nipype" in block and not find_spec("nipype"):
+                    continue
+                if "Parallel" in block:
+                    (folder / "scans/sub-03_T1w.nii.gz").unlink()
+                place = f"docs/python.md, block {number}"
+                lines = block.splitlines(keepends=True)
+                linecache.cache[place] = (len(block), None, lines, place)  # for nipype
+                exec(compile(block, place, "exec"), names)  # as a reader would
+                told[block] = capsys.readouterr().out
+        first, loop, _, tumors, compared, *_ = told.values()
+        assert first.startswith(f"{names['brain'].volume_ml:.0f} mL, predicted Dice ")
+        assert "sub-03_T1w.nii.gz: the file is empty" in loop
+        assert list(names["volumes"]) == ["sub-01_T1w.nii.gz", "sub-02_T1w.nii.gz"]
+        assert {path.name for path in (folder / "masks").iterdir()} == set(names["volumes"])
+        assert names["parts"] == [[volume] for volume in names["volumes"].values()] + [[], []]
+        assert [line[:3] for line in tumors.splitlines()] == ["1: ", "2: "]
+        assert re.fullmatch(r"Dice [01]\.\d{3}, [+-]\d+\.\d mL, HD95 \d\.\d mm\n", compared)
+        assert names["intensities"].size == array(names["brain"].mask).sum()
+        *paths, volume = names["extract_brain"]("T1w.nii.gz", threads=1)
+        assert [nb.load(path).shape for path in paths] == [names["head"].shape] * 2
+        assert volume == names["brain"].volume_ml
+        if "result" in names:
+            assert names["result"].outputs.volume_ml == volume
+
+    def test_every_public_member_is_there(self):
+        words = (ROOT / "docs/python.md").read_text(encoding="utf-8")
+        for kind in (api.Brain, api.Meningiomas):
+            for name in (name for name in vars(kind) if name[0] != "_"):
+                assert re.search(rf"`(brain\.)?{name}\b", words), name
+        for name in set(bids_brainmask.__all__) - {"Agreement", "Lesion", "Meningiomas"}:
+            assert name == "__version__" or re.search(rf"\b{name}\b", words), name
+        for name in typing.get_type_hints(BrainOptions):
+            assert f"`{name}`" in words, name
 
 
 class TestNames:
