@@ -159,7 +159,7 @@ def find_masks(root: Path, ending: str) -> dict[str, Mask]:
     UsageError
         A mask is there twice, compressed and not.
     """
-    found = {}
+    found: dict[str, Mask] = {}
     for folder in ("sub-*/anat", "sub-*/ses-*/anat"):
         for path in sorted(root.glob(f"{folder}/sub-*.nii*")):
             if not path.name.endswith((f"{ending}.nii", f"{ending}.nii.gz")):
@@ -211,7 +211,7 @@ def match(predictions: Mapping[str, Mask], references: Mapping[str, Mask]) -> Pa
 
 def _by_entities(masks: Iterable[Mask]) -> dict[str, list[Mask]]:
     """Group masks by folder and entities other than those in which names may differ."""
-    groups = {}
+    groups: dict[str, list[Mask]] = {}
     for mask in masks:
         entities = mask.name.split("_")[:-1]
         kept = [pair for pair in entities if pair.partition("-")[0] not in LOOSE]
@@ -328,15 +328,15 @@ def _line(name: str, row: Mapping[str, float | int | str], width: int) -> str:
 
 def rows(evaluation: Evaluation) -> list[dict[str, str | float | None]]:
     """Every reference by path: its prediction and the measures, None where there is none."""
-    found = []
+    found: list[dict[str, str | float | None]] = []
     for pair in evaluation.pairing.pairs:
         names = {"reference": pair.reference.relative, "prediction": pair.prediction.relative}
         agreement = evaluation.measured.get(pair)
         values = _finite(asdict(agreement)) if agreement else dict.fromkeys(MEASURES)
         found.append(names | values)
     blank = {"prediction": None} | dict.fromkeys(MEASURES)
-    found += [{"reference": mask.relative} | blank for mask in evaluation.pairing.missing]
-    return sorted(found, key=lambda row: row["reference"])
+    found += [{"reference": mask.relative, **blank} for mask in evaluation.pairing.missing]
+    return sorted(found, key=lambda row: str(row["reference"]))
 
 
 def _finite(values: Mapping[str, float]) -> dict[str, float | None]:
@@ -394,4 +394,4 @@ def write(
         storage.write_bytes(tsv, text.encode())
         storage.write_json(tsv.with_suffix(".json"), dictionary())
     if json:
-        storage.write_json(json, asked | report(evaluation))
+        storage.write_json(json, {**asked, **report(evaluation)})

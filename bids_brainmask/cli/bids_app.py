@@ -10,11 +10,15 @@ import logging
 import sys
 from collections.abc import Iterable, Sequence
 from contextlib import closing
+from typing import TYPE_CHECKING
 
 from bids_brainmask.cli import options
 from bids_brainmask.errors import BrainMaskError, ModelError, NothingToDo, UsageError
 from bids_brainmask.settings import LEVELS, Settings
 from bids_brainmask.signals import stoppable
+
+if TYPE_CHECKING:
+    from bids_brainmask.plan import Run
 
 log = logging.getLogger(__name__)
 
@@ -92,7 +96,7 @@ def run_group(settings: Settings) -> int:
     return 0
 
 
-def print_scans(run) -> None:
+def print_scans(run: Run) -> None:
     """Print the planned work, tab-separated with a header: a line per image and analysis.
 
     A file that two analyses make is in the line of the second one.

@@ -187,8 +187,11 @@ def run_evaluate(args: argparse.Namespace) -> int:
     )
     found = evaluation.evaluate(pairing, args.labels)
     print(evaluation.table(found))
-    asked = {"Predictions": str(args.predictions), "References": str(args.references)}
-    asked["Labels"] = list(args.labels) or "all but 0"
+    asked: dict[str, object] = {
+        "Predictions": str(args.predictions),
+        "References": str(args.references),
+        "Labels": list(args.labels) or "all but 0",
+    }
     evaluation.write(found, args.tsv, args.json, asked)
     return found.status
 

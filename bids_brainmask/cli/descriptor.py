@@ -10,6 +10,7 @@ import argparse
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import bids_brainmask
 from bids_brainmask.cli import options
@@ -72,7 +73,9 @@ def boutiques(image: str = "") -> dict:
         ],
         "error-codes": [
             {"code": int(code), "description": meaning}
-            for code, meaning in re.findall(r"^  ([1-9])  (.+)$", parser.epilog, re.MULTILINE)
+            for code, meaning in re.findall(
+                r"^  ([1-9])  (.+)$", parser.epilog or "", re.MULTILINE
+            )
         ],
         "suggested-resources": {
             "ram": max(model.memory_gb for model in registry.models().values())
@@ -132,10 +135,10 @@ def _type(action: argparse.Action) -> dict:
     return found
 
 
-def _parsed(action: argparse.Action, text: str):
+def _parsed(action: argparse.Action, text: str) -> Any:
     """Parse a text; None if the argument refuses it."""
     try:
-        return action.type(text)
+        return action.type(text) if callable(action.type) else text
     except (argparse.ArgumentTypeError, ValueError):
         return None
 
@@ -150,7 +153,7 @@ def _groups(parser: argparse.ArgumentParser, inputs: Mapping[argparse.Action, di
     return [
         {"id": re.sub(r"\W", "_", title), "name": title, "members": members}
         for title, members in named.items()
-        if members
+        if title and members
     ]
 
 

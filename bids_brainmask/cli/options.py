@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from bids_brainmask import __version__
 from bids_brainmask.analyses import catalog
 from bids_brainmask.analyses.rows import SUFFIXES
 from bids_brainmask.settings import EXECUTORS, Settings
+
+Number = TypeVar("Number", int, float)
 
 EPILOG = """\
 exit status:
@@ -32,16 +35,16 @@ and only `brainmask models get` downloads files.
 class Formatter(argparse.RawDescriptionHelpFormatter, argparse.ArgumentDefaultsHelpFormatter):
     """Show defaults, and the epilog as it is."""
 
-    def _get_help_string(self, action):
+    def _get_help_string(self, action: argparse.Action) -> str | None:
         if action.nargs == 0 or action.default in (None, ()):
             return action.help  # the help says what absence means
         text = super()._get_help_string(action)
-        if isinstance(action.default, tuple):
+        if text and isinstance(action.default, tuple):
             text = text.replace("%(default)s", " ".join(action.default))
         return text
 
 
-def label(prefix: str):
+def label(prefix: str) -> Callable[[str], str]:
     """Make a parser of labels, with or without ``sub-`` or ``ses-``."""
 
     def parse(text: str) -> str:
@@ -55,10 +58,10 @@ def label(prefix: str):
     return parse
 
 
-def positive(kind):
+def positive(kind: type[Number]) -> Callable[[str], Number]:
     """Make a parser of numbers above zero."""
 
-    def parse(text: str):
+    def parse(text: str) -> Number:
         number = kind(text)
         if not 0 < number < float("inf"):
             raise argparse.ArgumentTypeError(f"expected a number above 0, found {text}")

@@ -11,12 +11,15 @@ import importlib.util
 import logging
 import os
 from pathlib import Path
-from typing import get_args
+from typing import TYPE_CHECKING, get_args
 
 from bids_brainmask.cli import options
 from bids_brainmask.errors import UsageError
 from bids_brainmask.models.model import Task
 from bids_brainmask.train.choices import Loss
+
+if TYPE_CHECKING:
+    from bids_brainmask.train.config import Config
 
 PACKAGES = ("tensorboardX", "yaml")
 """Packages of the extra ``train``."""
@@ -224,7 +227,7 @@ def run_finetune(args: argparse.Namespace) -> int:
     return fit(finetuning(args), Path(), args.out)
 
 
-def finetuning(args: argparse.Namespace):
+def finetuning(args: argparse.Namespace) -> Config:
     """Make the configuration of a fine-tuning; grid and scaling stay those of the model.
 
     Raises
@@ -296,7 +299,7 @@ def data_of(args: argparse.Namespace) -> dict:
     }
 
 
-def fit(config, root: Path, out: Path, workers: int = 0) -> int:
+def fit(config: Config, root: Path, out: Path, workers: int = 0) -> int:
     """Train, write the result, and print how to use it."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     logging.getLogger("bids_brainmask").setLevel(logging.INFO)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter, deque
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import ExitStack
 
 from bids_brainmask import app, machine
@@ -31,7 +31,7 @@ SCANS_EACH = 4
 """Scans that a process must have to do before ``auto`` starts it: it takes seconds to start."""
 
 
-def process(run: Run) -> Iterator[Outcome]:
+def process(run: Run) -> Generator[Outcome, None, None]:
     """Do every scan that is not done yet, wherever the settings want it done.
 
     Yields

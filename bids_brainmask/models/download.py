@@ -167,7 +167,7 @@ def _may_pass(error: Exception) -> bool:
     """Whether the same request may succeed a little later."""
     import requests
 
-    if isinstance(error, requests.HTTPError):
+    if isinstance(error, requests.HTTPError) and error.response is not None:
         return error.response.status_code == 429 or error.response.status_code >= 500
     passing = (
         requests.ConnectionError,

@@ -12,10 +12,18 @@ import logging
 import os
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from bids_brainmask.errors import ModelError
 from bids_brainmask.hashes import sha256
-from bids_brainmask.models.model import Model, Task, parse
+from bids_brainmask.models.model import (
+    ArchitectureName,
+    GridName,
+    Intensities,
+    Model,
+    Task,
+    parse,
+)
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +47,7 @@ UNVERIFIED = "its registry entry has no hash, so that its file could not be veri
 OWN_FILE, OWN_TABLE = "model.keras", "model.toml"
 """Names of the model's file and of its table in the folder of a finished training."""
 
-LOCAL = {
+LOCAL: dict[str, tuple[ArchitectureName, GridName, Intensities, int, float, float]] = {
     ".h5": ("seed", "fsconform", "zscore", 128, 0.3, 4.0),
     ".hdf5": ("seed", "fsconform", "zscore", 128, 0.3, 4.0),
     ".keras": ("keras", "fsconform", "zscore", 128, 0.3, 8.0),
@@ -48,7 +56,7 @@ LOCAL = {
 """Defaults for a user's file, by its suffix: architecture, grid, intensities, block, threshold,
 memory in GB."""
 
-LESIONS = {
+LESIONS: dict[str, Any] = {
     "intensities": "robust",
     "threshold": 0.4,
     "near_brain": 5.0,
@@ -177,7 +185,8 @@ def _trained(folder: Path, *, allow_unverified: bool) -> Model:
     found = parse(text, str(table), unverified=True)
     if len(found) != 1:
         raise ModelError(f"{table}: expected one table, found {len(found)}")
-    model = replace(next(iter(found.values())), path=folder / OWN_FILE)
+    path = folder / OWN_FILE
+    model = replace(next(iter(found.values())), path=path)
     if not model.sha256:
         if not allow_unverified:
             raise ModelError(
@@ -186,12 +195,12 @@ def _trained(folder: Path, *, allow_unverified: bool) -> Model:
             )
         model = replace(
             model,
-            sha256=_sha256(model.path),
-            size=model.size or model.path.stat().st_size,
+            sha256=_sha256(path),
+            size=model.size or path.stat().st_size,
             notice="; ".join(filter(None, (model.notice, UNVERIFIED))),
         )
-    if fault := mismatch(model.path, model):
-        raise ModelError(f"{model.path}: {fault} ({table}). Train again, or correct the table.")
+    if fault := mismatch(path, model):
+        raise ModelError(f"{path}: {fault} ({table}). Train again, or correct the table.")
     return model
 
 

@@ -139,7 +139,7 @@ def measures(record: Mapping, peers: Peers | None) -> list[ShownMeasure]:
     for row in quality.MEASURES:
         key, column = row.name, row.column
         value = number(found.get(key) if row.compute else row.value(Reading(record)))
-        spread = peers and _spread(peers.values(key), value)
+        spread = _spread(peers.values(key), value) if peers else None
         described.append(
             ShownMeasure(
                 key=key,
@@ -148,7 +148,7 @@ def measures(record: Mapping, peers: Peers | None) -> list[ShownMeasure]:
                 units=column.get("Units", ""),
                 value="n/a" if value is None else digits(value),
                 spread=spread,
-                place=_place(value, spread) if spread else "",
+                place=_place(value, spread) if spread and value is not None else "",
                 outlier=bool(peers and peers.is_reason(key)),
             )
         )
@@ -174,7 +174,7 @@ def _place(value: float, spread: Spread) -> str:
     return "high" if value > spread.high else "usual"
 
 
-def number(value) -> float | None:
+def number(value: object) -> float | None:
     """Take what is a finite number, or text of one; None for all else."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None

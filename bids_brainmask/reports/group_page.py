@@ -239,7 +239,7 @@ def metrics(
 def smallest(row: Row, names: Iterable[str]) -> float | int | None:
     """Smallest of some of a row's numbers; None where it has none of them."""
     found = [plain(row.values.get(name)) for name in names]
-    return min((value for value in found if value is not None), default=None)
+    return min((value for value in found if isinstance(value, int | float)), default=None)
 
 
 def is_number(name: str, rows: Iterable[Row]) -> bool:

@@ -13,8 +13,10 @@ from bids_brainmask.analyses.rows import DEFAULT_SUFFIX
 from bids_brainmask.models import registry
 from bids_brainmask.reports import templates
 
-ALWAYS = ("bids_brainmask", "gorgolewski2016", "gorgolewski2017", "yarkoni2019", "nibabel")
-ALWAYS += ("virtanen2020",)
+ALWAYS = (
+    *("bids_brainmask", "gorgolewski2016", "gorgolewski2017"),
+    *("yarkoni2019", "nibabel", "virtanen2020"),
+)
 """References of every text, by their keys in references.bib."""
 
 GRIDS = {
@@ -145,7 +147,7 @@ def _use(records: Sequence[Mapping], models: Mapping, library: Mapping[str, str]
     )
 
 
-def _mapping(value) -> Mapping:
+def _mapping(value: object) -> Mapping:
     return value if isinstance(value, Mapping) else {}
 
 

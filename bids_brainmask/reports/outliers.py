@@ -120,15 +120,13 @@ def judge(
     worst = np.fmax.reduce(_badness(away, compared), axis=1)
     verdicts = []
     for row, (labels, place) in enumerate(zip(groups, chosen, strict=True)):
-        score, reasons = (
-            float(worst[row]),
-            _reasons(values[row], away[row], medians[row], compared),
-        )
+        score: float | None = float(worst[row])
+        reasons = _reasons(values[row], away[row], medians[row], compared)
         if empty[row]:
             score, reasons = EMPTY, ("the mask is empty",)
         elif np.isnan(values[row]).all():
             score, reasons = None, ("not measured",)
-        elif np.isnan(score):
+        elif np.isnan(worst[row]):
             score, reasons = None, (f"fewer than {least} like images",)
         verdicts.append(Verdict(score, reasons, place[1] if place else labels[0]))
     return verdicts
@@ -146,7 +144,7 @@ def _values(rows: Sequence[Mapping[str, object]], compared: Mapping[str, Metric]
 
 def _number(value: object) -> float:
     # The bound leaves room for differences; infinity and NaN do not pass it.
-    return float(value) if isinstance(value, Real) and abs(value) < 1e300 else np.nan
+    return float(value) if isinstance(value, Real) and abs(value) < 1e300 else np.nan  # type: ignore[operator]
 
 
 def _members(groups: Sequence[Sequence[str]], measured: np.ndarray) -> dict[Place, list[int]]:

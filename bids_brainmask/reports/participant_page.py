@@ -12,12 +12,16 @@ import functools
 import importlib.resources
 import zlib
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import bids_brainmask
 from bids_brainmask.analyses import catalog
 from bids_brainmask.dataset import readback
 from bids_brainmask.errors import UsageError
 from bids_brainmask.reports import cohort, methods, participant_data, templates
+
+if TYPE_CHECKING:
+    import jinja2
 
 VIEWER = "web/niivue.umd.js"
 """NiiVue, among the package's data; put there when the package is built."""
@@ -93,7 +97,7 @@ def participant(root: Path, label: str, *, viewer: bool = False) -> str:
 
 
 @functools.cache
-def environment():
+def environment() -> jinja2.Environment:
     """Jinja2, as of `templates.environment`, with the words that this page shows values in.
 
     Returns

@@ -7,9 +7,13 @@ import base64
 import hashlib
 import importlib.resources
 from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import jinja2
 
 
-def environment(**filters: Callable):
+def environment(**filters: Callable) -> jinja2.Environment:
     """Jinja2 with the package's templates: all values are escaped, and a missing one is an error.
 
     Parameters

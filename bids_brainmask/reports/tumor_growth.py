@@ -100,8 +100,10 @@ def rows(found: Iterable[Measured]) -> list[dict[str, str]]:
 
 def change(one: Measured, other: Measured | None, name: str) -> dict[str, str]:
     """Say how a volume differs from an earlier one, in mL and in % of it."""
-    difference = one.volume_ml - other.volume_ml if other else None
-    percent = 100 * difference / other.volume_ml if other and other.volume_ml else None
+    difference = percent = None
+    if other:
+        difference = one.volume_ml - other.volume_ml
+        percent = 100 * difference / other.volume_ml if other.volume_ml else None
     return {
         f"{name}_ml": "n/a" if difference is None else f"{difference:.3f}",
         f"{name}_percent": "n/a" if percent is None else f"{percent:.1f}",

@@ -287,7 +287,7 @@ def test_meningiomas_over_sessions():
 
 def test_five_thousand_images_are_small_and_quick():
     rows = [row(number, outlier_reasons="roughness" * 9) for number in range(5000)]
-    started = time.perf_counter()
+    started = time.process_time()
     text = group_page.page(rows, COLUMNS, title="Many")
-    assert time.perf_counter() - started < 3
+    assert time.process_time() - started < 3
     assert len(text.encode()) < 6e6
