@@ -500,7 +500,7 @@ class TestNames:
 
     def test_other_names_are_refused(self):
         with pytest.raises(AttributeError, match="has no attribute 'Extracter'"):
-            bids_brainmask.Extracter  # noqa: B018
+            bids_brainmask.Extracter  # noqa: B018  # codespell:ignore
 
     def test_errors_and_types_are_marked_for_checkers(self):
         assert (Path(bids_brainmask.__file__).parent / "py.typed").is_file()
