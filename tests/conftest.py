@@ -3,6 +3,8 @@
 
 import json
 import os
+import subprocess
+import sys
 from itertools import permutations, product
 from pathlib import Path
 from typing import NoReturn
@@ -162,3 +164,34 @@ def labelled_dataset(root: Path, count: int, *, codes="RAS", **phantom) -> Path:
             anat.mkdir(parents=True)
             nb.save(image, anat / f"{name}_{kind}.nii.gz")
     return root
+
+
+@pytest.fixture
+def run(capsys):
+    """Run the command line in this process; its exit status, and what it printed."""
+    from bids_brainmask.cli import bids_app
+
+    def call(root, out, level="participant", *words):
+        options = ["--executor", "serial", "--threshold", "0.01"] if level == "participant" else []
+        status = bids_app.main([*map(str, (root, out)), level, *options, *map(str, words)])
+        return status, capsys.readouterr().out
+
+    return call
+
+
+@pytest.fixture
+def issues():
+    """Tell what the BIDS validator finds wrong with a dataset; nothing when it is silent."""
+
+    def validate(folder):
+        command = [
+            Path(sys.executable).with_name("bids-validator-deno"),
+            folder,
+            "--format",
+            "json",
+        ]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        found = json.loads(done.stdout)["issues"]["issues"]
+        return [(one["code"], one.get("location")) for one in found if one["severity"] == "error"]
+
+    return validate
