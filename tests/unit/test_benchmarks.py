@@ -562,8 +562,8 @@ def test_every_unseen_source_is_compared_with_its_references(unseen_data, monkey
     assert [row[0] for row in cells(text) if len(row) == 2][-1:] == ["**minimum** of 1"]
 
 
-def test_the_held_out_recipe_is_that_of_the_embedded_network_less_two_sources():
+def test_the_held_out_recipe_is_that_of_the_embedded_network_on_one_source():
     shipped, held = config.read("brain"), config.read(BENCHMARKS / "heldout.yaml")
-    assert held.variants == shipped.variants
+    assert held.variants.items() <= shipped.variants.items()
     assert held.architecture == shipped.architecture
-    assert set(held.data.exclude) == set(shipped.data.often) == {"adi", "forrest"}
+    assert set(held.data.exclude) == set(shipped.data.often) >= {"adi", "forrest"}
