@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 import bids_brainmask
-from bids_brainmask import api
+from bids_brainmask import api, tables
 from bids_brainmask.dataset import storage
 from bids_brainmask.errors import ImageError, NothingToDo, UsageError
 from bids_brainmask.voxels.agreement import Agreement
@@ -386,11 +386,8 @@ def write(
 ) -> None:
     """Write the TSV and its dictionary, and the JSON; `asked` is the JSON's record of the call."""
     if tsv:
-        lines = [["reference", "prediction", *MEASURES]]
-        for row in rows(evaluation):
-            values = [f"{v:.6g}" if isinstance(v, float) else v or "n/a" for v in row.values()]
-            lines.append(values)
-        text = "".join("\t".join(line) + "\n" for line in lines)
+        header = ["reference", "prediction", *MEASURES]
+        text = tables.tsv([header, *(row.values() for row in rows(evaluation))])
         storage.write_bytes(tsv, text.encode())
         storage.write_json(tsv.with_suffix(".json"), dictionary())
     if json:

@@ -12,6 +12,9 @@ from typing import Literal
 Engine = Literal["auto", "openvino", "tensorflow"]
 Precision = Literal["float32", "bfloat16"]
 
+RESEARCH_ONLY = "For research only; not a medical device."
+"""On every page, in every sidecar, in help and in the derivatives' README."""
+
 HERE = ("auto", "serial", "local")
 """Executors that do scans on this machine."""
 

@@ -22,6 +22,7 @@ from bids_brainmask.analyses.rows import (
     Output,
     file_name,
 )
+from bids_brainmask.voxels import UNCERTAIN
 
 if TYPE_CHECKING:
     from bids_brainmask.analyses.measures import Measure
@@ -304,8 +305,8 @@ FIGURES: tuple[Figure, ...] = (
         draw=_draw_uncertainty,
         title="Uncertainty",
         alt="Slices of {} with the places where the network was unsure",
-        caption="Where the probability of brain lies between 0.25 and 0.75: the network was "
-        "unsure there.",
+        caption=f"Where the probability of brain lies between {UNCERTAIN[0]:g} and "
+        f"{UNCERTAIN[1]:g}: the network was unsure there.",
     ),
     Figure(
         name="thumbnail",

@@ -11,13 +11,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bids_brainmask.voxels.image import boundary, bounds
+from bids_brainmask.voxels import UNCERTAIN
+from bids_brainmask.voxels.masks import boundary, bounds, roughness
 
 DOUBTFUL = 0.90
 """A mask whose predicted Dice is under this is flagged."""
-
-UNSURE = (0.25, 0.75)
-"""Probabilities between which a voxel is called uncertain."""
 
 
 @dataclass(frozen=True)
@@ -31,10 +29,10 @@ class Confidence:
     """Dice of the mask with a truth drawn voxel by voxel from the probabilities, in [0, 1]."""
 
     roughness: float
-    """Surface of the mask over that of a ball of its volume; 1.5 for a ball of many voxels."""
+    """Surface of the mask over that of a sphere of its volume; 1.5 for a sphere of many voxels."""
 
     removed: float
-    """Volume of the smaller pieces that were dropped, over that of the mask."""
+    """Volume of the smaller components that were dropped, over that of the mask."""
 
     @property
     def features(self) -> np.ndarray:
@@ -92,22 +90,8 @@ def of(mask: np.ndarray, probability: np.ndarray, spacing: np.ndarray, removed: 
         / (volume + float(probability.sum(dtype=float)))
     )
     return Confidence(
-        boundary=float(((edge > UNSURE[0]) & (edge < UNSURE[1])).mean()),
+        boundary=float(((edge > UNCERTAIN[0]) & (edge < UNCERTAIN[1])).mean()),
         expected=min(expected, 1.0),
-        roughness=surface(mask, spacing) / ball_surface(volume * float(np.prod(spacing))),
+        roughness=roughness(mask, spacing),
         removed=removed / volume,
     )
-
-
-def surface(mask: np.ndarray, spacing: np.ndarray) -> float:
-    """Area of the faces between a mask and the rest, the volume's edge among them, mm²."""
-    padded = np.pad(mask, 1)
-    return sum(
-        float(np.count_nonzero(np.diff(padded, axis=axis)) * np.prod(np.delete(spacing, axis)))
-        for axis in range(3)
-    )
-
-
-def ball_surface(volume: float) -> float:
-    """Surface of a ball, mm², from its volume, mm³."""
-    return float(np.cbrt(36 * np.pi * volume**2))

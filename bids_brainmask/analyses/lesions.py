@@ -10,7 +10,8 @@ from typing import Literal
 import numpy as np
 from scipy import ndimage
 
-from bids_brainmask.voxels.image import bounds
+from bids_brainmask.tables import tsv
+from bids_brainmask.voxels.masks import bounds
 
 SMALLEST_ML = 0.05
 """A connected piece of less than this, mL, is taken for noise and dropped."""
@@ -376,8 +377,7 @@ COLUMNS: dict[str, dict] = {
 
 def table(lesions: Lesions) -> str:
     """Write the lesions as tab-separated values, one a line under the names of `COLUMNS`."""
-    rows = [list(COLUMNS), *(_row(lesion) for lesion in lesions.found)]
-    return "".join("\t".join(row) + "\n" for row in rows)
+    return tsv([COLUMNS, *(_row(lesion) for lesion in lesions.found)])
 
 
 def _row(lesion: Lesion) -> list[str]:

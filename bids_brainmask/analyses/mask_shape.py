@@ -7,7 +7,8 @@ from itertools import permutations
 
 import numpy as np
 
-from bids_brainmask.voxels.image import Volume, boundary
+from bids_brainmask.voxels.image import Volume
+from bids_brainmask.voxels.masks import boundary, roughness
 
 RIM_MM = 3.0
 """Depth of the rims on either side of the mask's surface whose intensities are compared, mm."""
@@ -39,7 +40,7 @@ def describe(data: np.ndarray, mask: np.ndarray, probability: np.ndarray, spacin
     centroid = np.array([n @ np.arange(len(n)) / n.sum() for n in counts])
     return {
         **_places(box, mask.shape, spacing),
-        "roughness": _roughness(brain, spacing),
+        "roughness": roughness(brain, spacing),
         "asymmetry": _asymmetry(brain, centroid[0] - box[0].start),
         "rim_contrast": _rim_contrast(data, mask, box, spacing),
         "boundary_probability": probability[box][boundary(brain)].mean(dtype=np.float64),
@@ -64,17 +65,6 @@ def _places(box: Box, shape: tuple[int, ...], spacing: np.ndarray) -> dict[str, 
         found[f"margin_{low}_mm"] = side.start * step
         found[f"margin_{high}_mm"] = (size - side.stop) * step
     return found
-
-
-def _roughness(brain: np.ndarray, spacing: np.ndarray) -> float:
-    """Area of a mask's faces over that of a ball of its volume; 1.5 for a ball of many voxels."""
-    padded = np.pad(brain, 1)
-    area = sum(
-        np.count_nonzero(np.diff(padded, axis=axis)) * np.prod(np.delete(spacing, axis))
-        for axis in range(3)
-    )
-    volume = np.count_nonzero(brain) * np.prod(spacing)
-    return area / np.cbrt(36 * np.pi * volume**2)
 
 
 def _asymmetry(brain: np.ndarray, middle: float) -> float:

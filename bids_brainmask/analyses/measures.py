@@ -65,7 +65,7 @@ class Reading:
         return quality if isinstance(quality, Mapping) else {}
 
 
-def number(value: object) -> float | int | None:
+def known_number(value: object) -> float | int | None:
     """Take a number as it is, and anything else for unknown."""
     return value if type(value) in (int, float) else None
 
@@ -95,4 +95,4 @@ class Measure:
 
     def value(self, reading: Reading) -> Value:
         """Read the measure from what was written; None where it is not known."""
-        return self.read(reading) if self.read else number(reading.quality.get(self.name))
+        return self.read(reading) if self.read else known_number(reading.quality.get(self.name))

@@ -13,9 +13,9 @@ from typing import Literal
 
 import numpy as np
 
-from bids_brainmask.analyses.confidence import UNSURE
 from bids_brainmask.analyses.mask_shape import HEAD_PERCENT, RIM_MM, describe, towards_ras
-from bids_brainmask.analyses.measures import Measure, Metric, Reading, Value, number
+from bids_brainmask.analyses.measures import Measure, Metric, Reading, Value, known_number
+from bids_brainmask.voxels import UNCERTAIN
 from bids_brainmask.voxels.image import Volume
 
 DECIMALS = 4
@@ -126,7 +126,7 @@ def _number(name: str) -> Callable[[Sample], float | int | None]:
 def _volume(reading: Reading) -> Value:
     """Read the volume; sidecars of the first versions have no measures."""
     measured = reading.quality or {"volume_ml": reading.record["BrainVolume"]}
-    return number(measured.get("volume_ml"))
+    return known_number(measured.get("volume_ml"))
 
 
 def _row(
@@ -312,10 +312,10 @@ MEASURES: tuple[Measure, ...] = (
         {
             "LongName": "Boundary uncertainty",
             "Description": "Share of the voxels on the boundary of the network's own mask whose "
-            f"probability of brain lies between {UNSURE[0]:g} and {UNSURE[1]:g}, in [0, 1]",
+            f"probability of brain lies between {UNCERTAIN[0]:g} and {UNCERTAIN[1]:g}, in [0, 1]",
         },
         Metric("boundary uncertainty", "high", 0.02),
-        read=lambda reading: number(reading.record.get("BoundaryUncertainty")),
+        read=lambda reading: known_number(reading.record.get("BoundaryUncertainty")),
         rank=8,
     ),
 )

@@ -12,8 +12,7 @@ import bids_brainmask
 from bids_brainmask.analyses.rows import Findings, Output
 from bids_brainmask.models.backends import Network
 from bids_brainmask.models.model import Model
-
-RESEARCH_ONLY = "For research only; not a medical device."
+from bids_brainmask.settings import RESEARCH_ONLY
 
 
 def of_scan(file: dict, seconds: float, *, contrast: bool) -> dict:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from bids_brainmask.cli import options
 from bids_brainmask.errors import BrainMaskError, ModelError, NothingToDo, UsageError
-from bids_brainmask.settings import LEVELS, Settings
+from bids_brainmask.settings import LEVELS, RESEARCH_ONLY, Settings
 from bids_brainmask.signals import stoppable
 
 if TYPE_CHECKING:
@@ -130,7 +130,7 @@ def print_outcomes(outcomes: Iterable) -> None:
         status: sum(outcome.status == status for outcome in outcomes)
         for status in ("done", "skipped", "failed", "refused")
     }
-    print("For research only; not a medical device.")
+    print(RESEARCH_ONLY)
     print(", ".join(f"{n} {status}" for status, n in count.items() if n or status != "refused"))
 
 

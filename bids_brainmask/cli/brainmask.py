@@ -13,7 +13,7 @@ from pathlib import Path
 from bids_brainmask import __version__
 from bids_brainmask.cli import bids_app, options, training
 from bids_brainmask.errors import BrainMaskError, ModelError, UsageError
-from bids_brainmask.settings import Settings
+from bids_brainmask.settings import RESEARCH_ONLY, Settings
 
 
 def parser() -> argparse.ArgumentParser:
@@ -21,7 +21,7 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(
         prog="brainmask",
         description="Tools for single files, evaluation, training and models.",
-        epilog="For research only; not a medical device.",
+        epilog=RESEARCH_ONLY,
         allow_abbrev=False,
     )
     top.add_argument("--version", action="version", version=f"brainmask {__version__}")

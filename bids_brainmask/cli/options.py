@@ -10,16 +10,16 @@ import argparse
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, get_args
 
 from bids_brainmask import __version__
 from bids_brainmask.analyses import catalog
 from bids_brainmask.analyses.rows import SUFFIXES
-from bids_brainmask.settings import EXECUTORS, Settings
+from bids_brainmask.settings import EXECUTORS, RESEARCH_ONLY, Engine, Precision, Settings
 
 Number = TypeVar("Number", int, float)
 
-EPILOG = """\
+EPILOG = f"""\
 exit status:
   0  all images are done, in this run or before
   1  some images failed; the others are written, and logs/ has the reasons
@@ -27,7 +27,7 @@ exit status:
   3  there is nothing to do
   130, 143  stopped by Ctrl-C or SIGTERM; the same command resumes
 
-For research only; not a medical device. The program works offline: it sends no data,
+{RESEARCH_ONLY} The program works offline: it sends no data,
 and only `brainmask models get` downloads files.
 """
 
@@ -311,13 +311,13 @@ def add_engine(group: argparse._ActionsContainer) -> None:
     """Add the options for the backend."""
     group.add_argument(
         "--engine",
-        choices=["auto", "openvino", "tensorflow"],
+        choices=get_args(Engine),
         default=Settings.engine,
         help="backend that runs the network; auto: TensorFlow on a GPU, else OpenVINO",
     )
     group.add_argument(
         "--precision",
-        choices=["float32", "bfloat16"],
+        choices=get_args(Precision),
         default=Settings.precision,
         help="number format of the network's computation. bfloat16 takes a third of the "
         "network's time on processors with AMX, and changes a few voxels at the mask's edge. "

@@ -15,7 +15,7 @@ import bids_brainmask
 from bids_brainmask.analyses import catalog
 from bids_brainmask.dataset import query, storage
 from bids_brainmask.errors import OutputError, UsageError
-from bids_brainmask.settings import Settings
+from bids_brainmask.settings import RESEARCH_ONLY, Settings
 
 BIDS_VERSION = "1.10.0"
 
@@ -30,7 +30,7 @@ probabilities have it in `desc-`: `*_desc-brainT2w_mask.nii.gz`.
 beside each mask says with which model, threshold and versions it was made, and from
 what. `logs/` holds a record of every image that failed.
 
-For research only; not a medical device.
+{research_only}
 """
 
 
@@ -70,7 +70,7 @@ def describe_dataset(settings: Settings) -> None:
     files = {
         "dataset_description.json": json.dumps(content, indent=2, ensure_ascii=False) + "\n",
         ".bidsignore": catalog.ignored(),
-        "README.md": README.format(files=catalog.readme()),
+        "README.md": README.format(files=catalog.readme(), research_only=RESEARCH_ONLY),
     }
     try:
         for name, text in files.items():

@@ -17,6 +17,7 @@ import numpy as np
 
 from bids_brainmask.drawing import slices
 from bids_brainmask.drawing.slices import Frame, Sheet
+from bids_brainmask.voxels import UNCERTAIN
 from bids_brainmask.voxels.image import Volume
 
 if TYPE_CHECKING:
@@ -24,9 +25,6 @@ if TYPE_CHECKING:
 
 PAGE = Frame(width=1480, shortest=0, tallest=1600, header=36, caption=22, gap=6)
 THUMBNAIL = Frame(width=240, shortest=80, tallest=80, header=0, caption=0, gap=2)
-
-BAND = (0.25, 0.75)
-"""Probabilities between which a voxel is called uncertain."""
 
 MOSAIC_BYTES, UNCERTAINTY_BYTES, TUMOURS_BYTES, THUMBNAIL_BYTES = 250_000, 150_000, 150_000, 6_000
 """Most that each picture takes: one of much noise is stored at a lower quality to that end."""
@@ -105,7 +103,7 @@ def mosaic(volume: Volume, mask: np.ndarray, *, title: str = "") -> bytes:
 def uncertainty(
     volume: Volume, mask: np.ndarray, probability: np.ndarray, *, title: str = ""
 ) -> bytes:
-    """Colour the voxels whose probability of brain is in `BAND`, under the mask's outline.
+    """Colour the voxels whose probability of brain is in `UNCERTAIN`, under the mask's outline.
 
     Parameters
     ----------
@@ -129,15 +127,15 @@ def uncertainty(
     colours = (page.colours() * np.float32(DIMMED)).astype(np.uint8)
     # Voxel by voxel: interpolated, a step from 0 to 1 would pass through the band.
     found = page.compose(probability, np.float32, "NEAREST")
-    unsure = (found > BAND[0]) & (found < BAND[1])
+    unsure = (found > UNCERTAIN[0]) & (found < UNCERTAIN[1])
     colours[unsure] = _band_colours(found[unsure])
     line, start, end = PAGE.header // 2, PAGE.width - 200, PAGE.width - 46
-    colours[line - 6 : line + 6, start:end] = _band_colours(np.linspace(*BAND, end - start))
-    words = [*_captions(page), Words(f"{BAND[1]:g}", end + 8, line, PLAIN, "left")]
+    colours[line - 6 : line + 6, start:end] = _band_colours(np.linspace(*UNCERTAIN, end - start))
+    words = [*_captions(page), Words(f"{UNCERTAIN[1]:g}", end + 8, line, PLAIN, "left")]
     key = [
         LEFT,
         _of_brain(mask),
-        (f"probability of brain, where uncertain: {BAND[0]:g}", PLAIN),
+        (f"probability of brain, where uncertain: {UNCERTAIN[0]:g}", PLAIN),
     ]
     outline = Outline(mask, BRAIN, width=0.7)  # thin: the band lies along it
     picture = _draw(page, colours, [outline], words, key, title, start - 8)
@@ -271,14 +269,14 @@ def _captions(page: Sheet) -> list[Words]:
 
 
 def _band_colours(probability: np.ndarray) -> np.ndarray:
-    """Colours of probabilities in `BAND`, (..., 3) uint8.
+    """Colours of probabilities in `UNCERTAIN`, (..., 3) uint8.
 
     Perceptually uniform, told apart by the colour-blind, and without the darkest, which would be
     lost on the image.
     """
     import matplotlib
 
-    share = (probability - BAND[0]) / (BAND[1] - BAND[0])
+    share = (probability - UNCERTAIN[0]) / (UNCERTAIN[1] - UNCERTAIN[0])
     return matplotlib.colormaps["plasma"](0.3 + 0.7 * share, bytes=True)[..., :3]
 
 

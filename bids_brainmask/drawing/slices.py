@@ -15,7 +15,8 @@ import numpy as np
 from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation
 from scipy import ndimage
 
-from bids_brainmask.voxels.image import Volume, bounds
+from bids_brainmask.voxels.image import Volume
+from bids_brainmask.voxels.masks import air_level, bounds
 
 MARGIN = 15.0
 """mm of the head that are shown around a mask."""
@@ -218,7 +219,8 @@ def around(volume: Volume, mask: np.ndarray) -> Box:
     shape = volume.data.shape
     steps = np.clip(np.round(4 / volume.spacing), 1, shape).astype(int).tolist()
     coarse = volume.data[tuple(slice(None, None, step) for step in steps)]
-    bright = brighter_than_air(ndimage.uniform_filter(coarse.astype(np.float32), 3))
+    smooth = ndimage.uniform_filter(coarse.astype(np.float32), 3)
+    bright = smooth > air_level(smooth)
     sides = []
     for axis, (step, size) in enumerate(zip(steps, shape, strict=True)):
         found = np.flatnonzero(bright.mean(tuple({0, 1, 2} - {axis})) > 0.01)
@@ -239,17 +241,11 @@ def widen(box: Box, volume: Volume, margin: float, smallest: float = 0.0) -> Box
     return i, j, k
 
 
-def brighter_than_air(values: np.ndarray) -> np.ndarray:
-    """Tell head from air: more than a tenth of the way from dark (5th percentile) to light."""
-    dark, light = np.percentile(values, (5, 99))
-    return values > dark + 0.1 * (light - dark)
-
-
 def window(volume: Volume, box: Box) -> tuple[float, float]:
     """Percentiles 0.5 and 99.5 of the head in a box, from every 2nd mm."""
     steps = np.maximum(np.round(2 / volume.spacing), 1).astype(int).tolist()
     values = volume.data[box][tuple(slice(None, None, step) for step in steps)]
-    bright = brighter_than_air(values)
+    bright = values > air_level(values)
     low, high = np.percentile(values[bright] if bright.any() else values, (0.5, 99.5))
     return float(low if low < high else values.min()), float(high)
 

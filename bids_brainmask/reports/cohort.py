@@ -74,7 +74,7 @@ class Peers:
 
     def values(self, key: str) -> list[float]:
         """Values of a measure that are numbers."""
-        found = (number(row.get(key)) for row in self.rows)
+        found = (finite_number(row.get(key)) for row in self.rows)
         return [value for value in found if value is not None]
 
 
@@ -97,7 +97,7 @@ class Cohort:
         if own is None or group in (None, "", "n/a"):
             return None
         rows = [row for row in self.rows if row.get("group") == group]
-        judged = number(own.get("outlier_score")) is not None
+        judged = finite_number(own.get("outlier_score")) is not None
         reasons = (own.get("outlier_reasons") or "").split(";") if judged else []
         told = (reason.strip() for reason in reasons)
         return Peers(group, rows, [reason for reason in told if reason not in ("", "n/a")])
@@ -138,7 +138,7 @@ def measures(record: Mapping, peers: Peers | None) -> list[ShownMeasure]:
     described = []
     for row in quality.MEASURES:
         key, column = row.name, row.column
-        value = number(found.get(key) if row.compute else row.value(Reading(record)))
+        value = finite_number(found.get(key) if row.compute else row.value(Reading(record)))
         spread = _spread(peers.values(key), value) if peers else None
         described.append(
             ShownMeasure(
@@ -174,7 +174,7 @@ def _place(value: float, spread: Spread) -> str:
     return "high" if value > spread.high else "usual"
 
 
-def number(value: object) -> float | None:
+def finite_number(value: object) -> float | None:
     """Take what is a finite number, or text of one; None for all else."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None

@@ -272,7 +272,12 @@ def plots(rows: Sequence[Row], volumes: Iterable[Mapping[str, Value]]) -> list[d
     tumours = []
     for row in volumes:
         prefix = str(row["image"]).rpartition("/")[2].partition("_label-")[0]
-        found = (prefix, str(row["model"]), str(row["session_id"] or ""), number(row["volume_ml"]))
+        found = (
+            prefix,
+            str(row["model"]),
+            str(row["session_id"] or ""),
+            cell_number(row["volume_ml"]),
+        )
         tumours.append((*found, where.get(prefix, -1)))
     drawn = [("Brain volume", lines(brains)), ("Meningioma volume", lines(tumours))]
     return [
@@ -310,7 +315,7 @@ def lines(measured: Iterable[tuple[str, str, str, Value, int]]) -> list[dict]:
     ]
 
 
-def number(value: Value) -> Value:
+def cell_number(value: Value) -> Value:
     """Read a number that may be written out; None for ``n/a``."""
     return None if value in (None, "n/a") else float(value)
 

@@ -6,10 +6,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from bids_brainmask.analyses import catalog
-from bids_brainmask.analyses.measures import Metric, Reading, Value, number
+from bids_brainmask.analyses.measures import Metric, Reading, Value, known_number
 from bids_brainmask.analyses.rows import DEFAULT_SUFFIX
 from bids_brainmask.dataset.readback import Result
 from bids_brainmask.reports import outliers
+from bids_brainmask.tables import tsv
 
 IMAGE: dict[str, dict] = {
     "participant_id": {"LongName": "Participant", "Description": "Participant"},
@@ -87,7 +88,7 @@ def row(result: Result, analysis: str, reading: Reading) -> dict[str, Value]:
     return {
         **image(result, reading.record, result.main(analysis)),
         **{measure.name: measure.value(reading) for measure in measures},
-        "seconds": number(reading.record.get("Seconds")),
+        "seconds": known_number(reading.record.get("Seconds")),
     }
 
 
@@ -125,17 +126,5 @@ def judge(
 
 
 def text(columns: Mapping[str, object], rows: Sequence[Mapping[str, Value]]) -> str:
-    """Lay rows out as tab-separated values under a header; what is not known is n/a."""
-    lines = [list(columns), *([word(row[name]) for name in columns] for row in rows)]
-    return "".join("\t".join(line) + "\n" for line in lines)
-
-
-def word(value: Value) -> str:
-    """Write a value: never with a tab or the end of a line in it."""
-    if value is None:
-        return "n/a"
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, float):
-        return f"{value:.6g}"
-    return " ".join(str(value).split())
+    """Write rows as tab-separated values under a header."""
+    return tsv([columns, *([row[name] for name in columns] for row in rows)])

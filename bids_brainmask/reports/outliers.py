@@ -138,11 +138,11 @@ Place = tuple[int, str]
 
 def _values(rows: Sequence[Mapping[str, object]], compared: Mapping[str, Metric]) -> np.ndarray:
     """Lay metrics out, (N, M) float64; NaN for what is absent, no number, or not finite."""
-    table = [[_number(row.get(name)) for name in compared] for row in rows]
+    table = [[_comparable(row.get(name)) for name in compared] for row in rows]
     return np.array(table, np.float64).reshape(len(rows), len(compared))
 
 
-def _number(value: object) -> float:
+def _comparable(value: object) -> float:
     # The bound leaves room for differences; infinity and NaN do not pass it.
     return float(value) if isinstance(value, Real) and abs(value) < 1e300 else np.nan  # type: ignore[operator]
 

@@ -230,7 +230,7 @@ def tiles(records: Mapping[str, Mapping]) -> list[Tile]:
     for name, record in records.items():
         for each in catalog.analysis(name).numbers:
             value = record.get(each.key)
-            number = cohort.number(value)
+            number = cohort.finite_number(value)
             if each.factor != 1:
                 value = None if number is None else each.factor * number
             doubtful = number is not None and each.is_doubtful(number)
@@ -309,7 +309,7 @@ def _source(record: Mapping) -> str:
 
 def _moment(nanoseconds) -> str:
     """Write a time, given in ns since 1970, as a date and a time of day."""
-    seconds = cohort.number(nanoseconds)
+    seconds = cohort.finite_number(nanoseconds)
     try:
         return datetime.fromtimestamp(seconds / 1e9, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
     except (TypeError, ValueError, OverflowError, OSError):

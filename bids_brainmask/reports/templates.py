@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import jinja2
 
+from bids_brainmask.settings import RESEARCH_ONLY
+
 
 def environment(**filters: Callable) -> jinja2.Environment:
     """Jinja2 with the package's templates: all values are escaped, and a missing one is an error.
@@ -35,6 +37,7 @@ def environment(**filters: Callable) -> jinja2.Environment:
         lstrip_blocks=True,
     )
     made.filters |= filters
+    made.globals["research_only"] = RESEARCH_ONLY
     return made
 
 

@@ -21,6 +21,7 @@ from bids_brainmask.hashes import sha256
 from bids_brainmask.models import registry
 from bids_brainmask.models.backends import Network
 from bids_brainmask.models.unet import fold_normalization, unet3d
+from bids_brainmask.settings import RESEARCH_ONLY
 from bids_brainmask.train.config import Config, network_of
 from bids_brainmask.train.dataset import Head, target_of
 from bids_brainmask.train.fit import Trained
@@ -186,7 +187,7 @@ def card(trained: Trained, config: Config, entry: registry.Model, scores: list[d
 
 ## Intended use
 
-{config.card.intended_use} For research only; not a medical device. Task: {config.task}. Run it \
+{config.card.intended_use} {RESEARCH_ONLY} Task: {config.task}. Run it \
 with `bids-brainmask BIDS_DIR OUTPUT_DIR participant --model DIR`, where DIR is this folder.
 
 ## Data

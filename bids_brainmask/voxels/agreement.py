@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from bids_brainmask.voxels.image import boundary, bounds
+from bids_brainmask.voxels.masks import boundary, bounds
 
 
 @dataclass(frozen=True)

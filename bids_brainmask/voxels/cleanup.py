@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from bids_brainmask.voxels.image import bounds
+from bids_brainmask.voxels.masks import bounds
 
 UNIFORM = 0.99
 """Share of the volume's outermost voxels that have one value where a background was blanked."""

@@ -14,6 +14,7 @@ from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation
 from scipy import ndimage
 
 from bids_brainmask.voxels.image import Volume
+from bids_brainmask.voxels.masks import air_level
 
 LARGEST_EXTENT = 320
 """mm along an axis that a head and its neck never exceed."""
@@ -122,8 +123,7 @@ def blocks(volume: Volume) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         sums = sum((lines[k :: steps[axis]] for k in range(1, steps[axis])), lines[:: steps[axis]])
         means = np.moveaxis(sums, 0, axis)
     means = means / np.float32(steps.prod())
-    dark, light = np.percentile(means, [5, 99])
-    return means, means >= dark + 0.1 * (light - dark), steps
+    return means, means >= air_level(means), steps
 
 
 def resample(volume: Volume, grid: Grid, outside: float = 0.0) -> np.ndarray:

@@ -21,6 +21,7 @@ from nibabel.volumeutils import apply_read_scaling
 
 from bids_brainmask.errors import ImageError
 from bids_brainmask.voxels import nifti
+from bids_brainmask.voxels.masks import bounds
 from bids_brainmask.voxels.nifti import ImageLike
 
 if TYPE_CHECKING:
@@ -208,29 +209,6 @@ def _intensities(file: nb.Nifti1Image) -> np.ndarray:
         for j in range(stored.shape[1]):
             found[:, j] = apply_read_scaling(stored[:, j], slope, inter)
     return found
-
-
-def bounds(mask: np.ndarray) -> tuple[slice, slice, slice] | None:
-    """Smallest box around a mask, (I, J, K) bool of any order in memory; None if it is empty.
-
-    `scipy.ndimage.find_objects` takes ten times as long where the first axis is the nearest.
-    """
-    sides = [np.flatnonzero(mask.any(tuple({0, 1, 2} - {axis}))) for axis in range(3)]
-    if not sides[0].size:
-        return None
-    i, j, k = (slice(int(at[0]), int(at[-1]) + 1) for at in sides)
-    return i, j, k
-
-
-def boundary(mask: np.ndarray) -> np.ndarray:
-    """Find the voxels of a mask, (I, J, K) bool, that share a face with others or the edge."""
-    inner = mask.copy()
-    for axis in range(3):
-        source, target = np.moveaxis(mask, axis, 0), np.moveaxis(inner, axis, 0)
-        target[1:] &= source[:-1]
-        target[:-1] &= source[1:]
-        target[:1] = target[-1:] = False  # slices, for an array may have no voxels
-    return mask & ~inner
 
 
 def _header_like(source: Source, kind: DTypeLike) -> nb.Nifti1Header:

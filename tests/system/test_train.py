@@ -210,7 +210,7 @@ def test_training_stops_when_validation_gets_no_better(root, tmp_path):
     path = configuration(tmp_path, stages=[stage], patience=2)
     assert brainmask.main(["train", str(path), "--out", str(out)]) == 0
     assert len(rows(out)) == 4
-    assert "of which number 1 was kept" in (out / "README.md").read_text()
+    assert "of which number 1 was chosen" in (out / "README.md").read_text()
     assert brainmask.main(["train", str(path), "--out", str(out)]) == 0
     assert len(rows(out)) == 4
 
@@ -222,7 +222,7 @@ def test_laying_out_is_enough_to_train_elsewhere(root, tmp_path, capsys):
     assert "2 heads in" in capsys.readouterr().out
     root.rename(tmp_path / "gone")
     assert brainmask.main(["train", str(path), "--out", str(out)]) == 0
-    assert "so there are none" in (out / "README.md").read_text()
+    assert "there was no validation" in (out / "README.md").read_text()
 
 
 def test_options_replace_the_folders_of_a_configuration(root, tmp_path, monkeypatch):

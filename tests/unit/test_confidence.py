@@ -75,7 +75,7 @@ def test_a_mask_at_the_edge_of_the_volume_has_a_boundary_there():
     full = np.ones((6, 6, 6), bool)
     found = confidence.of(full, np.full((6, 6, 6), 0.5, np.float32), SPACING, 0)
     assert found.boundary == 1
-    assert confidence.surface(full, SPACING) == 216
+    assert found.roughness == pytest.approx(216 / np.cbrt(36 * np.pi * 216**2), rel=1e-12)
 
 
 def test_a_prediction_is_the_weighted_sum_of_the_features():

@@ -25,14 +25,14 @@ ORDER = (
     {"drawing"},
     {"voxels"},
     {"models"},
-    {"settings", "machine", "signals", "hashes"},
+    {"settings", "machine", "signals", "hashes", "tables"},
     {"errors", "data"},
 )
 """The packages and the modules beside them; each may import itself and what is below it."""
 
 STEPS = {"voxels.grid", "voxels.inference", "voxels.cleanup", "voxels.agreement"}
 MEASURES = {"analyses.confidence", "analyses.lesions", "analyses.mask_shape"}
-VALUES = {"errors", "voxels.image", "voxels.nifti"}
+VALUES = {"errors", "tables", "voxels.image", "voxels.masks", "voxels.nifti"}
 
 
 def modules(package=PACKAGE):

@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 from scipy import ndimage
 
-from bids_brainmask.analyses import confidence
 from bids_brainmask.drawing import figures, slices
+from bids_brainmask.voxels import UNCERTAIN
 from bids_brainmask.voxels.image import Volume
 
 AXCODES = ["".join(c) for p in permutations(("LR", "PA", "IS")) for c in product(*p)]
@@ -349,12 +349,8 @@ def test_a_step_between_sure_voxels_is_not_uncertain(value):
     assert abs(found - nothing).max() <= 2
 
 
-def test_the_band_is_the_one_of_the_measure():
-    assert figures.BAND == confidence.UNSURE
-
-
 def test_the_bands_colours_grow_lighter_and_none_is_dark():
-    shades = figures._band_colours(np.linspace(*figures.BAND, 50)).astype(float)
+    shades = figures._band_colours(np.linspace(*UNCERTAIN, 50)).astype(float)
     luminance = shades @ [0.2126, 0.7152, 0.0722]
     assert (np.diff(luminance) > 0).all()
     assert shades.max(1).min() > 120

@@ -735,9 +735,9 @@ def test_values_in_words(value, text):
 
 @pytest.mark.parametrize("value", [None, True, "n/a", "x", "", [], float("nan"), 10**400])
 def test_what_is_no_number(value):
-    assert cohort.number(value) is None
+    assert cohort.finite_number(value) is None
 
 
 @pytest.mark.parametrize(("value", "found"), [(1, 1.0), ("2.5", 2.5), (-0.5, -0.5)])
 def test_what_is_a_number(value, found):
-    assert cohort.number(value) == found
+    assert cohort.finite_number(value) == found

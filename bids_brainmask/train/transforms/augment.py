@@ -16,6 +16,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import ndimage
 
+from bids_brainmask.voxels import masks
+
 
 @dataclass(frozen=True)
 class Example:
@@ -256,7 +258,5 @@ def bounds(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
     The whole grid for an empty mask.
     """
-    if not mask.any():
-        return np.zeros(3, int), np.array(mask.shape)
-    found = [np.flatnonzero(mask.any(tuple({0, 1, 2} - {axis}))) for axis in range(3)]
-    return np.array([f[0] for f in found]), np.array([f[-1] + 1 for f in found])
+    box = masks.bounds(mask) or tuple(slice(0, size) for size in mask.shape)
+    return np.array([side.start for side in box]), np.array([side.stop for side in box])
