@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The whole path, from a dataset to its derivatives. Start reading here."""
+"""The whole way from a dataset to its derivatives. Start reading here."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one scan."""
+    """Outcome of one scan."""
 
     plan: ScanPlan
     status: Literal["done", "skipped", "refused", "failed"]
@@ -47,21 +47,21 @@ class Outcome:
 def process(
     run: Run, settled: Iterable[tuple[ScanPlan, Outcome | None]] | None = None
 ) -> Iterator[Outcome]:
-    """Do every scan that is not done yet, one after the other, in this process.
+    """Process every unfinished scan, one after the other, in this process.
 
-    A scan that fails leaves a crash record under ``logs/`` and does not stop the others, whatever
-    its error was: one odd file must not cost a night on a cluster.
+    A scan that fails with any error gets a crash record in ``logs/``, and the others are still
+    processed.
 
     Parameters
     ----------
     run : Run
     settled : iterable of (ScanPlan, Outcome or None), optional
-        What `settle` gives, where it has been asked already.
+        Result of `settle`, if it was called before.
 
     Yields
     ------
     Outcome
-        One a scan, in order.
+        One per scan, in order.
     """
     settings = run.settings
     begin(settings)
@@ -74,7 +74,7 @@ def process(
 
 
 def begin(settings: Settings) -> None:
-    """Make what must be there before the first scan: the work folder, and the dataset's files."""
+    """Prepare the work folder and write the dataset's files, before the first scan."""
     if settings.work_dir:
         use_work_dir(settings.work_dir)
     storage.prepare(settings.output_dir)
@@ -83,7 +83,7 @@ def begin(settings: Settings) -> None:
 
 def settle(run: Run) -> Iterator[tuple[ScanPlan, Outcome | None]]:
     """Yield each scan, with its outcome if no work is needed, else None."""
-    owners: dict[Path, str] = {}  # first file of every scan before, and its source image
+    owners: dict[Path, str] = {}  # first file of every earlier scan, and its source image
     for plan in run.plans:
         if not plan.analyses:
             yield plan, Outcome(plan, "refused", plan.refusal)
@@ -91,14 +91,14 @@ def settle(run: Run) -> Iterator[tuple[ScanPlan, Outcome | None]]:
         first = next(iter(plan.files.values()))
         if first in owners:
             error = ImageError(
-                f"{plan.scan.path}: would be written to the same files as {owners[first]}. "
-                "Keep one of the two."
+                f"{plan.scan.path}: its results would have the same names as those of "
+                f"{owners[first]}. Keep only one of the two images."
             )
             yield plan, failure(plan, error, run)
             continue
         owners[first] = plan.scan.relative
         if run.settings.overwrite or not finished(plan, run.parameters(plan)):
-            storage.clear(run.log(plan).parent)  # where a record of it may have been begun
+            storage.clear(run.log(plan).parent)  # where a killed process may have left a file
             yield plan, None
             continue
         detail = "finished before, from the same image and parameters"
@@ -106,33 +106,33 @@ def settle(run: Run) -> Iterator[tuple[ScanPlan, Outcome | None]]:
 
 
 def process_scan(plan: ScanPlan, run: Run, networks: dict[str, backends.Network]) -> Outcome:
-    """Do a scan, whatever there is of it.
+    """Process a scan, whether it is finished or not.
 
     Parameters
     ----------
     plan : ScanPlan
     run : Run
     networks : dict of str to engine.Network
-        Those that are ready, by analysis; others are added.
+        Loaded networks, by analysis; missing ones are added.
     """
     for name in run.needed(plan):
         if name in run.models and name not in networks:
             networks[name] = load_network(run, name)
     try:
         return segment_scan(plan, run, networks)
-    except Exception as error:  # noqa: BLE001 - recorded, reported, and the rest goes on
+    except Exception as error:  # noqa: BLE001 - recorded; the others continue
         return failure(plan, error, run)
 
 
 def write_report(participant: str, settings: Settings) -> str:
-    """Write a participant's page, of all that there is, whichever run it is from.
+    """Write a participant's report, with the results of all runs.
 
-    A page is no result: that it cannot be made is told of, and no failure of the images.
+    If it cannot be written, an error is logged; the images do not count as failed.
 
     Returns
     -------
     str
-        What was told; empty where the page is there.
+        The error message; empty if the report was written.
     """
     path = settings.output_dir / f"sub-{participant}.html"
     make = partial(
@@ -140,29 +140,29 @@ def write_report(participant: str, settings: Settings) -> str:
     )
     written = None
     try:
-        # Until what was written is what there is: while a page is made, another process may end
-        # another session and write a page of both, and this one, of its own alone, replaces it.
+        # Repeat until the report is up to date: another process may have finished a session
+        # meanwhile and written a report of both, which this one has replaced.
         while (page := make()) != written:
             storage.write_changed(path, page.encode())
             written = page
     except Exception as error:  # noqa: BLE001 - the masks are there, and the rest goes on
-        trouble = f"{path}: the report cannot be made: {error!r}"
+        trouble = f"{path}: the report cannot be written: {error!r}"
         log.error(trouble)
         return trouble
     return ""
 
 
 def use_work_dir(folder: Path) -> None:
-    """Have libraries put their temporary files in a folder, which is made if need be."""
+    """Make a folder the place for temporary files; create it if it is absent."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UsageError(f"--work-dir: {folder} cannot be made: {error}") from error
+        raise UsageError(f"--work-dir: {folder} cannot be created: {error}") from error
     tempfile.tempdir = str(folder)
 
 
 def load_network(run: Run, analysis: str) -> backends.Network:
-    """Make a network ready to run, on the engine and the threads that the settings ask for."""
+    """Load the network of an analysis with the backend and the threads of the settings."""
     settings = run.settings
     return backends.start(
         run.models[analysis], settings.engine, settings.n_cpus, settings.precision
@@ -170,10 +170,10 @@ def load_network(run: Run, analysis: str) -> backends.Network:
 
 
 def segment_scan(plan: ScanPlan, run: Run, networks: Mapping[str, backends.Network]) -> Outcome:
-    """Take one scan from its file to its derivatives."""
+    """Process one scan, from its file to its derivatives."""
     started = time.perf_counter()
     source = image.read(plan.scan.path)
-    file = query.fingerprint(plan.scan.path)  # that was read: it may be another by the end
+    file = query.fingerprint(plan.scan.path)  # now: the file may change before the end
     findings: dict[str, Finding] = {}
     for name in run.needed(plan):
         how = method(name, run, networks)
@@ -197,7 +197,7 @@ def segment_scan(plan: ScanPlan, run: Run, networks: Mapping[str, backends.Netwo
 
 
 def method(name: str, run: Run, networks: Mapping[str, backends.Network]) -> Method | None:
-    """Gather the network of an analysis and how its answer is used; None without a model."""
+    """Combine the network of an analysis with its settings; None without a model."""
     if name not in run.models:
         return None
     options = Options(overlap=run.settings.overlap, flips=run.settings.tta)
@@ -206,9 +206,11 @@ def method(name: str, run: Run, networks: Mapping[str, backends.Network]) -> Met
 
 
 def failure(plan: ScanPlan, error: Exception, run: Run) -> Outcome:
-    """Record a failed scan under ``logs/``, with all that a report of the bug would want."""
+    """Record a failed scan in ``logs/``, with the details for a bug report."""
     now = datetime.now(UTC)
-    reason = str(error) or type(error).__doc__ or ""  # of a MemoryError: Out of memory.
+    reason = (
+        str(error) or type(error).__doc__ or ""
+    )  # for example of a MemoryError: Out of memory.
     if not isinstance(error, BrainMaskError):
         reason = f"{type(error).__name__}: {reason}"
     record = {

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is about to be done: the scans, the models, and whether it can be done at all.
+"""The plan of a run: its scans and models, and the checks before any work.
 
-Of each scan: its files, how they are written, and whether they are there already. A file comes
-first and its sidecar last, so what has its sidecars is finished.
+For each scan: its files, how they are written, and whether it is finished. Sidecars are written
+last, so a scan with its sidecars is finished.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ class ScanPlan:
     """By the names of outputs."""
 
     refusal: str = ""
-    """Why an analysis that was asked for is not carried out; empty: none was refused."""
+    """Reason why a requested analysis does not apply; empty: none was refused."""
 
     figures: Mapping[str, Path] = field(default_factory=dict)
-    """What its report shows, by the names of figures' files; none without reports."""
+    """Figures of its report, by the names of their files; none without reports."""
 
     @property
     def sidecars(self) -> dict[str, Path]:
@@ -46,32 +46,32 @@ class ScanPlan:
 
     @property
     def folders(self) -> set[Path]:
-        """Where its files and figures lie."""
+        """Folders of its files and figures."""
         return {path.parent for path in (*self.files.values(), *self.figures.values())}
 
 
 @dataclass(frozen=True)
 class Run:
-    """What is about to be done: every scan, and with what."""
+    """All scans of a run, with the models and thresholds."""
 
     settings: Settings
     models: Mapping[str, Model]
-    """By analysis; none for those that have no model."""
+    """By analysis; analyses without a model are absent."""
 
     thresholds: Mapping[str, float]
     plans: list[ScanPlan]
     command: tuple[str, ...] = field(default_factory=lambda: tuple(sys.argv))
-    """The command line, which worker processes do not have."""
+    """The command line; worker processes have another one."""
 
     def needed(self, plan: ScanPlan) -> tuple[str, ...]:
-        """Analyses to carry out for a scan, in order: its own, and those that they need."""
+        """List the analyses of a scan in order: its own, and those that they need."""
         asked = set(plan.analyses)
         for name in plan.analyses:
             asked |= set(catalog.analysis(name).needs(self.models.get(name)))
         return tuple(name for name in catalog.names() if name in asked)
 
     def of_analysis(self, name: str) -> dict:
-        """All that decides an analysis's result, beside the source image."""
+        """Everything that determines the result of an analysis, besides the source image."""
         found = {}
         if model := self.models.get(name):
             found = {
@@ -91,7 +91,7 @@ class Run:
         return found | catalog.analysis(name).parameters(model, self.of_analysis)
 
     def parameters(self, plan: ScanPlan) -> dict[str, dict]:
-        """All that decides each file of a scan, beside the source image."""
+        """Everything that determines each file of a scan, besides the source image."""
         found = {}
         for kind in plan.files:
             made_by = catalog.output(kind).made_by
@@ -100,7 +100,7 @@ class Run:
         return found
 
     def log(self, plan: ScanPlan) -> Path:
-        """Where a scan's messages go; crash records lie beside it, their names begin alike."""
+        """Path of a scan's log; crash records are beside it and begin with the same name."""
         folder = self.settings.output_dir / "logs" / f"sub-{plan.scan.participant}"
         return folder / f"{plan.scan.prefix}_{plan.scan.suffix}.log"
 
@@ -115,9 +115,12 @@ def prepare(settings: Settings) -> Run:
     """
     asked = set(settings.analyses) - {"auto"}
     if asked != set(settings.analyses) and asked:
-        raise UsageError("--analyses: auto stands alone, or name the analyses.")
+        raise UsageError(
+            "--analyses: auto cannot be combined with other analyses. Give auto alone, or "
+            "name the analyses."
+        )
     if settings.viewer and not settings.reports:
-        raise UsageError("--viewer: it is a part of the reports; leave --no-reports out.")
+        raise UsageError("--viewer: the viewer is part of the reports. Remove --no-reports.")
     if settings.viewer:
         from bids_brainmask.reports import participant_page  # with NumPy, likewise
 
@@ -127,8 +130,9 @@ def prepare(settings: Settings) -> Run:
     needed = {name for plan in plans for name in plan.analyses}
     if not needed:
         raise NothingToDo(
-            f"{settings.bids_dir}: none of {len(plans)} images is contrast-enhanced, by its ce- "
-            "entity or ContrastBolusIngredient; --force-contrast takes them to be."
+            f"{settings.bids_dir}: none of {len(plans)} images is contrast-enhanced: expected a "
+            "ce- entity, or ContrastBolusIngredient in the sidecar. --force-contrast treats all "
+            "images as contrast-enhanced."
         )
     for name in tuple(needed):
         for other in catalog.analysis(name).needs(models.get(name)):
@@ -142,17 +146,17 @@ def prepare(settings: Settings) -> Run:
 
 
 def plan_scan(scan: Scan, settings: Settings) -> ScanPlan:
-    """Choose the analyses of a scan: those asked for, as far as they apply to it.
+    """Choose the analyses of a scan: the requested ones that apply to it.
 
     Raises
     ------
     UsageError
-        Its results would lie outside of the output folder.
+        Its results would be outside of the output folder.
     """
     if ".." in scan.folder.parts:
         raise UsageError(
-            f"{scan.relative}: leads out of the dataset. The index in --bids-database-dir is "
-            "damaged, or another's: remove it."
+            f"{scan.relative}: the path leads out of the dataset. The index in "
+            "--bids-database-dir is damaged or of another dataset. Remove it."
         )
     seen = replace(scan, contrast=scan.contrast or settings.force_contrast)
     refused = {row.name: row.refuse(seen) for row in catalog.ANALYSES}
@@ -163,13 +167,13 @@ def plan_scan(scan: Scan, settings: Settings) -> ScanPlan:
 
 
 def choose_models(settings: Settings) -> dict[str, Model]:
-    """Find the model of each analysis that may be done.
+    """Find the model of each possible analysis.
 
     Raises
     ------
     UsageError
-        Two models for one analysis, one for an analysis that is not asked for, or one that is
-        said to be for another task than it is.
+        Two models for one analysis, a model for an analysis that is not requested, or
+        ``ANALYSIS=`` with a model for another analysis.
     ModelError
         There is no such model or file.
     """
@@ -188,15 +192,17 @@ def choose_models(settings: Settings) -> dict[str, Model]:
             allow_unverified=settings.allow_unverified,
         )
         if named and model.task != named:
-            raise UsageError(f"--model {word}: {name} is a model for {model.task}.")
+            raise UsageError(
+                f"--model {word}: expected a model for {named}, but {name} is for {model.task}."
+            )
         if model.task in models:
             raise UsageError(
                 f"--model: {models[model.task].name} and {model.name} are both for {model.task}. "
-                "Give one for each analysis; meningioma=FILE says what a file is for."
+                "Give one model per analysis; meningioma=FILE states the analysis of a file."
             )
         if model.task not in possible:
             raise UsageError(
-                f"--model {word}: a model for {model.task}, which --analyses does not ask for."
+                f"--model {word}: this model is for {model.task}, which is not in --analyses."
             )
         models[model.task] = model
     for analysis in set(possible) & set(known):
@@ -205,36 +211,36 @@ def choose_models(settings: Settings) -> dict[str, Model]:
 
 
 def at_hand(model: Model) -> Model:
-    """Find a model's file, whole, before any work is begun; it is not hashed again."""
+    """Find a model's file, and verify it once, before any work."""
     return model if model.path else replace(model, path=registry.find(model.name))
 
 
 def main_analysis(settings: Settings) -> str:
-    """Name the analysis that an option is for which names none."""
+    """Return the analysis of an option that does not name one."""
     asked = set(settings.analyses) - {"auto"}
     return asked.pop() if len(asked) == 1 else catalog.names()[0]
 
 
 def choose_thresholds(settings: Settings, models: Mapping[str, Model]) -> dict[str, float]:
-    """Threshold of each analysis: the one asked for, or the model's own."""
+    """Threshold of each analysis: the given one, or the model's own."""
     asked = {analysis or main_analysis(settings): value for analysis, value in settings.threshold}
     return {analysis: asked.get(analysis, model.threshold) for analysis, model in models.items()}
 
 
 def check_memory(mem_gb: float | None, model: Model) -> None:
-    """Raise a `UsageError` where the model wants more memory than the run may take."""
+    """Raise a `UsageError` if the model needs more memory than the run may use."""
     given = machine.memory_gb() if mem_gb is None else mem_gb
     if given < model.memory_gb:
         raise UsageError(
-            f"--mem-gb: {given:.1f} GB are given, and {model.name} takes {model.memory_gb:g} GB "
-            "for a scan. Give more, or choose a smaller model: brainmask models list."
+            f"--mem-gb: {given:.1f} GB are available, but {model.name} needs {model.memory_gb:g} "
+            "GB for a scan. Give more memory, or choose a smaller model (brainmask models list)."
         )
 
 
 def name_files(
     scan: Scan, settings: Settings, analyses: tuple[str, ...], refusal: str = ""
 ) -> ScanPlan:
-    """Name what a scan will become: ``<source entities>_desc-brain_mask.nii.gz`` and so on."""
+    """Name the output files of a scan: ``<source entities>_desc-brain_mask.nii.gz`` and so on."""
     folder = settings.output_dir / scan.folder
     files = {
         row.name: folder / row.file(scan.prefix, scan.suffix)
@@ -245,7 +251,7 @@ def name_files(
 
 
 def _figures(scan: Scan, settings: Settings, analyses: tuple[str, ...]) -> dict[str, Path]:
-    """Name the figures of a scan: those of its analyses, and the viewer's volumes where asked."""
+    """Name the figures of a scan: those of its analyses, and the viewer's images if requested."""
     wanted = [
         name
         for row in catalog.FIGURES
@@ -278,15 +284,15 @@ def write_results(
     files : mapping of kind to bytes
         Gzipped NIfTI files, and tables.
     records : mapping of kind to mapping
-        What each sidecar says of the run: see `finished` for the keys that are read again. That
-        of a table holds its columns, and nothing else.
+        Content of each sidecar about the run: see `finished` for the keys that are read again.
+        The sidecar of a table has only its columns.
     figures : mapping of figure to bytes
         Pictures, and gzipped NIfTI files for the viewer.
     """
-    storage.clear(*plan.folders)  # a worker may have been killed over it a moment ago
+    storage.clear(*plan.folders)  # a worker may have been killed while it wrote here
     for sidecar in plan.sidecars.values():
-        with storage.told_of(sidecar):
-            sidecar.unlink(missing_ok=True)  # of an earlier run, whose file is about to go
+        with storage.output_errors(sidecar):
+            sidecar.unlink(missing_ok=True)  # of an earlier run, whose file is replaced below
     for kind, path in plan.files.items():
         storage.write_bytes(path, files[kind])
     for kind, path in plan.figures.items():
@@ -302,15 +308,15 @@ def write_results(
 
 
 def finished(plan: ScanPlan, parameters: Mapping[str, Mapping]) -> bool:
-    """Tell whether all of a scan is there, from this source and with these parameters.
+    """Tell whether all files of a scan exist, from this source and with these parameters.
 
-    The source is the same if its size and time of change are, or else its hash.
+    The source is the same if its size and modification time are the same, or its hash.
 
     Parameters
     ----------
     plan : ScanPlan
     parameters : mapping of kind to mapping
-        The record's ``Parameters``: everything that decides the result.
+        ``Parameters`` of the sidecars: everything that determines the result.
     """
     if not all(path.is_file() for path in plan.figures.values()):
         return False
@@ -320,7 +326,7 @@ def finished(plan: ScanPlan, parameters: Mapping[str, Mapping]) -> bool:
             if not plan.files[kind].is_file():
                 return False
             if plan.files[kind].suffix != ".gz":
-                continue  # a table, whose mask tells
+                continue  # a table: its mask is checked
             before = record["SourceFile"]
             status = plan.scan.path.stat()
             if record["Parameters"] != parameters[kind] or before["Bytes"] != status.st_size:
@@ -330,5 +336,5 @@ def finished(plan: ScanPlan, parameters: Mapping[str, Mapping]) -> bool:
             ):
                 return False
         except (OSError, ValueError, KeyError, TypeError):
-            return False  # absent, torn, or another program's: to be made
+            return False  # absent, incomplete, or from another program
     return True

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether the sidecars of an image say that a contrast agent was given."""
+"""Contrast agents in the sidecars of images."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ log = logging.getLogger(__name__)
 
 
 def sidecars(folder: Path, suffix: str) -> list[Path]:
-    """List the sidecars of the images of a suffix in a folder, longest names first."""
+    """List the sidecars for images of a suffix in a folder, longest names first."""
     ending = f"{suffix}.json"
     found = [path for path in folder.glob(f"*{ending}") if f"_{path.name}".endswith(f"_{ending}")]
     return sorted(found, key=lambda path: (-path.name.count("_"), path.name))
 
 
 def agent(path: Path, sidecars: Iterable[Path]) -> str:
-    """Value of ``ContrastBolusIngredient`` in the nearest sidecar that has one, or nothing.
+    """Value of ``ContrastBolusIngredient`` in the nearest sidecar that has it; empty if none has.
 
-    A sidecar is of the images in and below its folder whose names have all of its entities.
+    A sidecar applies to the images in and below its folder whose names have all its entities.
     """
     own = set(path.name.split("_")[:-1])
     for sidecar in sidecars:
@@ -31,7 +31,7 @@ def agent(path: Path, sidecars: Iterable[Path]) -> str:
         try:
             content = storage.read_json(sidecar)
         except (OSError, ValueError) as error:
-            log.warning("%s: not readable as JSON (%s); taken as empty", sidecar, error)
+            log.warning("%s: not readable as JSON (%s); treated as empty", sidecar, error)
             continue
         if isinstance(content, dict) and "ContrastBolusIngredient" in content:
             agent = str(content["ContrastBolusIngredient"]).strip()

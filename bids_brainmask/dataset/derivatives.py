@@ -23,26 +23,26 @@ README = """\
 # Brain masks
 
 {files}
-These names are those of T1w images. Of an image with another suffix, such as T2w, masks and
-probabilities have it in `desc-`: `*_desc-brainT2w_mask.nii.gz`.
+These names are those of T1w images. For images with another suffix, such as T2w, `desc-` of masks
+and probabilities has the suffix: `*_desc-brainT2w_mask.nii.gz`.
 
-`sub-*.html` are reports to look at, one a participant, and `group_*` sums of all. The JSON file
-beside each mask says with which model, threshold and versions it was made, and from
-what. `logs/` holds a record of every image that failed.
+`sub-*.html` are reports, one per participant. `group_*` are the group report and tables of all
+images. The JSON file beside each mask has its source, model, threshold and versions. `logs/` has a
+record of every image that failed.
 
 {research_only}
 """
 
 
 def describe_dataset(settings: Settings) -> None:
-    """Write ``dataset_description.json`` and ``.bidsignore``, unless they stand as they should.
+    """Write ``dataset_description.json`` and ``.bidsignore``, unless they are up to date.
 
     Every process of a parallel run writes the same bytes, so it does not matter who is last.
 
     Raises
     ------
     UsageError
-        They cannot be written, and so nor could a result.
+        They cannot be written; then results cannot be written either.
     """
     raw = settings.bids_dir.resolve()
     out = settings.output_dir.resolve()
@@ -65,8 +65,8 @@ def describe_dataset(settings: Settings) -> None:
         "DatasetLinks": {"raw": quote(os.path.relpath(raw, out))},
         "HowToAcknowledge": "See the model's citation in the sidecars.",
     }
-    if isinstance(licence := source.get("License"), str):
-        content["License"] = licence  # of the images, of which the brains are a part
+    if isinstance(license_ := source.get("License"), str):
+        content["License"] = license_  # of the images, which the brain images are part of
     files = {
         "dataset_description.json": json.dumps(content, indent=2, ensure_ascii=False) + "\n",
         ".bidsignore": catalog.ignored(),
@@ -80,7 +80,7 @@ def describe_dataset(settings: Settings) -> None:
 
 
 def _container() -> dict[str, str]:
-    """Describe the container that this runs in; nothing outside of one."""
+    """Describe the container that this process runs in; empty outside of containers."""
     for kind in ("apptainer", "singularity"):
         if image := os.environ.get(f"{kind.upper()}_CONTAINER"):
             return {"Type": kind, "URI": image}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Find the images of a BIDS dataset that are to be processed. Reads, and never writes there."""
+"""Find the images of a BIDS dataset to process. The dataset is only read."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import functools
 import logging
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from bids_brainmask.analyses.rows import DEFAULT_SUFFIX, SUFFIXES, scan_key
-from bids_brainmask.dataset import contrast, storage
+from bids_brainmask.dataset import contrast, filter_file, storage
 from bids_brainmask.errors import NothingToDo, UsageError, some_of
 from bids_brainmask.hashes import sha256
 from bids_brainmask.settings import Settings
@@ -26,24 +26,19 @@ NAME = re.compile(
 )
 """A raw image's name: key-value pairs, then the suffix."""
 
-OTHER_FILTERS = {"fmap", "bold", "sbref", "roi", *(suffix.lower() for suffix in SUFFIXES)}
-"""Keys of fMRIPrep's filter files that are about other images."""
-
 DERIVED = {"space", "seg", "res", "den", "label", "desc", "hemi", "atlas", "scale"}
 """Entities that no raw image has."""
 
-FIXED = {"datatype": "anat", "extension": [".nii", ".nii.gz"]}
-
 FEW = 10
-"""Participants that are indexed each by itself, where so many or fewer are asked for. pybids would
-else look at every other name in the dataset, too: of a thousand it takes as long for that."""
+"""Largest number of requested participants that are indexed one by one. For more, pybids reads
+all names of the dataset, which takes as long for a thousand participants."""
 
 INDEXED = r"(/ses-[A-Za-z0-9+]+)?(/anat)?(/[^/]+\.nii(\.gz)?)?"
-"""What pybids is to look at in the folder of a participant."""
+"""Paths that pybids reads in the folder of a participant."""
 
 
 Sidecars = Callable[[Path, str], list[Path]]
-"""Sidecars in a folder for images of a suffix."""
+"""Function that lists the sidecars in a folder for images of a suffix."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +50,7 @@ class Scan:
     """Path in the dataset, with forward slashes."""
 
     entities: tuple[tuple[str, str], ...]
-    """The key-value pairs of its name, in its order and with its padding."""
+    """Key-value pairs of its name, in their order and with their padding."""
 
     contrast: bool
     """Contrast-enhanced: by its ``ce-`` entity or its sidecar's ``ContrastBolusIngredient``."""
@@ -65,12 +60,12 @@ class Scan:
 
     @property
     def key(self) -> str:
-        """Name that no other image of the dataset has: the prefix, with a suffix but T1w."""
+        """Unique name in the dataset: the prefix, with the suffix unless it is T1w."""
         return scan_key(self.prefix, self.suffix)
 
     @property
     def prefix(self) -> str:
-        """Name without suffix and extension: what every derivative's name begins with."""
+        """Name without suffix and extension: the start of the name of every derivative."""
         return "_".join(f"{key}-{value}" for key, value in self.entities)
 
     @property
@@ -90,7 +85,7 @@ def participants(bids_dir: Path) -> list[str]:
         entries = [entry for entry in os.scandir(bids_dir) if entry.name.startswith("sub-")]
     except OSError:
         return []
-    # Links alone are looked at: on a disk of the network each look takes its time.
+    # Only links are followed, because each check takes time on a network disk.
     folder = (e for e in entries if e.is_dir(follow_symlinks=False) or Path(e).is_dir())
     return sorted(entry.name[4:] for entry in folder)
 
@@ -101,37 +96,43 @@ def check_dataset(settings: Settings) -> None:
     Raises
     ------
     UsageError
-        No such folder; or, unless validation is skipped, a dataset_description.json that is
-        absent, not JSON, without Name and BIDSVersion.
+        The folder does not exist. Or, unless validation is skipped, dataset_description.json is
+        absent, not JSON, or without Name and BIDSVersion.
     """
     root = settings.bids_dir
     if not root.is_dir():
-        raise UsageError(f"{root}: no such folder; expected a BIDS dataset.")
+        found = "a file" if root.exists() else "no such folder"
+        raise UsageError(f"{root}: {found}; expected the folder of a BIDS dataset.")
     if os.path.realpath(settings.output_dir) == os.path.realpath(root):
         raise UsageError(
-            f"{root}: the output folder is the dataset itself, which is never written to. "
-            f"Choose another, such as {root / 'derivatives' / 'bids_brainmask'}."
+            f"{root}: the output folder is the dataset itself, which must not be changed. "
+            f"Choose another folder, such as {root / 'derivatives' / 'bids_brainmask'}."
         )
     if settings.skip_bids_validation:
         return
     path = root / "dataset_description.json"
-    hint = "Mend it, or pass --skip-bids-validation."
+    hint = "Correct it, or add --skip-bids-validation."
     if not path.is_file():
-        raise UsageError(f"{path}: not found, so {root} is not a BIDS dataset. {hint}")
+        raise UsageError(
+            f"{path}: not found; a BIDS dataset must have it. Check the order of the folders, or "
+            "add --skip-bids-validation."
+        )
     try:
         description = storage.read_json(path)
     except (OSError, ValueError) as error:
         raise UsageError(f"{path}: not JSON ({error}). {hint}") from error
     missing = {"Name", "BIDSVersion"} - set(description if isinstance(description, dict) else ())
     if missing:
-        raise UsageError(f"{path}: required, and not there: {', '.join(sorted(missing))}. {hint}")
+        raise UsageError(
+            f"{path}: required keys are missing: {', '.join(sorted(missing))}. {hint}"
+        )
 
 
 def find_scans(settings: Settings) -> list[Scan]:
-    """Every image that the settings ask for, sorted by path, one `Scan` a file.
+    """Find every image that the settings select, one `Scan` per file, sorted by path.
 
-    Parts other than the magnitude are left out. ``derivatives/``, ``sourcedata/`` and other
-    participants are not even looked at.
+    Of images with parts, only the magnitude is used. ``derivatives/``, ``sourcedata/`` and other
+    participants are not searched.
 
     Raises
     ------
@@ -153,8 +154,10 @@ def find_scans(settings: Settings) -> list[Scan]:
         found = [
             path for layout in layouts for query in queries for path in layout.get("file", **query)
         ]
-    except (OverflowError, UnicodeError) as error:  # what pybids' database cannot hold
-        raise UsageError(f"--bids-filter-file: no entity can have such values: {error}") from error
+    except (OverflowError, UnicodeError) as error:  # values that pybids' database cannot store
+        raise UsageError(
+            f"--bids-filter-file: a value is not valid for an entity: {error}"
+        ) from error
     sidecars = functools.cache(contrast.sidecars)
     root = settings.bids_dir.absolute()
     chosen = {str(root / f"sub-{label}") for label in labels}
@@ -163,37 +166,40 @@ def find_scans(settings: Settings) -> list[Scan]:
     scans.sort(key=lambda scan: scan.relative)
     if not scans:
         suffix, first = next(iter(filters.items()))
-        asked = {key: value for key, value in first.items() if key not in FIXED}
+        asked = {key: value for key, value in first.items() if key not in filter_file.FIXED}
         raise NothingToDo(
             f"{settings.bids_dir}: no {' or '.join(filters)} image of {len(labels)} participants "
-            f"matches {asked}. Expected names such as sub-01/anat/sub-01_{suffix}.nii.gz."
+            f"has {filter_file.in_words(asked)}. Expected names such as "
+            f"sub-01/anat/sub-01_{suffix}.nii.gz."
         )
     return scans
 
 
 def suffixes(settings: Settings) -> tuple[str, ...]:
-    """Suffixes of the images to process."""
+    """List the suffixes of the images to process."""
     return SUFFIXES if "all" in settings.suffix else settings.suffix
 
 
 def choose_participants(settings: Settings) -> list[str]:
-    """Labels to process: those asked for, or all.
+    """List the labels to process: the requested ones, or all.
 
     Raises
     ------
     UsageError
-        A label without a folder; the message lists those that have one.
+        A label has no folder; the message lists those that have one.
     NothingToDo
         The dataset has no participant.
     """
     there = participants(settings.bids_dir)
     if not there:
-        raise NothingToDo(f"{settings.bids_dir}: no folder named sub-*, so no participant.")
+        raise NothingToDo(
+            f"{settings.bids_dir}: no participants found; expected folders named sub-*."
+        )
     unknown = sorted(set(settings.participant_label) - set(there))
     if unknown:
         raise UsageError(
-            f"--participant-label: {', '.join(unknown)} not in {settings.bids_dir}; "
-            f"it has {some_of(there)}"
+            f"--participant-label: {', '.join(unknown)} not found in {settings.bids_dir}. "
+            f"Existing labels: {some_of(there)}."
         )
     return sorted(set(settings.participant_label)) or there
 
@@ -202,9 +208,9 @@ def _layouts(settings: Settings, labels: list[str]) -> list:
     """Index the images of the participants; of the whole dataset for a database."""
     try:
         from bids import BIDSLayout, BIDSLayoutIndexer
-    except OSError as error:  # it looks for settings of its own there
+    except OSError as error:  # pybids reads its own settings there
         raise UsageError(
-            f"pybids cannot look into the home folder: {error}. Set HOME to one that you can read."
+            f"pybids cannot read the home folder: {error}. Set HOME to a readable folder."
         ) from error
 
     root, database = settings.bids_dir, settings.bids_database_dir
@@ -215,11 +221,11 @@ def _layouts(settings: Settings, labels: list[str]) -> list:
     else:
         roots, wanted = [root / f"sub-{label}" for label in labels], INDEXED
     elsewhere = re.compile(f"^(?!({wanted})$)(?!/$)")
-    # Names are checked here, in `_scan`: pybids would pass over the illegal ones in silence.
+    # Names are checked in `_scan`: pybids would ignore invalid ones without a message.
     indexer = BIDSLayoutIndexer(validate=False, index_metadata=False, ignore=[elsewhere])
     derived = description(root).get("DatasetType") == "derivative"
     options = {
-        "validate": False,  # of dataset_description.json; check_dataset has seen to that
+        "validate": False,  # of dataset_description.json, which check_dataset has checked
         "derivatives": False,
         "config": ["bids", "derivatives"] if derived else ["bids"],
         "indexer": indexer,
@@ -228,17 +234,17 @@ def _layouts(settings: Settings, labels: list[str]) -> list:
     try:
         return [BIDSLayout(folder, **options) for folder in roots]
     except (AttributeError, OSError, TypeError, ValueError) as error:
-        raise UsageError(f"{root}: pybids cannot index it: {error}") from error
+        raise UsageError(f"{root}: pybids cannot index this dataset: {error}") from error
 
 
 def _filters(settings: Settings, layouts: list, labels: list[str], suffix: str) -> dict:
-    """Entities, by pybids' names, and the values that images of a suffix must have."""
+    """Map entities, by pybids' names, to the values that images of a suffix must have."""
     from bids.layout import Query
 
     filters = {"part": ["mag", Query.NONE]}
     if settings.bids_filter_file:
         known = set(layouts[0].get_entities())
-        filters |= read_filter_file(settings.bids_filter_file, known, suffix)
+        filters |= filter_file.read(settings.bids_filter_file, known, suffix)
     if settings.session_label:
         _check_sessions(settings, layouts, labels)
     asked = {
@@ -246,75 +252,26 @@ def _filters(settings: Settings, layouts: list, labels: list[str], suffix: str) 
         "run": settings.run_id,
         "acquisition": settings.acquisition,
     }
-    return filters | {key: list(value) for key, value in asked.items() if value} | FIXED
+    return (
+        filters | {key: list(value) for key, value in asked.items() if value} | filter_file.FIXED
+    )
 
 
 def _check_sessions(settings: Settings, layouts: list, labels: list[str]) -> None:
-    """Raise unless each session asked for has an image, or at least a folder."""
+    """Raise unless each requested session has an image, or at least a folder."""
     root = settings.bids_dir
     sessions = {session for layout in layouts for session in layout.get_sessions()}
     for label in labels:
         sessions |= {path.name[4:] for path in (root / f"sub-{label}").glob("ses-*")}
     if unknown := sorted(set(settings.session_label) - sessions):
         raise UsageError(
-            f"--session-label: {', '.join(unknown)} not in {root}; "
-            f"it has {some_of(sorted(sessions)) or 'no sessions'}"
+            f"--session-label: {', '.join(unknown)} not found in {root}. "
+            f"Existing labels: {some_of(sorted(sessions)) or 'none'}."
         )
-
-
-def read_filter_file(path: Path, known: Iterable[str], suffix: str = DEFAULT_SUFFIX) -> dict:
-    """Read what a filter file in fMRIPrep's form asks of the images of a suffix.
-
-    Parameters
-    ----------
-    path : Path
-        JSON: ``{"t1w": {"acquisition": "mprage", "session": null, "run": "*"}}``, where null
-        stands for "has none" and ``"*"`` for "has one, whichever".
-    known : iterable of str
-        Names of entities, as pybids has them. Others are warned of and ignored.
-    suffix : str
-        The file's key is this in lower case.
-
-    Raises
-    ------
-    UsageError
-        Not readable, not JSON, or not of that form.
-    """
-    from bids.layout import Query
-
-    try:
-        content = storage.read_json(path, pipe=True)
-    except (OSError, ValueError) as error:
-        raise UsageError(f"--bids-filter-file: {path} cannot be read as JSON: {error}") from error
-    own = suffix.lower()
-    asked = content.get(own, {}) if isinstance(content, dict) else None
-    if not isinstance(asked, dict):
-        raise UsageError(
-            f'--bids-filter-file: {path}: expected {{"{own}": {{"entity": value}}}}, '
-            f"found {content}"
-        )
-    for key in sorted(set(content) - {own}):
-        level = logging.INFO if key in OTHER_FILTERS else logging.WARNING
-        log.log(level, "%s: key %r is not for %s images; ignored", path, key, suffix)
-    special = {None: Query.NONE, "*": Query.ANY}
-    filters = {}
-    for entity, value in asked.items():
-        if entity in (*FIXED, "suffix") or entity not in known:
-            log.warning("%s: %r is not an entity that can be filtered by; ignored", path, entity)
-            continue
-        values = value if isinstance(value, list) else [value]
-        if not all(isinstance(v, str | int | None) for v in values):
-            raise UsageError(
-                f"--bids-filter-file: {path}: {entity}: expected text, a number, null or a list "
-                f"of them, found {value}"
-            )
-        values = [special.get(v, v) for v in values]
-        filters[entity] = values if isinstance(value, list) else values[0]
-    return filters
 
 
 def _scan(path: Path, settings: Settings, sidecars: Sidecars) -> Scan | None:
-    """Describe a file that pybids found; None, with a warning, where its name is not BIDS."""
+    """Describe a file that pybids found; None, with a warning, if its name is not BIDS."""
     from bids_validator import BIDSValidator
 
     relative = path.relative_to(settings.bids_dir.absolute()).as_posix()
@@ -327,11 +284,11 @@ def _scan(path: Path, settings: Settings, sidecars: Sidecars) -> Scan | None:
         or len(set(keys)) < len(keys)
         or DERIVED & set(keys)
     ):
-        log.warning("%s: not the name of a raw image in its place; passed over", relative)
+        log.warning("%s: not a valid name of a raw image in this folder; ignored", relative)
         return None
     if not settings.skip_bids_validation and not BIDSValidator().is_bids(f"/{relative}"):
         log.warning(
-            "%s: not a name that BIDS allows; passed over (--skip-bids-validation takes it)",
+            "%s: not a valid BIDS name; ignored (add --skip-bids-validation to process it)",
             relative,
         )
         return None
@@ -342,19 +299,19 @@ def _scan(path: Path, settings: Settings, sidecars: Sidecars) -> Scan | None:
 
 
 def select_participants(bids_dir: Path, select: Mapping[str, str]) -> list[str]:
-    """Labels, without ``sub-``, of the participants whose rows have some values.
+    """List the labels, without ``sub-``, of the participants whose rows have certain values.
 
     Parameters
     ----------
     bids_dir : Path
         A dataset with a participants.tsv, unless `select` is empty.
     select : mapping of str to str
-        Columns, and the value wanted in each.
+        Columns, and the required value of each.
 
     Raises
     ------
     UsageError
-        No such file or column, or no row that has them.
+        The file or a column does not exist, or no row has the values.
     """
     there = participants(bids_dir)
     if not select:
@@ -379,7 +336,7 @@ def select_participants(bids_dir: Path, select: Mapping[str, str]) -> list[str]:
 
 
 def description(root: Path) -> dict:
-    """Read what a dataset says of itself; nothing where that is absent or unreadable."""
+    """Read dataset_description.json; empty if it is absent or unreadable."""
     try:
         content = storage.read_json(root / "dataset_description.json")
     except (OSError, ValueError):
@@ -388,6 +345,6 @@ def description(root: Path) -> dict:
 
 
 def fingerprint(path: Path) -> dict:
-    """Size, time of change and hash of a source image, to know it again."""
+    """Size, modification time and hash of a source image, to recognize it later."""
     status = path.stat()
     return {"Bytes": status.st_size, "Modified": status.st_mtime_ns, "SHA256": sha256(path)}

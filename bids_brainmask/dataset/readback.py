@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Read back what the participant level wrote: sidecars, tables of lesions, crash records.
+"""Read the results of the participant level: sidecars, tables of lesions, crash records.
 
-The group level and the reports are made of this alone, so that the raw dataset may be gone. Other
-participants may be running: sidecars are written last, and what is not whole is passed over.
+The group level and the reports use only these files and need no raw dataset. Participants may
+still be processed: sidecars are written last, and incomplete records are ignored.
 """
 
 from __future__ import annotations
@@ -24,22 +24,22 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, eq=False)
 class Result:
-    """What the participant level left of one image."""
+    """Results of the participant level for one image."""
 
     prefix: str
     """Name of the source image up to its suffix."""
 
     folder: str
-    """Of its files, in the output folder, with forward slashes."""
+    """Folder of its files in the output folder, with forward slashes."""
 
     records: Mapping[str, Mapping] = field(default_factory=dict)
-    """Sidecar of the main output of each analysis that was carried out, by its name."""
+    """Content of the sidecar of each analysis's main output, by the analysis's name."""
 
     suffix: str = DEFAULT_SUFFIX
 
     @property
     def key(self) -> str:
-        """Name of the image in tables and pages, as `query.Scan.key`."""
+        """Name of the image in tables and reports, as `query.Scan.key`."""
         return scan_key(self.prefix, self.suffix)
 
     @property
@@ -58,16 +58,16 @@ class Result:
         return dict(self.entities).get("ses", "")
 
     def output(self, name: str) -> str:
-        """Path in the output folder of one of its files, whether it is there or not."""
+        """Path of one of its files in the output folder, whether it exists or not."""
         return f"{self.folder}/{catalog.output(name).file(self.prefix, self.suffix)}"
 
     def main(self, analysis: str) -> str:
-        """Path in the output folder of the main file of an analysis."""
+        """Path of the main file of an analysis in the output folder."""
         return self.output(catalog.analysis(analysis).main)
 
     @property
     def figures(self) -> dict[str, str]:
-        """Path in the output folder of every figure, whether it is there or not."""
+        """Path of every figure in the output folder, whether it exists or not."""
         names = catalog.figure_files()
         return {name: catalog.figure_path(self.prefix, self.suffix, name) for name in names}
 
@@ -77,7 +77,7 @@ def _split(pair: str) -> tuple[str, str, str]:
 
 
 def endings() -> dict[str, tuple[str, str]]:
-    """Tell how the sidecars that record what was found end, and of what analysis and suffix."""
+    """Map the endings of the main sidecars to their analysis and suffix."""
     return {
         f"_{catalog.output(row.main).file('', suffix)[1:].split('.')[0]}.json": (row.name, suffix)
         for row in catalog.ANALYSES
@@ -86,7 +86,7 @@ def endings() -> dict[str, tuple[str, str]]:
 
 
 def read(root: Path, participants: Iterable[str] = ()) -> list[Result]:
-    """Read what there is of every image.
+    """Read the results of every image.
 
     Parameters
     ----------
@@ -98,8 +98,8 @@ def read(root: Path, participants: Iterable[str] = ()) -> list[Result]:
     Returns
     -------
     list of Result
-        By participant, session (2 before 10) and name. Sidecars that are not whole are told of
-        and passed over.
+        Sorted by participant, session (2 before 10) and name. Incomplete sidecars are ignored
+        with a warning.
     """
     wanted = [f"sub-{label}" for label in participants] or ["sub-*"]
     found: dict[tuple[str, str, str], dict[str, Mapping]] = {}
@@ -118,19 +118,19 @@ def read(root: Path, participants: Iterable[str] = ()) -> list[Result]:
 
 
 def _record(path: Path) -> dict | None:
-    """Content of a sidecar; None, with a warning, for what is not a record of this program."""
+    """Read a sidecar; None, with a warning, if it is not a record of this program."""
     try:
         record = storage.read_json(path)
         if not isinstance(record["Parameters"], dict):
             raise TypeError(f"Parameters is {record['Parameters']!r}")
     except (OSError, ValueError, KeyError, TypeError) as error:
-        log.warning("%s: passed over, not a whole record: %r", path, error)
+        log.warning("%s: ignored, not a complete record: %r", path, error)
         return None
     return record
 
 
 def table(root: Path, result: Result, analysis: str) -> list[dict[str, str]]:
-    """Rows of the table of an analysis; none where there is no table that can be read."""
+    """Read the rows of the table of an analysis; none if there is no readable table."""
     name = catalog.analysis(analysis).table
     if not name:
         return []
@@ -139,19 +139,19 @@ def table(root: Path, result: Result, analysis: str) -> list[dict[str, str]]:
         with path.open(newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file, delimiter="\t"))
     except (OSError, ValueError, csv.Error) as error:
-        log.warning("%s: passed over: %s", path, error)
+        log.warning("%s: ignored: %s", path, error)
         return []
     return [row for row in rows if None not in row and None not in row.values()]
 
 
 def reading(root: Path, result: Result, analysis: str) -> Reading:
-    """Gather what the measures of an analysis are read from."""
+    """Collect the data from which the measures of an analysis are read."""
     rows = table(root, result, analysis)
     return Reading(result.records[analysis], rows, tuple(result.records))
 
 
 def failures(root: Path, participants: Iterable[str] = ()) -> list[dict]:
-    """Read the newest crash record of every image that has failed and not been done since.
+    """Read the newest crash record of every failed image without a later result.
 
     Parameters
     ----------
@@ -173,10 +173,10 @@ def failures(root: Path, participants: Iterable[str] = ()) -> list[dict]:
                 record = record | {"Log": path.relative_to(root).as_posix()}
                 str(record["Time"]), str(record["Message"])
             except (OSError, ValueError, KeyError, TypeError) as error:
-                log.warning("%s: passed over, not a whole record: %r", path, error)
+                log.warning("%s: ignored, not a complete record: %r", path, error)
                 continue
             if not _done_since(root, source, path):
-                newest[source] = record  # names of records grow with time
+                newest[source] = record  # names of records sort by time
     return [newest[source] for source in sorted(newest)]
 
 

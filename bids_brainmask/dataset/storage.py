@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Files that appear whole or not at all, what killed processes leave of them, and JSON."""
+"""Files that appear complete or not at all, clean-up after killed processes, and JSON."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from typing import Any
 from bids_brainmask.errors import OutputError, UsageError
 
 BEGUN = re.compile(r"\.bids_brainmask-[0-9a-f]{32}")
-"""Names of files that are being written, or were when a process was killed."""
+"""Names of files that are being written, or that a killed process has left."""
 
 TRIES = 10
-"""Times that a file is written anew because another process took it for a dead one's."""
+"""Attempts to write a file, in case another process removes it as a killed one's."""
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file that appears whole: under a hidden name beside it first, then renamed.
+    """Write a file that appears complete: first under a hidden name beside it, then renamed.
 
     Raises
     ------
     OutputError
-        The disk is full, the folder is not writable, or a file is in a folder's place.
+        The disk is full, the folder is not writable, or a file has the name of a folder.
     """
-    with told_of(path):
+    with output_errors(path):
         for attempt in range(1, TRIES + 1):
             path.parent.mkdir(parents=True, exist_ok=True)
             try:
@@ -42,10 +42,10 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def _write_once(path: Path, content: bytes) -> None:
-    """Write a file as `write_bytes` does; its folder is there.
+    """Write a file as `write_bytes` does; its folder exists.
 
-    The lock says that this process lives, for `clear` of another. Where the file system's locks
-    do not reach other machines, one there may remove the file: FileNotFoundError.
+    The lock shows `clear` of other processes that this process is running. If the file system's
+    locks do not reach other machines, one of them may remove the file: FileNotFoundError.
     """
     hidden = _begun(path.parent)
     try:
@@ -54,31 +54,34 @@ def _write_once(path: Path, content: bytes) -> None:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             file.write(content)
             file.flush()
-            os.fsync(file.fileno())  # a power cut may else leave the name without the content
-            os.replace(hidden, path)  # noqa: PTH105 - the call whose atomicity counts
+            os.fsync(file.fileno())  # else a power failure may leave an empty file
+            os.replace(hidden, path)  # noqa: PTH105 - this call is atomic
     finally:
         hidden.unlink(missing_ok=True)
 
 
 def _begun(folder: Path) -> Path:
-    """Name a file to begin with: as short for long names, and like no other's."""
+    """Make a unique hidden name, whose length does not depend on the final name."""
     return folder / f".bids_brainmask-{uuid.uuid4().hex}"
 
 
 @contextmanager
-def told_of(path: Path) -> Iterator[None]:
-    """Tell of what the system says of a file in this program's words."""
+def output_errors(path: Path) -> Iterator[None]:
+    """Turn an OSError about a file into an OutputError."""
     try:
         yield
     except OSError as error:
-        raise OutputError(f"{path}: cannot be written: {error}. Make room or mend it.") from error
+        raise OutputError(
+            f"{path}: cannot be written: {error}. Free disk space, or correct the folder's "
+            "permissions."
+        ) from error
 
 
 def clear(*folders: Path) -> None:
-    """Remove what killed processes had begun to write, from folders that may not be there.
+    """Remove the temporary files of killed processes from folders, which may be absent.
 
-    What a process that lives is writing is locked, and stays; and so does all where the file
-    system has no locks.
+    The file of a running process is locked and is kept. On a file system without locks, all
+    files are kept.
     """
     for folder in folders:
         with suppress(OSError):
@@ -90,12 +93,12 @@ def clear(*folders: Path) -> None:
 
 
 def prepare(folder: Path) -> None:
-    """See before any work that a folder can be written to, and clear it; it is made if need be.
+    """Check before any work that a folder is writable, and clear it; create it if it is absent.
 
     Raises
     ------
     UsageError
-        It cannot.
+        The folder is not writable.
     """
     clear(folder)
     probe = _begun(folder)
@@ -104,17 +107,17 @@ def prepare(folder: Path) -> None:
         try:
             probe.touch()
             probe.unlink(missing_ok=True)
-        finally:  # a signal may come before it is gone
+        finally:  # a signal may come before it is removed
             probe.unlink(missing_ok=True)
     except OSError as error:
         raise UsageError(
-            f"{folder}: results cannot be written there: {error}. Name a folder that you may "
-            "write to, or make room."
+            f"{folder}: results cannot be written there: {error}. Choose a writable folder, or "
+            "free disk space."
         ) from error
 
 
 def write_changed(path: Path, content: bytes) -> None:
-    """Write a file as `write_bytes` does, unless it stands as it should."""
+    """Write a file as `write_bytes` does, unless it already has this content."""
     with suppress(OSError):
         if path.read_bytes() == content:
             return
@@ -122,29 +125,29 @@ def write_changed(path: Path, content: bytes) -> None:
 
 
 def write_json(path: Path, content: Mapping) -> None:
-    """Write JSON for people: indented, not escaped, a newline at the end."""
+    """Write readable JSON: indented, not escaped, with a newline at the end."""
     write_bytes(path, (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())
 
 
 def read_json(path: Path, *, pipe: bool = False) -> Any:
-    """Read a JSON file, which anybody may have written.
+    """Read a JSON file, which anyone may have written.
 
     Parameters
     ----------
     path : Path
     pipe : bool
-        Whether it may be a pipe, which is waited for: what the user names may, and what was found
-        in a dataset may not.
+        Whether the file may be a pipe, which is waited for. True for files that the user names,
+        False for files that are found in a dataset.
 
     Raises
     ------
     OSError
-        It is not there, no file, or may not be read.
+        It is absent, not a file, or not readable.
     ValueError
         It is not JSON in UTF-8, or nested deeper than Python can follow.
     """
     if not pipe and not path.is_file():
-        raise FileNotFoundError(f"{path} is no file")
+        raise FileNotFoundError(f"{path} is not a file")
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except RecursionError as error:

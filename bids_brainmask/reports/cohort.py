@@ -118,7 +118,7 @@ def read(root: Path) -> Cohort:
     except FileNotFoundError:
         pass
     except (OSError, ValueError, csv.Error) as error:
-        log.warning("%s: passed over: %s", path, error)
+        log.warning("%s: ignored: %s", path, error)
     return Cohort()
 
 

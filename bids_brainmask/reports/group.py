@@ -97,7 +97,7 @@ def gather(found: Sequence[Result], measure: Callable[[Result], object]) -> dict
         try:
             measured[one] = measure(one)
         except (KeyError, TypeError, ValueError) as error:
-            log.warning("%s: passed over, not a whole record: %r", one.prefix, error)
+            log.warning("%s: ignored, not a complete record: %r", one.prefix, error)
     return measured
 
 

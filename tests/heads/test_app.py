@@ -311,7 +311,7 @@ def test_two_images_of_one_name_are_not_merged(dataset, heads, tmp_path):
     dataset.add("sub-01_T1w.nii", gzip.decompress(heads["pumi"].read_bytes()))
     outcomes = process(run(dataset.root, tmp_path / "out"))
     assert sorted(outcome.status for outcome in outcomes) == ["done", "failed"]
-    assert "would be written to the same files as" in outcomes[1].detail
+    assert "would have the same names as those of" in outcomes[1].detail
 
 
 def test_the_work_folder_is_where_temporary_files_go(dataset, tmp_path, monkeypatch):
@@ -325,7 +325,7 @@ def test_the_work_folder_is_where_temporary_files_go(dataset, tmp_path, monkeypa
 def test_a_work_folder_that_cannot_be_made_is_refused(dataset, tmp_path):
     dataset.add("sub-01_T1w.nii.gz")
     (tmp_path / "file").write_text("")
-    with pytest.raises(UsageError, match=r"--work-dir: .* cannot be made"):
+    with pytest.raises(UsageError, match=r"--work-dir: .* cannot be created"):
         process(run(dataset.root, tmp_path / "out", work_dir=tmp_path / "file/work"))
 
 
@@ -339,7 +339,9 @@ def test_an_output_folder_that_is_a_file_is_an_error(dataset, tmp_path):
 def test_too_little_memory_is_refused_with_the_number_needed(dataset, tmp_path):
     dataset.add("sub-01_T1w.nii.gz")
     needed = registry.models()["embedded"].memory_gb
-    with pytest.raises(UsageError, match=rf"0.1 GB are given, and embedded takes {needed:g} GB"):
+    with pytest.raises(
+        UsageError, match=rf"0.1 GB are available, but embedded needs {needed:g} GB"
+    ):
         prepare(run(dataset.root, tmp_path / "out", mem_gb=0.1))
 
 

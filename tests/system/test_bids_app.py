@@ -193,7 +193,7 @@ def test_help_tells_statuses_and_defaults(capsys):
     ("words", "status", "reason"),
     [
         ([], 3, "no T1w image"),
-        (["--participant-label", "99"], 2, "--participant-label: 99 not in"),
+        (["--participant-label", "99"], 2, "--participant-label: 99 not found in"),
         (["--model", "nonsense"], 2, "nonsense"),
     ],
 )

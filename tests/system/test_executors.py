@@ -90,7 +90,7 @@ def test_without_need_dask_is_not_even_imported(dataset, tmp_path):
 
 
 def test_processors_and_memory_here_do_not_matter_to_a_batch_system(plan):
-    with pytest.raises(UsageError, match=r"0\.1 GB are given"):
+    with pytest.raises(UsageError, match=r"0\.1 GB are available"):
         plan(mem_gb=0.1)
     assert plan(mem_gb=0.1, executor="slurm")
 
@@ -152,7 +152,7 @@ def test_a_scan_that_two_processes_die_over_has_failed_and_the_others_go_on(dist
     assert "--executor serial" in record["Message"]
     assert record["Command"][-1] == "-v"
     assert "the file is empty" in run.said
-    assert "would be written to the same files" in run.said
+    assert "would have the same names" in run.said
 
 
 def test_the_table_is_in_the_order_of_the_images(disturbed):
@@ -332,7 +332,7 @@ def test_a_page_that_cannot_be_made_is_told_of(tmp_path):
     run = Process(data.root, tmp_path / "out", "--executor", "local")
     assert run.wait() == 0
     assert run.status == {"01": "done"}
-    assert "sub-01.html: the report cannot be made" in run.said
+    assert "sub-01.html: the report cannot be written" in run.said
 
 
 def test_files_of_dask_lie_where_files_can_be_put(plan, monkeypatch, tmp_path):

@@ -356,8 +356,8 @@ def test_loops_and_pipes_in_a_dataset_are_walked_past(dataset, tmp_path, caplog)
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        ('{"t1w": {"run": 1' + "0" * 30 + "}}", "no entity can have such values: .*too large"),
-        ('{"t1w": {"session": "\\ud800"}}', "no entity can have such values: .*surrogates"),
+        ('{"t1w": {"run": 1' + "0" * 30 + "}}", "a value is not valid for an entity: .*too large"),
+        ('{"t1w": {"session": "\\ud800"}}', "a value is not valid for an entity: .*surrogates"),
         ("[" * 100_000, "cannot be read as JSON: nested too deeply"),
     ],
 )

@@ -91,10 +91,10 @@ def test_no_room_for_a_file_whichever_and_then_there_is(room, place, mounted, us
         assert " done" not in run.said
     elif status == 1:
         row = re.search(r"^sub-01\S+ +failed +(.*)$", run.said, re.M)[1]
-        assert re.match(rf"out/sub-01/\S+: cannot be written: .*{FULL}.*Make room", row)
+        assert re.match(rf"out/sub-01/\S+: cannot be written: .*{FULL}.*Free disk space", row)
     else:
         assert status == 0
-        assert ("the report cannot be made" in run.said) == (room < ENOUGH)
+        assert ("the report cannot be written" in run.said) == (room < ENOUGH)
     assert not watcher.torn
     assert not begun(out)
     mounted("nr_inodes=1000")
@@ -121,7 +121,7 @@ def test_a_disk_that_fills_up_fails_what_does_not_fit(place, mounted, usual):
         assert run.wait() == 1
     failed = re.findall(r"^sub-\S+ +failed +out/\S+: cannot be written: (.*)\.$", run.said, re.M)
     assert len(failed) == 2
-    assert all(FULL in words and "Make room" in words for words in failed)
+    assert all(FULL in words and "Free disk space" in words for words in failed)
     assert re.search(rf"{FULL}.*the crash record: {{.*\"Traceback\"", run.said)
     assert "\nTraceback" not in run.said
     assert not watcher.torn
@@ -145,7 +145,9 @@ def test_a_full_disk_and_the_group_level(place, mounted, usual):
         file.write(bytes(100_000))
     run = Run(place, *GROUP)
     assert run.wait() == 1
-    assert re.search(rf"error: out/group_\S+: cannot be written: .*{FULL}.*Make room", run.said)
+    assert re.search(
+        rf"error: out/group_\S+: cannot be written: .*{FULL}.*Free disk space", run.said
+    )
     assert "\nTraceback" not in run.said
     assert not begun(out)
     (out / "filler").unlink()

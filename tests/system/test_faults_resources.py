@@ -57,7 +57,7 @@ def test_too_little_memory_is_refused_with_the_number_needed(tmp_path, capsys, n
     less = f"{model.memory_gb - 0.1:g}"
     command = [str(data), str(tmp_path / "out"), "participant", "--mem-gb", less, *analysis]
     assert bids_app.main(command) == 2
-    needed = f"{less} GB are given, and {name} takes {model.memory_gb:g} GB"
+    needed = f"{less} GB are available, but {name} needs {model.memory_gb:g} GB"
     assert needed in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
     command[4] = f"{model.memory_gb:g}"

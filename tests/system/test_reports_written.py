@@ -114,7 +114,7 @@ def test_an_image_that_fails_is_in_the_page(raw, tmp_path):
 def test_a_page_that_cannot_be_written_fails_no_image(raw, tmp_path, caplog):
     (tmp_path / "sub-02.html").mkdir()
     assert run(raw, tmp_path, "--participant-label", "02") == 0
-    assert "the report cannot be made" in caplog.text
+    assert "the report cannot be written" in caplog.text
 
 
 def test_a_viewer_without_reports_is_a_contradiction(raw, tmp_path, capsys):

@@ -11,7 +11,7 @@ from conftest import ROOT
 from bids_brainmask import __version__
 from bids_brainmask.analyses import catalog, lesions
 from bids_brainmask.cli import brainmask, options
-from bids_brainmask.dataset import query
+from bids_brainmask.dataset import filter_file
 from bids_brainmask.models import registry
 from bids_brainmask.reports import group_tables, tumor_growth
 from bids_brainmask.train.transforms.steps import STEPS
@@ -136,7 +136,7 @@ def test_the_filter_of_the_usage_is_read(tmp_path):
     path = tmp_path / "filter.json"
     path.write_text(block)
     known = ["session", "acquisition", "ceagent"]
-    assert set(query.read_filter_file(path, known)) == set(json.loads(block)["t1w"])
+    assert set(filter_file.read(path, known)) == set(json.loads(block)["t1w"])
 
 
 def test_the_first_screen_holds_the_two_commands():

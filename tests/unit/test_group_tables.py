@@ -155,7 +155,7 @@ def test_a_record_without_a_volume_is_passed_over(tmp_path, caplog):
     put(tmp_path, "sub-02", content=record(head(2)))
     group.write(settings(tmp_path))
     assert [row["participant_id"] for row in table(tmp_path, QUALITY)] == ["sub-02"]
-    assert "sub-01: passed over" in caplog.text
+    assert "sub-01: ignored" in caplog.text
 
 
 def test_rows_of_meningiomas(tmp_path):

@@ -79,7 +79,7 @@ def test_only_plain_images_leave_nothing_to_do(dataset):
 
 
 def test_auto_stands_alone(mixed):
-    with pytest.raises(UsageError, match="auto stands alone"):
+    with pytest.raises(UsageError, match="auto cannot be combined"):
         plan.prepare(settings(mixed, analyses=("auto", "meningioma")))
 
 
@@ -151,9 +151,9 @@ def test_a_file_whose_name_has_an_equals_sign(mixed, weights, tmp_path):
     [
         ({"model": ("embedded", "brainy")}, "embedded and brainy are both for brain"),
         ({"model": ("embedded-meningioma", "ams")}, "are both for meningioma"),
-        ({"model": ("meningioma=embedded",)}, "embedded is a model for brain"),
-        ({"model": ("ams",), "analyses": ("brain",)}, "which --analyses does not ask for"),
-        ({"model": ("brainy",), "analyses": ("meningioma",)}, "which --analyses does not ask"),
+        ({"model": ("meningioma=embedded",)}, "embedded is for brain"),
+        ({"model": ("ams",), "analyses": ("brain",)}, "which is not in --analyses"),
+        ({"model": ("brainy",), "analyses": ("meningioma",)}, "which is not in --analyses"),
     ],
 )
 def test_models_that_do_not_fit(mixed, options, reason):

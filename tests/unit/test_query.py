@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from bids.layout import Query
 
-from bids_brainmask.dataset import query
+from bids_brainmask.dataset import filter_file, query
 from bids_brainmask.errors import NothingToDo, UsageError
 from bids_brainmask.settings import Settings
 
@@ -208,47 +208,56 @@ def test_a_filter_file_of_another_form_is_refused(tmp_path, content, reason):
     path = tmp_path / "filter.json"
     path.write_text(content)
     with pytest.raises(UsageError, match=reason):
-        query.read_filter_file(path, ["run"])
+        filter_file.read(path, ["run"])
 
 
 def test_an_absent_filter_file_is_refused(tmp_path):
     with pytest.raises(UsageError, match="cannot be read as JSON"):
-        query.read_filter_file(tmp_path / "absent.json", [])
+        filter_file.read(tmp_path / "absent.json", [])
 
 
 def test_null_and_star_become_queries(tmp_path):
     path = tmp_path / "filter.json"
     path.write_text('{"t1w": {"run": null, "session": ["*", "A"]}}')
-    found = query.read_filter_file(path, ["run", "session"])
+    found = filter_file.read(path, ["run", "session"])
     assert found == {"run": Query.NONE, "session": [Query.ANY, "A"]}
 
 
 def test_unknown_participants_are_refused_with_those_that_exist(varied):
-    with pytest.raises(UsageError, match=r"--participant-label: 03, x not in .*it has 01, 02"):
+    with pytest.raises(
+        UsageError, match=r"--participant-label: 03, x not found in .*Existing labels: 01, 02"
+    ):
         find(varied.root, participant_label=("x", "03", "01"))
 
 
 def test_of_thousands_of_participants_the_error_lists_twenty(tmp_path):
     for number in range(1000):
         (tmp_path / f"sub-{number:04}").mkdir()
-    with pytest.raises(UsageError, match=r"x not in .*it has 0000, .*, 0019 and 980 more$"):
+    with pytest.raises(
+        UsageError, match=r"x not found in .*Existing labels: 0000, .*, 0019 and 980 more\.$"
+    ):
         find(tmp_path, participant_label=("x",), skip_bids_validation=True)
 
 
 def test_unknown_sessions_are_refused_with_those_that_exist(varied):
-    with pytest.raises(UsageError, match=r"--session-label: C not in .*it has A, B"):
+    with pytest.raises(
+        UsageError, match=r"--session-label: C not found in .*Existing labels: A, B"
+    ):
         find(varied.root, session_label=("A", "C"))
-    with pytest.raises(UsageError, match="it has no sessions"):
+    with pytest.raises(UsageError, match="Existing labels: none"):
         find(varied.root, session_label=("C",), participant_label=("01",))
 
 
 def test_nothing_matches(varied, tmp_path):
-    with pytest.raises(NothingToDo, match=r"no T1w image of 2 participants matches .*nine"):
+    with pytest.raises(
+        NothingToDo,
+        match=r"no T1w image of 2 participants has part mag or absent, acquisition nine\. Expected",
+    ):
         find(varied.root, acquisition=("nine",))
 
 
 def test_no_participant(dataset):
-    with pytest.raises(NothingToDo, match=r"no folder named sub-\*"):
+    with pytest.raises(NothingToDo, match=r"expected folders named sub-\*"):
         find(dataset.root)
 
 
@@ -257,7 +266,7 @@ def test_no_participant(dataset):
     [
         (None, "dataset_description.json: not found"),
         ("{", "not JSON"),
-        ("{}", "required, and not there: BIDSVersion, Name"),
+        ("{}", "required keys are missing: BIDSVersion, Name"),
     ],
 )
 def test_what_is_no_dataset_is_refused_unless_validation_is_skipped(dataset, content, reason):
@@ -274,9 +283,9 @@ def test_what_is_no_dataset_is_refused_unless_validation_is_skipped(dataset, con
 def test_what_pybids_cannot_index_is_refused(dataset):
     dataset.add("sub-01_T1w.nii.gz")
     (dataset.root / "dataset_description.json").write_text('["Name"]')
-    with pytest.raises(UsageError, match="required, and not there: BIDSVersion"):
+    with pytest.raises(UsageError, match="required keys are missing: BIDSVersion"):
         find(dataset.root)
-    with pytest.raises(UsageError, match="pybids cannot index it"):
+    with pytest.raises(UsageError, match="pybids cannot index this dataset"):
         find(dataset.root, skip_bids_validation=True)
 
 
@@ -292,7 +301,7 @@ def test_a_home_that_cannot_be_looked_into_is_told_of(dataset, tmp_path):
         check=False,
     )
     assert done.returncode == 2
-    assert "Set HOME to one that you can read" in done.stderr
+    assert "Set HOME to a readable folder" in done.stderr
     assert "Traceback" not in done.stderr
 
 
@@ -313,10 +322,10 @@ def test_names_that_are_not_bids_are_passed_over_aloud(dataset, caplog):
     for name in ("T1w.nii.gz", "sub-02_T1w.nii.gz", "sub-01_desc-x_T1w.nii", "loop_T1w.nii"):
         (anat / name).touch()
     assert names(dataset.root) == ["sub-01_T1w.nii.gz"]
-    assert caplog.text.count("not the name of a raw image in its place") == 4
+    assert caplog.text.count("not a valid name of a raw image in this folder") == 4
     (anat / "sub-01_foo-3_T1w.nii.gz").touch()
     assert names(dataset.root) == ["sub-01_T1w.nii.gz"]
-    assert "not a name that BIDS allows" in caplog.text
+    assert "not a valid BIDS name" in caplog.text
     assert len(names(dataset.root, skip_bids_validation=True)) == 2
 
 
@@ -385,7 +394,7 @@ import sys
 from pathlib import Path
 opened = []
 sys.addaudithook(lambda event, args: opened.append(args) if event == "os.scandir" else None)
-from bids_brainmask.dataset import query
+from bids_brainmask.dataset import filter_file, query
 from bids_brainmask.settings import Settings
 root, *labels = sys.argv[1:]
 settings = Settings(bids_dir=Path(root), output_dir=Path("out"), analysis_level="participant",

@@ -93,7 +93,7 @@ def test_a_torn_sidecar_is_passed_over_with_a_warning(tmp_path, caplog, content)
     put(tmp_path, "sub-01")
     put(tmp_path, "sub-02").write_text(content)
     assert [one.prefix for one in readback.read(tmp_path)] == ["sub-01"]
-    assert "passed over, not a whole record" in caplog.text
+    assert "ignored, not a complete record" in caplog.text
 
 
 def test_a_sidecar_that_is_a_pipe_is_not_waited_for(tmp_path, caplog):
@@ -101,7 +101,7 @@ def test_a_sidecar_that_is_a_pipe_is_not_waited_for(tmp_path, caplog):
     sidecar.unlink()
     os.mkfifo(sidecar)
     assert readback.read(tmp_path) == []
-    assert "is no file" in caplog.text
+    assert "is not a file" in caplog.text
 
 
 def test_other_files_are_not_results(tmp_path):
@@ -115,7 +115,7 @@ def test_rows_of_a_table_of_lesions(tmp_path, caplog):
     path = put(tmp_path, "sub-01_ce-gd", TUMOR)
     (one,) = readback.read(tmp_path)
     assert readback.table(tmp_path, one, "meningioma") == []
-    assert "passed over" in caplog.text
+    assert "ignored" in caplog.text
     table = path.with_name("sub-01_ce-gd_desc-meningioma_lesions.tsv")
     table.write_text("index\tvolume_ml\n1\t2.5\n2\n")  # the second row is torn
     assert readback.table(tmp_path, one, "meningioma") == [{"index": "1", "volume_ml": "2.5"}]
@@ -129,7 +129,7 @@ def test_the_newest_crash_of_each_image_that_is_not_done(tmp_path, caplog):
     found = readback.failures(tmp_path)
     assert [record["Message"] for record in found] == ["other", "second"]
     assert found[1]["Log"] == newest.relative_to(tmp_path).as_posix()
-    assert "passed over, not a whole record" in caplog.text
+    assert "ignored, not a complete record" in caplog.text
 
 
 def test_a_crash_is_over_once_the_image_is_done(tmp_path):

@@ -109,5 +109,5 @@ NO_FOLDERS = {
 @pytest.mark.parametrize("below", ["", "below"])
 def test_what_is_no_folder_cannot_be_written_to(kind, below, tmp_path):
     NO_FOLDERS[kind](tmp_path / "out")
-    with pytest.raises(UsageError, match=r"out\S*: results cannot be written there: .*Name a"):
+    with pytest.raises(UsageError, match=r"out\S*: results cannot be written there: .*Choose a"):
         storage.prepare(tmp_path / "out" / below)

@@ -102,7 +102,7 @@ def test_a_torn_sidecar_is_passed_over_with_a_warning(tmp_path, caplog):
     put(tmp_path, "sub-02_ce-gd", 1.0).write_text('{"Parameters"')
     put(tmp_path, "sub-03_ce-gd", 1.0).write_text("[]")
     assert [row["participant_id"] for row in table(tmp_path)] == ["sub-01"]
-    assert caplog.text.count("passed over, not a whole record") == 2
+    assert caplog.text.count("ignored, not a complete record") == 2
 
 
 def test_participants_asked_for(tmp_path):
