@@ -249,10 +249,8 @@ def test_unknown_sessions_are_refused_with_those_that_exist(varied):
 
 
 def test_nothing_matches(varied, tmp_path):
-    with pytest.raises(
-        NothingToDo,
-        match=r"no T1w image of 2 participants has part mag or absent, acquisition nine\. Expected",
-    ):
+    reason = r"no T1w image of 2 participants has part mag or absent, acquisition nine\. Expected"
+    with pytest.raises(NothingToDo, match=reason):
         find(varied.root, acquisition=("nine",))
 
 
