@@ -31,7 +31,7 @@ from bids_brainmask.train.transforms.augment import Example
 from bids_brainmask.train.transforms.steps import STEPS
 from bids_brainmask.voxels import agreement, grid, image
 from bids_brainmask.voxels.image import Volume
-from bids_brainmask.voxels.inference import scale_robustly
+from bids_brainmask.voxels.scaling import scale_robustly
 
 REFERENCE = "deepbet"
 """Whose masks say where the brain is, for tumours to be grown on its outside."""

@@ -16,7 +16,7 @@ from speed_text import THREADS
 from bids_brainmask import app, machine
 from bids_brainmask.analyses.brain import extract
 from bids_brainmask.models import backends, registry
-from bids_brainmask.voxels import cleanup, grid, image, inference
+from bids_brainmask.voxels import cleanup, grid, image, inference, scaling
 
 
 def clock(task: Callable[[], object]) -> tuple[float, float, float]:
@@ -125,7 +125,7 @@ def stages(head: Path) -> dict[str, tuple[float, float]]:
     source = step("read", lambda: image.read(head))
     volume = source.volume
     target, conformed = step("conform", conform)
-    scaled = step("scale", lambda: inference.scale_robustly(conformed))
+    scaled = step("scale", lambda: scaling.scale_robustly(conformed))
     step("network in bfloat16", lambda: inference.run(scaled, half.run, 0))
     answer = step("network", lambda: inference.run(scaled, network.run, 0))
     probability = step("restore", lambda: grid.restore(answer, target, volume))

@@ -9,7 +9,7 @@ import numpy as np
 
 from bids_brainmask.models.backends import Network
 from bids_brainmask.models.model import Model
-from bids_brainmask.voxels import grid, image, inference
+from bids_brainmask.voxels import grid, image, inference, rows
 from bids_brainmask.voxels.inference import Options
 
 
@@ -45,12 +45,13 @@ def probability_map(
         In [0, 1]; 0 where the network's grid does not reach.
     """
     volume = source.volume
-    if model.grid == "fsconform":
-        target = grid.fsconform(volume)
-        conformed = grid.resample(volume, target)
-    else:
-        target, air = grid.head(volume, network.divisor), grid.air(volume)
+    row = rows.grid(model.grid)
+    target = row.make(volume, network.divisor)
+    if row.has_air:
+        air = grid.air(volume)
         conformed = np.maximum(grid.resample(volume, target, outside=air), np.float32(air))
+    else:
+        conformed = grid.resample(volume, target)
     found = inference.probability(
         conformed,
         network.run,

@@ -237,12 +237,13 @@ def finetuning(args: argparse.Namespace) -> Config:
     """
     import msgspec
 
-    from bids_brainmask.models import registry
+    from bids_brainmask.models import registry, unet
     from bids_brainmask.train import config
+    from bids_brainmask.voxels import rows
 
     model = registry.resolve(args.start, allow_unverified=args.allow_unverified)
-    known = model.architecture in config.ARCHITECTURES
-    divisor = config.ARCHITECTURES[model.architecture].divisor if known else model.divisor
+    architecture = unet.named(model.architecture).architecture
+    divisor = architecture.divisor if architecture else model.divisor
     if args.window % divisor:
         raise UsageError(
             f"--window: {args.window} is not a multiple of {divisor}, which {model.name} needs."
@@ -256,7 +257,7 @@ def finetuning(args: argparse.Namespace) -> Config:
         "divisor": divisor,
         "grid": model.grid,
         # The scaling `brain` needs a mask of the brain.
-        "intensities": "robust" if model.intensities == "brain" else model.intensities,
+        "intensities": rows.scaling(model.intensities).without_brain or model.intensities,
         "threshold": model.threshold,
         "near_brain": model.near_brain if args.task == "meningioma" else 0.0,
         "peak": model.peak if args.task == "meningioma" else 0.0,

@@ -23,9 +23,9 @@ import numpy as np
 
 from bids_brainmask import machine
 from bids_brainmask.errors import ModelError, in_a_line
-from bids_brainmask.models import registry, weights
+from bids_brainmask.models import registry, unet, weights
 from bids_brainmask.models.registry import Model
-from bids_brainmask.models.unet import COMPACT, SEED, Architecture
+from bids_brainmask.models.unet import Architecture
 
 if TYPE_CHECKING:
     import keras
@@ -179,7 +179,8 @@ def load(model: Model, engine: str, threads: int, precision: str = "float32") ->
     if engine != "openvino" and gpu_present():
         limit_tensorflow(threads)  # before TensorFlow starts, which `gpu_works` does
         gpu_works()  # before any weight is put on the GPU
-    if model.architecture == "keras":
+    architecture = unet.named(model.architecture).architecture
+    if architecture is None:
         if engine == "openvino":
             raise ModelError(
                 f"{path}: a Keras model runs in TensorFlow only. Give --engine tensorflow."
@@ -188,7 +189,6 @@ def load(model: Model, engine: str, threads: int, precision: str = "float32") ->
         limit_tensorflow(threads)
         stored = weights.load_keras(path, model.block)
         return keras_network(stored, model.divisor, probabilities=weights.ends_in_sigmoid(stored))
-    architecture = {"seed": SEED, "compact": COMPACT}[model.architecture]
     if choose(engine) == "openvino":
         arrays = weights.read(path, architecture)
         return openvino_network(architecture, arrays, threads, precision)

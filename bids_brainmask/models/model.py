@@ -13,11 +13,10 @@ import msgspec
 from msgspec import Meta
 
 from bids_brainmask.errors import ModelError
+from bids_brainmask.models import unet
+from bids_brainmask.voxels import rows
 
 Task = Literal["brain", "meningioma"]
-ArchitectureName = Literal["seed", "compact", "keras"]
-GridName = Literal["fsconform", "head"]
-Intensities = Literal["zscore", "robust", "brain"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,14 +56,15 @@ class Model:
     license: str
     """Terms of the weights, for the record; empty when not known."""
 
-    architecture: ArchitectureName
-    """Network that the weights belong to; ``keras``: the file describes its own."""
+    architecture: str
+    """Network that the weights belong to: a row of `bids_brainmask.models.unet.ARCHITECTURES`."""
 
-    grid: GridName
-    """Voxels it was trained on: 256^3 of 1 mm, or 1 mm over the head."""
+    grid: str
+    """Voxels it was trained on: a row of `bids_brainmask.voxels.rows.GRIDS`."""
 
-    intensities: Intensities
-    """Scaling of the intensities that it was trained on."""
+    intensities: str
+    """Scaling of the intensities that it was trained on: a row of
+    `bids_brainmask.voxels.rows.SCALINGS`."""
 
     block: Annotated[int, Meta(ge=0, description="a number of voxels, or 0")]
     """Side of its input cubes in voxels; 0: the whole volume at once."""
@@ -105,6 +105,18 @@ class Model:
             raise ValueError(
                 f"key 'confidence' is {[*self.confidence]}, expected five numbers, or none"
             )
+        check_names(self.architecture, self.grid, self.intensities)
+
+
+def check_names(architecture: str, grid: str, intensities: str) -> None:
+    """Raise ValueError for a name of an architecture, a grid or a scaling that has no row."""
+    for key, name, known in (
+        ("architecture", architecture, unet.names()),
+        ("grid", grid, rows.grids()),
+        ("intensities", intensities, rows.scalings()),
+    ):
+        if name not in known:
+            raise ValueError(f"key {key!r} is {name!r}, expected {' or '.join(known)}")
 
 
 def parse(text: str, where: str = "models.toml", *, unverified: bool = False) -> dict[str, Model]:

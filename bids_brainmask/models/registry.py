@@ -16,14 +16,7 @@ from typing import Any
 
 from bids_brainmask.errors import ModelError
 from bids_brainmask.hashes import sha256
-from bids_brainmask.models.model import (
-    ArchitectureName,
-    GridName,
-    Intensities,
-    Model,
-    Task,
-    parse,
-)
+from bids_brainmask.models.model import Model, Task, parse
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +40,7 @@ UNVERIFIED = "its registry entry has no hash, so that its file could not be veri
 OWN_FILE, OWN_TABLE = "model.keras", "model.toml"
 """Names of the model's file and of its table in the folder of a finished training."""
 
-LOCAL: dict[str, tuple[ArchitectureName, GridName, Intensities, int, float, float]] = {
+LOCAL: dict[str, tuple[str, str, str, int, float, float]] = {
     ".h5": ("seed", "fsconform", "zscore", 128, 0.3, 4.0),
     ".hdf5": ("seed", "fsconform", "zscore", 128, 0.3, 4.0),
     ".keras": ("keras", "fsconform", "zscore", 128, 0.3, 8.0),

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The 3D U-Nets: their architecture as a value, and that value as a Keras model."""
+"""The 3D U-Nets: their architecture as a value, and that value as a Keras model.
+
+Importing this module is quick.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 if TYPE_CHECKING:
     import keras
+    import numpy as np
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,6 +97,39 @@ COMPACT = Architecture(
 """The embedded networks: input and output of 1 mm, levels of 2 mm and more."""
 
 
+@dataclass(frozen=True)
+class NamedArchitecture:
+    """An architecture that the registry and training configurations name."""
+
+    name: str
+    architecture: Architecture | None
+    """None: the file of the model describes it."""
+
+    cited: tuple[str, ...] = ()
+    """Keys of its references in ``references.bib``."""
+
+
+KERAS = "keras"
+"""Name of the architecture that a file of Keras describes itself."""
+
+ARCHITECTURES: tuple[NamedArchitecture, ...] = (
+    NamedArchitecture("seed", SEED, ("cicek2016", "nobrainer")),
+    NamedArchitecture("compact", COMPACT, ("cicek2016",)),
+    NamedArchitecture(KERAS, None),
+)
+"""One row each; the checks of the registry and of configurations follow from them."""
+
+
+def names() -> tuple[str, ...]:
+    """Names of the architectures."""
+    return tuple(row.name for row in ARCHITECTURES)
+
+
+def named(name: str) -> NamedArchitecture:
+    """Find the row of an architecture."""
+    return next(row for row in ARCHITECTURES if row.name == name)
+
+
 def unet3d(architecture: Architecture, *, normalize: bool = False) -> keras.Model:
     """Build the network in Keras.
 
@@ -157,6 +192,8 @@ def fold_normalization(model: keras.Model, architecture: Architecture) -> dict[s
     dict of str to float32 array
         By the names, in the order and of the shapes of ``architecture.shapes()``.
     """
+    import numpy as np
+
     layers = {layer.name: layer for layer in model.layers}
     weights: dict[str, np.ndarray] = {}
     for key, _ in architecture.shapes():

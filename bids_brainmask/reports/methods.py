@@ -10,20 +10,15 @@ from dataclasses import dataclass
 
 from bids_brainmask.analyses import catalog
 from bids_brainmask.analyses.rows import DEFAULT_SUFFIX
-from bids_brainmask.models import registry
+from bids_brainmask.models import registry, unet
 from bids_brainmask.reports import templates
+from bids_brainmask.voxels import rows
 
 ALWAYS = (
     *("bids_brainmask", "gorgolewski2016", "gorgolewski2017"),
     *("yarkoni2019", "nibabel", "virtanen2020"),
 )
 """References of every text, by their keys in references.bib."""
-
-GRIDS = {
-    "fsconform": "256 x 256 x 256 voxels of 1 mm, as FreeSurfer conforms images",
-    "head": "voxels of 1 mm along its own axes, over the head",
-}
-"""The models' grids, in words."""
 
 
 @dataclass(frozen=True)
@@ -127,8 +122,7 @@ def _use(records: Sequence[Mapping], models: Mapping, library: Mapping[str, str]
     model = models.get(sha256) if isinstance(sha256, str) else None
     citation = records[0].get("ModelCitation")
     citation = citation if isinstance(citation, str) else ""
-    cited = ["cicek2016"] if model and model.architecture in ("seed", "compact") else []
-    cited += ["nobrainer"] if model and model.architecture == "seed" else []
+    cited = [*unet.named(model.architecture).cited] if model else []
     for key, entry in library.items():
         doi = re.search(r"doi = \{(.+)\}", entry)
         if doi and doi[1] in citation and key not in cited:
@@ -139,7 +133,7 @@ def _use(records: Sequence[Mapping], models: Mapping, library: Mapping[str, str]
         stripped=sum(record.get("AlreadyStripped") is True for record in records),
         parameters=parameters,
         near=_mapping(parameters.get("NearBrain")),
-        grid=GRIDS[model.grid] if model else "",
+        grid=rows.grid(model.grid).methods if model else "",
         shipped=shipped,
         citation="" if model else citation,
         notice=notice if isinstance(notice := records[0].get("ModelNotice"), str) else "",

@@ -11,16 +11,16 @@ import msgspec
 from msgspec import Meta
 
 from bids_brainmask.errors import UsageError
-from bids_brainmask.models.model import ArchitectureName, GridName, Intensities, Task
-from bids_brainmask.models.unet import COMPACT, SEED, Architecture
+from bids_brainmask.models import unet
+from bids_brainmask.models.model import Task, check_names
+from bids_brainmask.models.unet import Architecture
 from bids_brainmask.train.choices import Loss
 from bids_brainmask.train.ranges import Part, Share, Synthesis
 from bids_brainmask.train.transforms.geometry import Geometry
 from bids_brainmask.train.transforms.steps import STEPS
+from bids_brainmask.voxels import rows
 
 Count = Annotated[int, Meta(ge=1)]
-
-ARCHITECTURES = {"seed": SEED, "compact": COMPACT}
 
 FINETUNING = {
     "mild": {
@@ -185,7 +185,7 @@ class Config(Part):
     """Target of the network: the label, or the lesions that the step ``meningiomas`` grows in
     heads whose label is the brain."""
 
-    architecture: ArchitectureName | dict[str, Any] = "compact"
+    architecture: str | dict[str, Any] = "compact"
     """A name; the fields of `bids_brainmask.models.unet.Architecture`; or ``keras``: the network
     in the file `start`."""
 
@@ -198,10 +198,10 @@ class Config(Part):
     allow_unverified: bool = False
     """Allow a `start` folder whose ``model.toml`` has no hash of the model."""
 
-    grid: GridName = "head"
+    grid: str = "head"
     """Grid of the network in use; with ``fsconform``, also in training."""
 
-    intensities: Intensities = "robust"
+    intensities: str = "robust"
     threshold: Annotated[float, Meta(gt=0, lt=1)] = 0.5
     near_brain: Annotated[float, Meta(ge=0)] = 0.0
     """In use, lesions farther than this from the brain, mm, are dropped; 0: none is. Not used in
@@ -226,20 +226,26 @@ class Config(Part):
     card: Card = Card()
 
     def __post_init__(self) -> None:
+        name = self.architecture if isinstance(self.architecture, str) else unet.KERAS
+        check_names(name, self.grid, self.intensities)
+        in_training = [row.name for row in rows.GRIDS if row.in_training]
+        bounded = [row.name for row in rows.SCALINGS if row.is_bounded]
         for number, stage in enumerate(self.stages):
             if unknown := sorted(set(stage.variants) - set(self.variants)):
                 raise ValueError(
                     f"stages[{number}]: unknown variants {unknown}; expected among "
                     f"{[*self.variants]}"
                 )
-            if stage.windows == "blocks" and self.grid != "fsconform":
-                raise ValueError(f"stages[{number}]: windows: blocks needs grid: fsconform")
+            if stage.windows == "blocks" and self.grid not in in_training:
+                raise ValueError(
+                    f"stages[{number}]: windows: blocks needs grid: {' or '.join(in_training)}"
+                )
             if stage.synthetic and not (self.label_maps and self.synthesis):
                 raise ValueError(f"stages[{number}]: synthetic needs label_maps and synthesis")
-            if stage.synthetic and (self.target != "label" or self.intensities == "zscore"):
+            if stage.synthetic and (self.target != "label" or self.intensities not in bounded):
                 raise ValueError(
-                    f"stages[{number}]: synthetic needs target: label, and intensities: robust or "
-                    "brain"
+                    f"stages[{number}]: synthetic needs target: label, and intensities: "
+                    f"{' or '.join(bounded)}"
                 )
             if stage.synthetic and stage.windows == "blocks":
                 raise ValueError(f"stages[{number}]: synthetic needs windows: random")
@@ -251,7 +257,7 @@ class Config(Part):
             )
         if self.data.validation and any(stage.architecture for stage in self.stages):
             raise ValueError("stages with an architecture need data.validation: 0")
-        if self.architecture == "keras" and not self.start:
+        if self.architecture == unet.KERAS and not self.start:
             raise ValueError("architecture: keras needs start: a file of a Keras model")
         if self.patience and not self.data.validation:
             raise ValueError("patience needs data.validation above 0")
@@ -266,10 +272,8 @@ def network_of(config: Config, stage: Stage | None = None) -> Architecture | Non
         The fields are not those of an `Architecture`.
     """
     asked = (stage and stage.architecture) or config.architecture
-    if asked == "keras":
-        return None
     if isinstance(asked, str):
-        return ARCHITECTURES[asked]
+        return unet.named(asked).architecture
     try:
         return msgspec.convert(asked, Architecture)
     except (msgspec.ValidationError, ValueError) as error:

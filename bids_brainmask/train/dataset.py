@@ -22,9 +22,9 @@ from bids_brainmask.settings import Settings
 from bids_brainmask.train import records
 from bids_brainmask.train.config import Config, Data
 from bids_brainmask.train.transforms.augment import Example
-from bids_brainmask.voxels import grid, image
+from bids_brainmask.voxels import grid, image, rows
 from bids_brainmask.voxels.image import Volume
-from bids_brainmask.voxels.inference import scale_robustly
+from bids_brainmask.voxels.scaling import scale_robustly
 
 log = logging.getLogger(__name__)
 
@@ -222,7 +222,12 @@ def _lay_out(pair: Pair, config: Config, place: Path) -> HeadRecord:
     for name, array in arrays.items():
         np.save(place / f"{name}.npy", np.ascontiguousarray(array))
     where = np.argwhere(target).mean(0) if target.any() else np.array(target.shape) / 2
-    axes = linalg.polar(volume.affine[:3, :3] / volume.spacing)[0]
+    row = rows.grid(config.grid)
+    if row.in_training:
+        axes = row.make(volume, 1).affine[:3, :3]
+        axes = axes / np.linalg.norm(axes, axis=0)
+    else:
+        axes = linalg.polar(volume.affine[:3, :3] / volume.spacing)[0]
     return HeadRecord(
         participant=pair.scan.participant,
         relative=pair.scan.relative,
@@ -231,7 +236,7 @@ def _lay_out(pair: Pair, config: Config, place: Path) -> HeadRecord:
         folder=place.name,
         values=values.tolist(),
         affine=volume.affine.tolist(),
-        axes=grid.LIA.tolist() if config.grid == "fsconform" else axes.tolist(),
+        axes=axes.tolist(),
         middle=(volume.affine @ [*where, 1])[:3].tolist(),
     )
 
@@ -267,8 +272,9 @@ def on_training_grid(
     target : (I, J, K) bool array
     """
     share = grid.canonical(Volume(target.astype(np.float32), volume.affine))
-    if config.grid == "fsconform":
-        place = grid.fsconform(volume)
+    row = rows.grid(config.grid)
+    if row.in_training:
+        place = row.make(volume, 1)
         image, label = grid.resample(volume, place), grid.resample(share, place)
         volume = grid.canonical(Volume(image, place.affine))
         return volume, grid.canonical(Volume(label, place.affine)).data >= 0.5

@@ -20,17 +20,14 @@ from bids_brainmask.dataset import query
 from bids_brainmask.hashes import sha256
 from bids_brainmask.models import registry
 from bids_brainmask.models.backends import Network
-from bids_brainmask.models.unet import fold_normalization, unet3d
+from bids_brainmask.models.unet import KERAS, fold_normalization, unet3d
 from bids_brainmask.settings import RESEARCH_ONLY
 from bids_brainmask.train.config import Config, network_of
 from bids_brainmask.train.dataset import Head, target_of
 from bids_brainmask.train.fit import Trained
-from bids_brainmask.voxels import agreement, cleanup, image
+from bids_brainmask.voxels import agreement, cleanup, image, rows
 
 log = logging.getLogger(__name__)
-
-BLOCKS = {"fsconform": 128, "head": 0}
-"""Side of the input cubes in use, by the model's grid; 0: the whole head at once."""
 
 
 def write(trained: Trained, config: Config, out: Path) -> registry.Model:
@@ -100,16 +97,16 @@ def registry_entry(path: Path, config: Config) -> registry.Model:
         size=path.stat().st_size,
         sha256=sha256(path),
         license=config.card.license,
-        architecture="keras",
+        architecture=KERAS,
         grid=config.grid,
         intensities=config.intensities,
-        block=BLOCKS[config.grid],
+        block=rows.grid(config.grid).block,
         divisor=divisor(config),
         threshold=config.threshold,
         near_brain=config.near_brain,
         peak=config.peak,
         flips=config.flips,
-        memory_gb=8.0 if config.grid == "fsconform" else 4.0,
+        memory_gb=rows.grid(config.grid).memory_gb,
         citation=config.card.citation,
     )
 

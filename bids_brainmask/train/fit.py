@@ -17,12 +17,12 @@ import keras
 import msgspec
 
 from bids_brainmask.errors import ModelError, UsageError
-from bids_brainmask.models import registry, weights
+from bids_brainmask.models import registry, unet, weights
 from bids_brainmask.models.unet import fold_normalization, unet3d
 from bids_brainmask.train import dataset, losses
 from bids_brainmask.train.batches import Batches
 from bids_brainmask.train.checkpoints import Record
-from bids_brainmask.train.config import ARCHITECTURES, Config, Stage, network_of, remember
+from bids_brainmask.train.config import Config, Stage, network_of, remember
 from bids_brainmask.train.dataset import Head
 from bids_brainmask.train.samples import BlockSampler, Sampler
 from bids_brainmask.train.sources import Sources, lay_out
@@ -183,14 +183,14 @@ def initial_network(config: Config) -> keras.Model:
     """
     known = registry.resolve(config.start, allow_unverified=config.allow_unverified)
     path = known.path or registry.find(known.name)
-    if known.architecture == "keras":
-        if config.architecture != "keras":
+    architecture = unet.named(known.architecture).architecture
+    if architecture is None:
+        if config.architecture != unet.KERAS:
             raise UsageError(
                 f"start: {config.start} is a whole Keras model; found architecture: "
                 f"{config.architecture!r}, expected keras"
             )
         return without_sigmoid(weights.load_keras(path), path)
-    architecture = ARCHITECTURES[known.architecture]
     if architecture != network_of(config):
         raise UsageError(
             f"start: {config.start} holds weights of the network {known.architecture!r}; found "

@@ -9,7 +9,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import msgspec
@@ -23,7 +23,9 @@ from bids_brainmask.train.label_maps import LabelMap, LabelTable
 from bids_brainmask.train.transforms import augment, steps
 from bids_brainmask.train.transforms.augment import Example
 from bids_brainmask.train.transforms.geometry import crop
-from bids_brainmask.voxels.inference import levelling, scale_robustly, tiles
+from bids_brainmask.voxels import rows
+from bids_brainmask.voxels.inference import tiles
+from bids_brainmask.voxels.scaling import scale_robustly
 
 SIDE = 256
 """Voxels of the conformed grid along each axis."""
@@ -185,8 +187,9 @@ def changed(head: Head, variant: Variant, config: Config, rng: np.random.Generat
     example = steps.change(head.example(), variant.steps, rng)
     gain = np.float32(np.exp(rng.normal(0, variant.gain)))
     image = scale_robustly(example.image) * gain
-    if config.intensities == "brain" and rng.random() < 0.5:
-        image = level(image, example.label)
+    again = rows.scaling(config.intensities).again
+    if again and rng.random() < 0.5:
+        image = level(image, example.label, again)
     label = lesion_of(example) if config.target == "lesion" else example.label
     return replace(example, image=image, label=label)
 
@@ -213,9 +216,7 @@ def cropped(
     image, label = crop(example, center, stage.window, variant.geometry, rng, **options)
     if rng.random() < variant.steps.get("noise", 0):
         image = augment.noise(image, rng)
-    if config.intensities == "zscore":
-        return (image - example.image.mean()) / max(float(example.image.std()), 1e-6), label
-    return np.clip(image, 0, 2), label
+    return rows.scaling(config.intensities).scale_part(image, example.image), label
 
 
 def lesion_of(example: Example) -> np.ndarray:
@@ -230,14 +231,19 @@ def middle(example: Example, rng: np.random.Generator) -> np.ndarray:
     return (example.label_affine @ [*one, 1])[:3]
 
 
-def level(image: np.ndarray, label: np.ndarray) -> np.ndarray:
-    """Scale the brain to the level that it has in the network's second pass.
+def level(
+    image: np.ndarray,
+    label: np.ndarray,
+    again: Callable[[np.ndarray, np.ndarray], np.ndarray | None],
+) -> np.ndarray:
+    """Scale an image as for the network's second pass.
 
     An image of thick slices is on another grid than its label and stays as it is.
     """
     if image.shape != label.shape:
         return image
-    return np.clip(image * levelling(image, label > 0.5), 0, 2)
+    second = again(image, label > 0.5)
+    return np.clip(image, 0, 2) if second is None else second
 
 
 def stack(examples) -> tuple[np.ndarray, np.ndarray]:

@@ -18,7 +18,7 @@ from bids_brainmask.train.label_maps import LabelMap, LabelTable
 from bids_brainmask.train.ranges import TISSUES, Anatomy, Contrast, FieldOfView, Synthesis
 from bids_brainmask.train.transforms.augment import smooth_field
 from bids_brainmask.train.transforms.geometry import bend, random_matrix
-from bids_brainmask.voxels.inference import levelling
+from bids_brainmask.voxels.scaling import levelling
 
 COARSE = 4
 """Voxels of the label map to a voxel of the coarse image, along each axis."""
@@ -72,7 +72,7 @@ def draw(
         Name of the contrast; one is drawn if empty.
     level : bool
         Scale the brain in half of the images to the level that it has in the network's second
-        pass (`bids_brainmask.voxels.inference.levelling`).
+        pass (`bids_brainmask.voxels.scaling.levelling`).
 
     Returns
     -------
@@ -284,7 +284,7 @@ def field_of_view(shape, ranges: FieldOfView, rng: np.random.Generator) -> np.nd
 def scale_of(
     head: LabelMap, means: np.ndarray, noise: float, *, stripped: bool
 ) -> tuple[float, float]:
-    """Levels that `inference.scale_robustly` maps to 0 and 1, from a coarse image of the head.
+    """Levels that `scaling.scale_robustly` maps to 0 and 1, from a coarse image of the head.
 
     The coarse image is not deformed.
     """

@@ -9,11 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-BRAIN_LEVEL = 0.69
-"""Median of a brain's intensities, scaled robustly, in most of the heads of the training."""
-
-KNOWN_LEVELS = (0.5, 0.9)
-"""Brains whose median lies between these are found as well as at `BRAIN_LEVEL`."""
+from bids_brainmask.voxels import rows
 
 
 @dataclass(frozen=True)
@@ -44,9 +40,8 @@ def probability(
         Intensities, of any unit, on the network's grid.
     network : callable
         Probabilities, in [0, 1], of a block of scaled intensities; same shape, float32.
-    intensities : {"brain", "robust", "zscore"}
-        How the network was trained to see them. ``brain``: as ``robust``, and a second time with
-        the brain at the level that the network knows, where what was found shows another one.
+    intensities : str
+        How the network was trained to see them: the name of a row of `rows.SCALINGS`.
     block : int
         Side of the cubes that are predicted one by one, which tile the grid; 0: all at once.
     overlap : bool
@@ -67,13 +62,11 @@ def probability(
         A block side that does not divide the grid, an odd one with `overlap`, or an unknown
         scaling.
     """
-    scalings = {"brain": scale_robustly, "robust": scale_robustly, "zscore": zscore}
-    if intensities not in scalings:
-        raise ValueError(f"intensities: found {intensities!r}, expected one of {list(scalings)}")
-    scaled = scalings[intensities](data)
+    scaling = rows.scaling(intensities)
+    scaled = scaling.scale(data)
     found = run(scaled, network, block, overlap=overlap)
-    if intensities == "brain" and (factor := levelling(scaled, found >= 0.5)) != 1:
-        scaled = np.clip(scaled * factor, 0, 2)
+    if scaling.again and (second := scaling.again(scaled, found >= 0.5)) is not None:
+        scaled = second
         found = run(scaled, network, block, overlap=overlap)
     if flips:
         mirrored = run(scaled[::-1], network, block, overlap=overlap)
@@ -149,30 +142,6 @@ def blend(
     return np.minimum(found, 1, out=found)  # the weights' sum, rounded, may exceed 1
 
 
-def levelling(scaled: np.ndarray, brain: np.ndarray) -> np.float32:
-    """Factor that brings a brain to the level that the network knows.
-
-    Fat and vessels decide how `scale_robustly` scales a head, and they are as bright as the
-    sequence, the coil and the age make them: brains came out at 0.35 to 0.73.
-
-    Parameters
-    ----------
-    scaled : (I, J, K) float32 array
-    brain : (I, J, K) bool array
-        May be rough: a median is wanted.
-
-    Returns
-    -------
-    float32
-        In [0.25, 4]; 1 where there is no brain, or its median is among `KNOWN_LEVELS`.
-    """
-    some = scaled[::2, ::2, ::2][brain[::2, ::2, ::2]]  # as many as `scale_robustly` looks at
-    level = float(np.median(some)) if some.size else BRAIN_LEVEL
-    if KNOWN_LEVELS[0] <= level <= KNOWN_LEVELS[1]:
-        return np.float32(1)
-    return np.float32(np.clip(BRAIN_LEVEL / max(level, 1e-3), 0.25, 4))
-
-
 def tiles(shape: tuple[int, ...], block: int) -> Iterator[tuple[slice, ...]]:
     """Cubes of side `block` that cover every voxel exactly once.
 
@@ -246,40 +215,3 @@ def shares(size: int, block: int) -> list[tuple[int, np.ndarray]]:
     for start in starts:
         total[start : start + block] += gaussian
     return [(at, (gaussian / total[at : at + block]).astype(np.float32)) for at in starts]
-
-
-def zscore(data: np.ndarray) -> np.ndarray:
-    """Mean 0 and standard deviation 1 over the whole volume, air included.
-
-    Zeros for a constant image.
-    """
-    spread = data.std(dtype=np.float64)
-    if not spread:
-        return np.zeros_like(data)
-    return ((data - data.mean(dtype=np.float64)) / spread).astype(np.float32)
-
-
-def scale_robustly(data: np.ndarray) -> np.ndarray:
-    """Bring the head's intensities to about [0, 1], whatever the scanner's units.
-
-    The darkest value becomes 0; the 98th percentile of what is brighter than the mean becomes 1;
-    nothing exceeds 2. Percentiles are taken on every second voxel along each axis.
-
-    Parameters
-    ----------
-    data : (I, J, K) float32 array
-
-    Returns
-    -------
-    (I, J, K) float32 array
-        In [0, 2]; zeros for a constant image.
-    """
-    some = data[::2, ::2, ::2]
-    low = some.min()
-    bright = some[some > some.mean()]
-    if not bright.size:
-        return np.zeros_like(data)
-    high = np.percentile(bright, 98)
-    scaled = data - low
-    scaled /= high - low
-    return np.clip(scaled, 0, 2, out=scaled)

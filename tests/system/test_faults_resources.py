@@ -85,7 +85,7 @@ def test_a_network_that_memory_does_not_suffice_for_fails_that_scan_alone(tmp_pa
         "from pathlib import Path\n"
         "from bids_brainmask.models import backends, registry, weights\n"
         "file = registry.find('embedded')\n"
-        "compact = backends.COMPACT\n"
+        "compact = backends.unet.COMPACT\n"
         "net = backends.openvino_network(compact, weights.read(file, compact), 1)\n"
         "net.run(np.zeros((32, 32, 32), np.float32))\n"
         "held = int(Path('/proc/self/statm').read_text().split()[0]) * 4096\n"

@@ -16,7 +16,7 @@ from bids_brainmask.train.batches import Batches
 from bids_brainmask.train.config import Config, Data, Stage, Variant
 from bids_brainmask.train.samples import BlockSampler, Sampler
 from bids_brainmask.train.transforms.geometry import Geometry
-from bids_brainmask.voxels import grid, image, inference
+from bids_brainmask.voxels import grid, image, inference, scaling
 
 
 @pytest.fixture
@@ -179,7 +179,7 @@ def test_an_example_is_the_image_and_its_label(root):
     example = head.example()
     picture = head_phantom()
     np.testing.assert_array_equal(example.label, picture.get_fdata() == 100)
-    expected = inference.scale_robustly(picture.get_fdata(dtype=np.float32))
+    expected = scaling.scale_robustly(picture.get_fdata(dtype=np.float32))
     np.testing.assert_allclose(example.image, expected, atol=1e-3)
     np.testing.assert_allclose(head.middle, 0, atol=1e-6)
     radius = np.linalg.norm(
@@ -227,7 +227,7 @@ def test_a_conformed_head_is_seen_as_the_published_networks_see_it(root):
     images, labels = blocks[0]
     volume = image.read(head.image).volume
     target = grid.fsconform(volume)
-    expected = inference.zscore(grid.resample(volume, target))
+    expected = scaling.zscore(grid.resample(volume, target))
     for number, place in enumerate(inference.tiles((256,) * 3, 128)):
         np.testing.assert_allclose(images[number, ..., 0], expected[place], atol=5e-3)
     assert labels.shape == (8, 128, 128, 128, 1)
@@ -285,8 +285,8 @@ def test_checks_are_every_head_once_the_same_each_epoch(root):
 def test_half_of_the_brains_of_unknown_level_are_shown_at_the_known_one(root):
     """The phantom's brain comes out at 1 by itself."""
     heads, stage = heads_of(root), configuration().stages[0]
-    for scaling, expected in (("robust", {1.0}), ("brain", {0.69, 1.0})):
-        config = configuration(intensities=scaling)
+    for name, expected in (("robust", {1.0}), ("brain", {0.69, 1.0})):
+        config = configuration(intensities=name)
         drawn = Batches(Sampler(config, stage, 1, heads))
         examples = [pair for number in range(12) for pair in zip(*drawn[number], strict=True)]
         found = [float(np.median(image[label > 0.99])) for image, label in examples]
@@ -295,7 +295,7 @@ def test_half_of_the_brains_of_unknown_level_are_shown_at_the_known_one(root):
 
 def test_an_image_on_another_grid_than_its_label_keeps_its_level():
     thick = np.ones((4, 4, 2), np.float32)
-    assert samples.level(thick, np.ones((4, 4, 8), np.float32)) is thick
+    assert samples.level(thick, np.ones((4, 4, 8), np.float32), scaling.relevelled) is thick
 
 
 def test_variants_are_taken_by_their_shares():

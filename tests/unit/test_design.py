@@ -23,16 +23,16 @@ ORDER = (
     {"dataset"},
     {"analyses"},
     {"drawing"},
-    {"voxels"},
     {"models"},
+    {"voxels"},
     {"settings", "machine", "signals", "hashes", "tables"},
     {"errors", "data"},
 )
 """The packages and the modules beside them; each may import itself and what is below it."""
 
-STEPS = {"voxels.grid", "voxels.inference", "voxels.cleanup", "voxels.agreement"}
+STEPS = {"voxels.grid", "voxels.inference", "voxels.scaling", "voxels.cleanup", "voxels.agreement"}
 MEASURES = {"analyses.confidence", "analyses.lesions", "analyses.mask_shape"}
-VALUES = {"errors", "tables", "voxels.image", "voxels.masks", "voxels.nifti"}
+VALUES = {"errors", "tables", "voxels.image", "voxels.masks", "voxels.nifti", "voxels.rows"}
 
 
 def modules(package=PACKAGE):

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from bids_brainmask.voxels import agreement, inference
+from bids_brainmask.voxels import agreement, inference, scaling
 
 RNG = np.random.default_rng(0)
 
@@ -28,7 +28,7 @@ def test_blocks_that_do_not_tile_are_refused():
 def test_every_block_goes_through_the_network_and_to_its_place(block):
     data = RNG.normal(size=(16, 24, 8)).astype(np.float32)
     found = inference.probability(data, np.tanh, intensities="zscore", block=block)
-    np.testing.assert_allclose(found, np.tanh(inference.zscore(data)), atol=1e-6)
+    np.testing.assert_allclose(found, np.tanh(scaling.zscore(data)), atol=1e-6)
 
 
 def noise(shape):
@@ -196,7 +196,7 @@ def test_flips_take_away_what_a_network_prefers_of_left_and_right(block, overlap
     data = noise((16, 8, 16))
     options = {"intensities": "robust", "block": block, "overlap": overlap}
     found = inference.probability(data, ramp, flips=True, **options)
-    np.testing.assert_allclose(found, 0.4 * inference.scale_robustly(data), atol=1e-6)
+    np.testing.assert_allclose(found, 0.4 * scaling.scale_robustly(data), atol=1e-6)
 
     symmetric = data + data[::-1]
     plain = inference.probability(symmetric, ramp, **options)
@@ -208,7 +208,7 @@ def test_flips_take_away_what_a_network_prefers_of_left_and_right(block, overlap
 def test_flips_are_along_the_first_axis_of_the_whole_volume():
     network, data = Counter(), noise((8, 8, 8))
     inference.probability(data, network, intensities="zscore", block=4, flips=True)
-    scaled = inference.zscore(data)
+    scaled = scaling.zscore(data)
     np.testing.assert_array_equal(network.seen[0], scaled[:4, :4, :4])
     np.testing.assert_array_equal(network.seen[8], scaled[:3:-1, :4, :4])
 
@@ -253,7 +253,7 @@ def test_a_brain_of_unknown_level_is_looked_at_again_at_the_known_one(level, loo
     assert network.levels[0] == pytest.approx(level, abs=1e-4)
     assert len(network.levels) == looks
     if looks == 2:
-        expected = min(inference.BRAIN_LEVEL, 4 * level)
+        expected = min(scaling.BRAIN_LEVEL, 4 * level)
         assert network.levels[1] == pytest.approx(expected, abs=1e-4)
         assert found[brain].min() == 1  # the second answer counts
 
@@ -263,7 +263,7 @@ def test_only_the_look_that_counts_is_taken_at_the_mirror_image_too(level, looks
     data, brain = brain_and_fat(level)
     network = Looker(brain)
     found = inference.probability(data, network, intensities="brain", block=0, flips=True)
-    expected = min(inference.BRAIN_LEVEL, 4 * level) if looks == 3 else level
+    expected = min(scaling.BRAIN_LEVEL, 4 * level) if looks == 3 else level
     assert network.levels[0] == pytest.approx(level, abs=1e-4)
     assert network.levels[-2:] == pytest.approx([expected] * 2, abs=1e-4)
     assert len(network.levels) == looks
@@ -299,7 +299,7 @@ def test_the_second_look_counts_in_blocks_as_well(level, overlap, flips, calls):
     found = inference.probability(data, network, **options)
     assert len(seen) == calls
     np.testing.assert_array_equal(found >= 0.5, inside(data))
-    known = level if level > inference.KNOWN_LEVELS[0] else inference.BRAIN_LEVEL
+    known = level if level > scaling.KNOWN_LEVELS[0] else scaling.BRAIN_LEVEL
     assert np.median(seen[0][inside(seen[0])]) == pytest.approx(level, abs=1e-3)
     assert np.median(seen[-1][inside(seen[-1])]) == pytest.approx(known, abs=1e-3)
 
@@ -315,15 +315,15 @@ def test_the_level_is_found_in_the_look_that_is_not_mirrored():
 
     inference.probability(data, network, intensities="brain", block=0, flips=True)
     first, second, third = seen
-    factor = np.float32(inference.BRAIN_LEVEL / np.median(first[brain]))
+    factor = np.float32(scaling.BRAIN_LEVEL / np.median(first[brain]))
     np.testing.assert_allclose(second, np.clip(first * factor, 0, 2), rtol=1e-5)
     np.testing.assert_array_equal(third, second[::-1])
 
 
 def test_a_level_is_known_whatever_else_is_in_the_head():
-    assert inference.levelling(np.full((4, 4, 4), 1.8, np.float32), np.ones((4, 4, 4), bool)) < 0.5
-    assert inference.levelling(np.zeros((4, 4, 4), np.float32), np.ones((4, 4, 4), bool)) == 4
-    assert inference.levelling(np.ones((4, 4, 4), np.float32), np.zeros((4, 4, 4), bool)) == 1
+    assert scaling.levelling(np.full((4, 4, 4), 1.8, np.float32), np.ones((4, 4, 4), bool)) < 0.5
+    assert scaling.levelling(np.zeros((4, 4, 4), np.float32), np.ones((4, 4, 4), bool)) == 4
+    assert scaling.levelling(np.ones((4, 4, 4), np.float32), np.zeros((4, 4, 4), bool)) == 1
 
 
 def test_other_scalings_are_looked_at_once():
@@ -340,13 +340,13 @@ def test_an_unknown_scaling_is_refused():
 
 def test_zscore_has_mean_0_and_deviation_1():
     data = RNG.gamma(2, 1000, (20, 30, 40)).astype(np.float32)
-    found = inference.zscore(data)
+    found = scaling.zscore(data)
     assert found.dtype == np.float32
     assert abs(found.mean(dtype=float)) < 1e-5
     assert found.std(dtype=float) == pytest.approx(1, abs=1e-5)
 
 
-@pytest.mark.parametrize("scale", [inference.zscore, inference.scale_robustly])
+@pytest.mark.parametrize("scale", [scaling.zscore, scaling.scale_robustly])
 def test_constant_images_become_zeros(scale):
     assert not scale(np.full((6, 6, 6), 7, np.float32)).any()
 
@@ -354,8 +354,8 @@ def test_constant_images_become_zeros(scale):
 @pytest.mark.parametrize(("slope", "intercept"), [(1, 0), (1e-3, 0), (4000, -500), (0.5, 1e4)])
 def test_robust_scaling_does_not_depend_on_units(slope, intercept):
     data = RNG.gamma(2, 1, (20, 20, 20)).astype(np.float32)
-    found = inference.scale_robustly((slope * data + intercept).astype(np.float32))
-    np.testing.assert_allclose(found, inference.scale_robustly(data), atol=2e-3)
+    found = scaling.scale_robustly((slope * data + intercept).astype(np.float32))
+    np.testing.assert_allclose(found, scaling.scale_robustly(data), atol=2e-3)
     assert found.min() == 0
     assert found.max() <= 2
 

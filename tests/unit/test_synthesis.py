@@ -68,7 +68,7 @@ def test_a_head_that_nothing_happens_to_is_its_label_map(head, table):
 
 
 def test_intensities_are_scaled_as_in_use(head, table):
-    from bids_brainmask.voxels.inference import scale_robustly
+    from bids_brainmask.voxels.scaling import scale_robustly
 
     image, _ = draw(head, table, ranges(), shape=(64, 64, 64), shift=-0.5)
     np.testing.assert_allclose(image, scale_robustly(image), atol=0.03)
