@@ -60,7 +60,7 @@ FREE_COLUMNS = {"seconds"}
 """Columns of tables that may differ."""
 
 FREE_WORDS = (
-    (re.compile(r"[^\s>]+/__main__\.py"), "COMMAND"),
+    (re.compile(r"(?<=>)[^\s<>]{1,300}/__main__\.py"), "COMMAND"),
     (re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d)?(,\d+)?( UTC|\+00:00)?"), "TIME"),
     (re.compile(r"on \S+, process \d+"), "on HOST, process NUMBER"),
     (re.compile(r"(?<= in )[\d.]+(?= s\b)"), "SECONDS"),
