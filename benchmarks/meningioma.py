@@ -20,7 +20,7 @@ import nibabel as nb
 import numpy as np
 from scipy import ndimage
 
-from bids_brainmask.analyses import lesions
+from bids_brainmask.analyses import catalog, lesions
 from bids_brainmask.analyses.brain import extract
 from bids_brainmask.analyses.meningioma import find_meningiomas
 from bids_brainmask.errors import ImageError
@@ -389,7 +389,7 @@ def main() -> None:
         parser.error(f"{len(found)} heads, {args.cases} cases, {args.clear} clear: too few")
     found = found[: max(args.cases, args.clear)]
     asked = list(dict.fromkeys(args.model))
-    models = [registry.resolve(name, task="meningioma") for name in asked]
+    models = [catalog.model("meningioma", name) for name in asked]
     loaded = [(model, backends.load(model, "auto", args.threads)) for model in models]
     brain = registry.resolve("embedded")
     brains = (brain, backends.load(brain, "auto", args.threads), brain.threshold)

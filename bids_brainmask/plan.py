@@ -136,7 +136,7 @@ def prepare(settings: Settings) -> Run:
         )
     for name in tuple(needed):
         for other in catalog.analysis(name).needs(models.get(name)):
-            models.setdefault(other, registry.resolve("auto", task=other))
+            models.setdefault(other, catalog.model(other))
             needed.add(other)
     models = {name: at_hand(model) for name, model in models.items() if name in needed}
     if settings.executor in HERE:
@@ -177,7 +177,7 @@ def choose_models(settings: Settings) -> dict[str, Model]:
     ModelError
         There is no such model or file.
     """
-    known = tuple(row.name for row in catalog.ANALYSES if row.has_model)
+    known = catalog.with_model()
     possible = known if "auto" in settings.analyses else settings.analyses
     models: dict[str, Model] = {}
     for word in settings.model:
@@ -186,14 +186,16 @@ def choose_models(settings: Settings) -> dict[str, Model]:
             named, name = "", word
         if name == "auto":
             continue
-        model = registry.resolve(
-            name,
-            task=named or main_analysis(settings),
-            allow_unverified=settings.allow_unverified,
-        )
+        analysis = named or main_analysis(settings)
+        model = catalog.model(analysis, name, allow_unverified=settings.allow_unverified)
         if named and model.task != named:
             raise UsageError(
                 f"--model {word}: expected a model for {named}, but {name} is for {model.task}."
+            )
+        if model.task not in known:
+            raise UsageError(
+                f"--model {word}: a model for {model.task!r}; expected one for "
+                f"{' or '.join(known)}."
             )
         if model.task in models:
             raise UsageError(
@@ -206,7 +208,7 @@ def choose_models(settings: Settings) -> dict[str, Model]:
             )
         models[model.task] = model
     for analysis in set(possible) & set(known):
-        models.setdefault(analysis, registry.resolve("auto", task=analysis))
+        models.setdefault(analysis, catalog.model(analysis))
     return models
 
 

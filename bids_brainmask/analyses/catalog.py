@@ -25,6 +25,8 @@ from bids_brainmask.analyses.rows import (
 from bids_brainmask.voxels import UNCERTAIN
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from bids_brainmask.analyses.measures import Measure
     from bids_brainmask.analyses.probability import Method
     from bids_brainmask.models.model import Model
@@ -148,6 +150,8 @@ ANALYSES: tuple[Analysis, ...] = (
         title="Brain mask",
         find=_find_brain,
         main="mask",
+        default_models=("brainy", "embedded"),
+        file_defaults={},
         has_border=True,
         readme="Made by bids_brainmask from the T1-weighted images of the source dataset. "
         "Of each image:",
@@ -168,6 +172,14 @@ ANALYSES: tuple[Analysis, ...] = (
         title="Meningiomas",
         find=_find_meningiomas,
         main="tumor",
+        default_models=("ams", "embedded-meningioma"),
+        file_defaults={  # those of the embedded network
+            "intensities": "robust",
+            "threshold": 0.4,
+            "near_brain": 5.0,
+            "peak": 0.85,
+            "flips": True,
+        },
         refuse=_refuse_meningioma,
         needs=lambda model: ("brain",) if model and model.near_brain else (),
         parameters=_lesion_parameters,
@@ -350,6 +362,35 @@ def output(name: str) -> Output:
 def names() -> tuple[str, ...]:
     """Names of the analyses."""
     return tuple(row.name for row in ANALYSES)
+
+
+def with_model() -> tuple[str, ...]:
+    """Names of the analyses that a network carries out."""
+    return tuple(row.name for row in ANALYSES if row.has_model)
+
+
+def model(
+    name: str,
+    name_or_path: str | Path = "auto",
+    model_dir: Path | None = None,
+    *,
+    allow_unverified: bool = False,
+) -> Model:
+    """Find the model of an analysis, as `bids_brainmask.models.registry.resolve` does.
+
+    The model may be one for another analysis, if a registered one was asked for.
+    """
+    from bids_brainmask.models import registry
+
+    row = analysis(name)
+    return registry.resolve(
+        name_or_path,
+        model_dir,
+        task=name,
+        automatic=row.default_models,
+        defaults=row.file_defaults,
+        allow_unverified=allow_unverified,
+    )
 
 
 def options() -> tuple[str, ...]:

@@ -88,8 +88,13 @@ class Analysis:
     main: str
     """Name of the `Output` whose sidecar records what was found."""
 
-    has_model: bool = True
-    """Whether a network carries it out."""
+    default_models: tuple[str, ...] = ()
+    """Registered models for it that ``--model auto`` means: the first one whose file has been
+    fetched. The last one ships in the package. Empty: no network carries it out."""
+
+    file_defaults: Mapping[str, Any] = field(default_factory=lambda: {"intensities": "robust"})
+    """Fields of the model of a user's ``.npz`` file without a table that differ from those of a
+    network for brains."""
 
     has_border: bool = False
     """Whether ``--border`` moves the edge of its mask."""
@@ -122,6 +127,11 @@ class Analysis:
 
     table: str = ""
     """Name of an `Output` of the form ``table`` that a participant's page shows."""
+
+    @property
+    def has_model(self) -> bool:
+        """Whether a network carries it out."""
+        return bool(self.default_models)
 
 
 @dataclass(frozen=True)

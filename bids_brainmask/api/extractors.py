@@ -8,12 +8,12 @@ import os
 from functools import cached_property
 from typing import ClassVar, TypedDict, Unpack, get_args
 
+from bids_brainmask.analyses import catalog
 from bids_brainmask.analyses.brain import extract as extract_brain
 from bids_brainmask.analyses.meningioma import find_meningiomas as find_tumors
 from bids_brainmask.api.findings import Brain, Meningiomas, PathLike
 from bids_brainmask.errors import UsageError
-from bids_brainmask.models import backends, registry
-from bids_brainmask.models.model import Task
+from bids_brainmask.models import backends
 from bids_brainmask.settings import Engine, Precision
 from bids_brainmask.voxels import image as images
 from bids_brainmask.voxels import nifti
@@ -43,7 +43,7 @@ class BrainOptions(NetworkOptions, total=False):
 class _Analysis:
     """A network that is loaded, and how it is used."""
 
-    task: ClassVar[Task]
+    task: ClassVar[str]
 
     def __init__(
         self,
@@ -69,9 +69,7 @@ class _Analysis:
                 raise UsageError(
                     f"{name} {value!r}: expected one of {', '.join(get_args(known))}."
                 )
-        found = registry.resolve(
-            os.fspath(model), task=self.task, allow_unverified=allow_unverified
-        )
+        found = catalog.model(self.task, os.fspath(model), allow_unverified=allow_unverified)
         if found.task != self.task:
             raise UsageError(f"{model}: a model for {found.task}; expected one for {self.task}.")
         self.model = found

@@ -13,9 +13,9 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
+from bids_brainmask.analyses import catalog
 from bids_brainmask.cli import options
 from bids_brainmask.errors import UsageError
-from bids_brainmask.models.model import Task
 from bids_brainmask.train.choices import Loss
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ def add_target(group: argparse._ActionsContainer) -> None:
     )
     group.add_argument(
         "--task",
-        choices=get_args(Task),
+        choices=catalog.with_model(),
         default="brain",
         help="what the new model's mask is of (default: brain)",
     )
@@ -237,11 +237,11 @@ def finetuning(args: argparse.Namespace) -> Config:
     """
     import msgspec
 
-    from bids_brainmask.models import registry, unet
+    from bids_brainmask.models import unet
     from bids_brainmask.train import config
     from bids_brainmask.voxels import rows
 
-    model = registry.resolve(args.start, allow_unverified=args.allow_unverified)
+    model = catalog.model("brain", args.start, allow_unverified=args.allow_unverified)
     architecture = unet.named(model.architecture).architecture
     divisor = architecture.divisor if architecture else model.divisor
     if args.window % divisor:
@@ -259,8 +259,8 @@ def finetuning(args: argparse.Namespace) -> Config:
         # The scaling `brain` needs a mask of the brain.
         "intensities": rows.scaling(model.intensities).without_brain or model.intensities,
         "threshold": model.threshold,
-        "near_brain": model.near_brain if args.task == "meningioma" else 0.0,
-        "peak": model.peak if args.task == "meningioma" else 0.0,
+        "near_brain": model.near_brain if args.task == model.task else 0.0,
+        "peak": model.peak if args.task == model.task else 0.0,
         "flips": model.flips,
         "loss": args.loss,
         "patience": args.patience if args.validation else 0,

@@ -7,7 +7,7 @@ import re
 import tomllib
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_type_hints
+from typing import Annotated, Any, get_args, get_type_hints
 
 import msgspec
 from msgspec import Meta
@@ -15,8 +15,6 @@ from msgspec import Meta
 from bids_brainmask.errors import ModelError
 from bids_brainmask.models import unet
 from bids_brainmask.voxels import rows
-
-Task = Literal["brain", "meningioma"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,8 +27,8 @@ class Model:
     version: str
     """Of the weights, as published; ``local`` for a file of the user's."""
 
-    task: Task
-    """What its mask is of."""
+    task: str
+    """Name of the analysis that it was trained for."""
 
     file: Annotated[
         str, Meta(pattern=r"^(?!\.\.?\Z)[^/]+\Z", description="a file name without a folder")

@@ -10,13 +10,15 @@ from __future__ import annotations
 import importlib.resources
 import logging
 import os
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from bids_brainmask.errors import ModelError
 from bids_brainmask.hashes import sha256
-from bids_brainmask.models.model import Model, Task, parse
+from bids_brainmask.models.model import Model, parse
 
 log = logging.getLogger(__name__)
 
@@ -25,13 +27,6 @@ FOLDER_VARIABLE = "BIDS_BRAINMASK_MODELS"
 
 NOWHERE = Path(os.devnull) / "bids_brainmask"
 """The cache of a user without a home folder: holds no file, and none can be written there."""
-
-
-AUTOMATIC: dict[Task, tuple[str, str]] = {
-    "brain": ("brainy", "embedded"),
-    "meningioma": ("ams", "embedded-meningioma"),
-}
-"""For each task: the published model, used if its file has been fetched, and the embedded one."""
 
 
 UNVERIFIED = "its registry entry has no hash, so that its file could not be verified"
@@ -48,15 +43,6 @@ LOCAL: dict[str, tuple[str, str, str, int, float, float]] = {
 }
 """Defaults for a user's file, by its suffix: architecture, grid, intensities, block, threshold,
 memory in GB."""
-
-LESIONS: dict[str, Any] = {
-    "intensities": "robust",
-    "threshold": 0.4,
-    "near_brain": 5.0,
-    "peak": 0.85,
-    "flips": True,
-}
-"""Other defaults for a user's ``.npz`` for meningioma: those of the embedded network."""
 
 
 def models() -> dict[str, Model]:
@@ -119,22 +105,30 @@ def resolve(
     name_or_path: str | Path,
     model_dir: Path | None = None,
     *,
-    task: Task = "brain",
+    task: str = "brain",
+    automatic: Sequence[str] = (),
+    defaults: Mapping[str, Any] = MappingProxyType({}),
     allow_unverified: bool = False,
 ) -> Model:
     """Find the model that a name, a folder or a file means.
 
+    `bids_brainmask.analyses.catalog.model` does so for an analysis.
+
     Parameters
     ----------
     name_or_path : str or Path
-        A registered name; ``auto``: the published model of the task if its file has been
-        fetched, else the embedded one; the folder of a finished training; or a ``.h5``,
+        A registered name; ``auto``: the first of `automatic` whose file has been fetched; the
+        folder of a finished training; or a ``.h5``,
         ``.hdf5``, ``.keras`` or ``.npz`` file. A file with the hash of a registered model is that
         model, whatever its name.
     model_dir : Path, optional
         As in `find`, for ``auto``.
-    task : {"brain", "meningioma"}
-        Task for ``auto``, and for a file of weights without a table.
+    task : str
+        Analysis that a file of weights without a table is for.
+    automatic : sequence of str
+        Registered models that ``auto`` means; the last one ships in the package.
+    defaults : mapping
+        Fields of the model of a ``.npz`` file that differ from those in `LOCAL`.
     allow_unverified : bool
         Accept the folder of a training whose table has no hash, too. A file that is named itself
         needs none.
@@ -146,8 +140,8 @@ def resolve(
     """
     known = models()
     text = str(name_or_path)
-    if text == "auto":
-        return known[_automatic(model_dir, task)]
+    if text == "auto" and automatic:
+        return known[_automatic(model_dir, automatic)]
     if text in known:
         return known[text]
     path = Path(name_or_path)
@@ -160,12 +154,13 @@ def resolve(
                 f"{path}: found no {OWN_TABLE} in it; expected the folder of a finished training."
             )
         raise ModelError(
-            f"unknown model {text!r}; expected auto, {', '.join(known)}, a folder that `brainmask "
+            f"unknown model {text!r}; expected {'auto, ' * bool(automatic)}{', '.join(known)}, a "
+            "folder that `brainmask "
             f"train` left, or the path of a {', '.join(LOCAL)} file"
         )
     if not is_file(path):
         raise ModelError(f"{path}: there is no such model file. Check the path.")
-    return _local(path, known, task)
+    return _local(path, known, task, defaults)
 
 
 def _trained(folder: Path, *, allow_unverified: bool) -> Model:
@@ -197,24 +192,25 @@ def _trained(folder: Path, *, allow_unverified: bool) -> Model:
     return model
 
 
-def _automatic(model_dir: Path | None, task: Task) -> str:
+def _automatic(model_dir: Path | None, names: Sequence[str]) -> str:
     """Name of the model that ``auto`` means."""
-    published, embedded = AUTOMATIC[task]
-    model = registered(published)
     folder = cache_dir() if model_dir is None else Path(model_dir)
-    if not any(is_file(path) for path in places(folder, model)):
-        log.info("model: %s (%s has not been fetched into %s)", embedded, published, folder)
-        return embedded
-    try:
-        path = find(published, model_dir)
-    except ModelError as error:
-        log.warning("model: %s, because %s cannot be used: %s", embedded, published, error)
-        return embedded
-    log.info("model: %s (%s)", published, path)
-    return published
+    *published, embedded = names
+    for name in published:
+        if not any(is_file(path) for path in places(folder, registered(name))):
+            log.info("model: %s (%s has not been fetched into %s)", embedded, name, folder)
+            continue
+        try:
+            path = find(name, model_dir)
+        except ModelError as error:
+            log.warning("model: %s, because %s cannot be used: %s", embedded, name, error)
+            continue
+        log.info("model: %s (%s)", name, path)
+        return name
+    return embedded
 
 
-def _local(path: Path, known: dict[str, Model], task: Task) -> Model:
+def _local(path: Path, known: dict[str, Model], task: str, defaults: Mapping[str, Any]) -> Model:
     """Model of a user's file: a registered one by its hash, else one with the defaults."""
     found = _sha256(path)
     for model in known.values():
@@ -239,8 +235,7 @@ def _local(path: Path, known: dict[str, Model], task: Task) -> Model:
         citation="",
         path=path,
     )
-    of_lesions = intensities == "brain" and task != "brain"  # no brain is found to scale by
-    return replace(model, **LESIONS) if of_lesions else model
+    return replace(model, **defaults) if path.suffix.lower() == ".npz" else model
 
 
 def verify(path: Path, model: Model) -> None:

@@ -10,9 +10,10 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
+from bids_brainmask.analyses import catalog
 from bids_brainmask.errors import UsageError
 from bids_brainmask.models import unet
-from bids_brainmask.models.model import Task, check_names
+from bids_brainmask.models.model import check_names
 from bids_brainmask.models.unet import Architecture
 from bids_brainmask.train.choices import Loss
 from bids_brainmask.train.ranges import Part, Share, Synthesis
@@ -180,7 +181,9 @@ class Config(Part):
     synthesis: Synthesis | None = None
     """Ranges for images made from the label maps."""
 
-    task: Task = "brain"
+    task: str = "brain"
+    """Analysis that the network is for."""
+
     target: Literal["label", "lesion"] = "label"
     """Target of the network: the label, or the lesions that the step ``meningiomas`` grows in
     heads whose label is the brain."""
@@ -228,6 +231,8 @@ class Config(Part):
     def __post_init__(self) -> None:
         name = self.architecture if isinstance(self.architecture, str) else unet.KERAS
         check_names(name, self.grid, self.intensities)
+        if self.task not in (known := catalog.with_model()):
+            raise ValueError(f"key 'task' is {self.task!r}, expected {' or '.join(known)}")
         in_training = [row.name for row in rows.GRIDS if row.in_training]
         bounded = [row.name for row in rows.SCALINGS if row.is_bounded]
         for number, stage in enumerate(self.stages):

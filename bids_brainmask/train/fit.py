@@ -16,6 +16,7 @@ from pathlib import Path
 import keras
 import msgspec
 
+from bids_brainmask.analyses import catalog
 from bids_brainmask.errors import ModelError, UsageError
 from bids_brainmask.models import registry, unet, weights
 from bids_brainmask.models.unet import fold_normalization, unet3d
@@ -181,7 +182,7 @@ def initial_network(config: Config) -> keras.Model:
     ModelError, UsageError
         There is no such model, or its architecture is another one.
     """
-    known = registry.resolve(config.start, allow_unverified=config.allow_unverified)
+    known = catalog.model("brain", config.start, allow_unverified=config.allow_unverified)
     path = known.path or registry.find(known.name)
     architecture = unet.named(known.architecture).architecture
     if architecture is None:

@@ -10,14 +10,21 @@ import json
 import re
 from dataclasses import dataclass, replace
 
+import msgspec
 import nibabel as nb
 import numpy as np
 import pytest
 
+from bids_brainmask import plan
 from bids_brainmask.analyses import catalog, measures, quality, rows
-from bids_brainmask.cli import options
+from bids_brainmask.analyses.probability import probability_map
+from bids_brainmask.cli import brainmask, options
 from bids_brainmask.dataset import readback
+from bids_brainmask.errors import UsageError
+from bids_brainmask.models import registry
 from bids_brainmask.reports import group_tables, outliers
+from bids_brainmask.settings import Settings
+from bids_brainmask.train.config import Config
 
 COLUMNS = {
     "voxels": {"LongName": "Voxels", "Description": "Voxels over the percentile"},
@@ -72,7 +79,6 @@ BRIGHT = rows.Analysis(
     title="Bright voxels",
     find=find_bright,
     main="bright",
-    has_model=False,
     needs=lambda model: ("brain",),
     parameters=lambda model, of_analysis: {"Percentile": 95, "Brain": of_analysis("brain")},
     readme="Of what is bright:",
@@ -229,6 +235,79 @@ def test_an_analysis_that_does_not_apply_says_why(bright, dataset, tmp_path, run
         _, said = run(dataset.root, tmp_path / "out", "participant", *words)
     assert "bright: refused, too dark" in said
     assert "brightness" not in said
+
+
+@dataclass(frozen=True)
+class Traced(Bright):
+    """What a network of its own found."""
+
+
+def find_with_network(source, method, findings):
+    found = probability_map(source, method.model, method.network, method.options)
+    return Traced(found >= method.threshold, method.threshold)
+
+
+@pytest.fixture
+def traced(bright, monkeypatch):
+    """The catalog with a third analysis that has a registered model of its own."""
+    row = replace(BRIGHT, find=find_with_network, default_models=("tracer",))
+    monkeypatch.setattr(catalog, "ANALYSES", (*catalog.ANALYSES[:-1], row))
+    known = registry.models()
+    tracer = replace(known["embedded"], name="tracer", task="bright", threshold=0.25)
+    monkeypatch.setattr(registry, "models", lambda: known | {"tracer": tracer})
+
+
+def test_an_analysis_with_a_network_of_its_own(traced, dataset, tmp_path, run, phantom):
+    nb.save(phantom, dataset.add("sub-01_T1w.nii.gz"))
+    out = tmp_path / "out"
+    assert catalog.model("bright").name == "tracer"
+    assert run(dataset.root, out, "participant", "--no-reports")[0] == 0
+    record = json.loads((out / f"{MASK}.json").read_text())
+    assert record["Parameters"]["Model"] == "tracer"
+    assert record["Parameters"]["Threshold"] == 0.25
+    brain, bright = (
+        np.asanyarray(nb.load(out / f"sub-01/anat/sub-01_{name}_mask.nii.gz").dataobj)
+        for name in ("desc-brain", "label-bright_desc-brightness")
+    )
+    assert 0 < bright.sum() < brain.sum()  # of the same network, from a higher probability
+
+
+def test_a_network_of_a_new_analysis_is_chosen_by_name_and_trained(traced, dataset, tmp_path, run):
+    dataset.add("sub-01_T1w.nii.gz")
+    words = ["--analyses", "bright", "--dry-run", "--model"]
+    out = tmp_path / "out"
+    for model in ("tracer", "bright=tracer", "bright=auto"):
+        assert run(dataset.root, out, "participant", *words, model)[0] == 0
+    assert run(dataset.root, out, "participant", *words, "bright=embedded")[0] == 2
+    args = ["finetune", "bids", "labels", "--from", "tracer", "--task", "bright", "--out", "x"]
+    assert brainmask.parser().parse_args(args).task == "bright"
+    content = {
+        "name": "mine",
+        "task": "bright",
+        "data": {"bids_dir": "bids", "labels": "labels"},
+        "stages": [{"epochs": 1, "rate": [0.001, 0.0]}],
+    }
+    assert msgspec.convert(content, Config).task == "bright"
+    message = "'task' is 'dark', expected brain or meningioma or bright"
+    with pytest.raises(msgspec.ValidationError, match=message):
+        msgspec.convert(content | {"task": "dark"}, Config)
+
+
+def test_a_model_for_an_analysis_that_no_network_carries_out(
+    bright, dataset, tmp_path, monkeypatch
+):
+    known = registry.models()
+    tracer = replace(known["embedded"], name="tracer", task="bright")
+    monkeypatch.setattr(registry, "models", lambda: known | {"tracer": tracer})
+    dataset.add("sub-01_T1w.nii.gz")
+    settings = Settings(
+        bids_dir=dataset.root,
+        output_dir=tmp_path / "out",
+        analysis_level="participant",
+        model=("tracer",),
+    )
+    with pytest.raises(UsageError, match="a model for 'bright'; expected one for brain or menin"):
+        plan.choose_models(settings)
 
 
 def test_an_output_of_an_analysis_that_exists(

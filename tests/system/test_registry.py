@@ -18,6 +18,7 @@ import pooch
 import pytest
 from conftest import missing
 
+from bids_brainmask.analyses import catalog
 from bids_brainmask.errors import ModelError
 from bids_brainmask.models import download, registry
 
@@ -159,12 +160,14 @@ def test_the_shipped_registry():
     text = registry._packaged("models.toml").read_text()
     text = text.replace('sha256 = ""', f'sha256 = "{SHA256}"').replace("size = 0\n", "size = 1\n")
     found = registry.parse(text)
-    assert list(found) == ["embedded", "embedded-meningioma", "brainy", "ams"]
+    for row in catalog.ANALYSES:
+        for name in row.default_models:
+            assert found[name].task == row.name
+        assert not row.has_model or not found[row.default_models[-1]].url
+    assert {model.task for model in found.values()} == set(catalog.with_model())
     assert found["brainy"].size == 19169888
     assert found["brainy"].url.startswith("https://")
-    assert found["ams"].task == "meningioma"
     assert found["embedded"].architecture == "compact"
-    assert not found["embedded"].url
 
 
 def test_models_parses_the_packaged_text(tmp_path, monkeypatch):
@@ -248,7 +251,7 @@ def test_a_user_without_a_home_can_look_but_not_fetch(monkeypatch, known, server
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     monkeypatch.setattr(Path, "home", no_home)
     assert not registry.cache_dir().exists()
-    assert registry.resolve("auto").name == "embedded"
+    assert catalog.model("brain").name == "embedded"
     with pytest.raises(ModelError, match=r"cannot keep models there .*BIDS_BRAINMASK_MODELS"):
         download.get("brainy")
     assert not server.requests
@@ -306,7 +309,7 @@ def test_a_folder_that_may_not_be_looked_into_holds_nothing(cache, known, monkey
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(Path, "is_file", refuse)
-    assert registry.resolve("auto").name == "embedded"
+    assert catalog.model("brain").name == "embedded"
 
 
 # What is meant
@@ -314,14 +317,14 @@ def test_a_folder_that_may_not_be_looked_into_holds_nothing(cache, known, monkey
 
 def test_resolve_auto_takes_brainy_where_it_is_whole(cache, known, caplog):
     caplog.set_level(logging.INFO, "bids_brainmask.models.registry")
-    assert registry.resolve("auto").name == "embedded"
+    assert catalog.model("brain").name == "embedded"
     assert "brainy has not been fetched" in caplog.text
     cache.mkdir()
     (cache / "brainy.h5").write_bytes(CONTENT)
-    assert registry.resolve("auto").name == "brainy"
+    assert catalog.model("brain").name == "brainy"
     assert "model: brainy" in caplog.text
     (cache / "brainy.h5").write_bytes(b"")
-    assert registry.resolve("auto").name == "embedded"
+    assert catalog.model("brain").name == "embedded"
     assert caplog.records[-1].levelname == "WARNING"
 
 
@@ -349,7 +352,7 @@ def test_resolve_describes_a_file(tmp_path, known, file, expected):
 def test_a_file_for_meningioma_looks_once(tmp_path, known):
     """What is found is no brain, and says nothing of a brain's level."""
     (tmp_path / "mine.npz").write_bytes(b"content")
-    model = registry.resolve(tmp_path / "mine.npz", task="meningioma")
+    model = catalog.model("meningioma", tmp_path / "mine.npz")
     assert (model.task, model.intensities) == ("meningioma", "robust")
 
 
@@ -357,7 +360,7 @@ def test_a_file_for_meningioma_is_used_as_the_embedded_network_is(tmp_path):
     path = tmp_path / "mine.npz"
     path.write_bytes(b"content")
     ours = registry.resolve("embedded-meningioma")
-    model = registry.resolve(path, task="meningioma")
+    model = catalog.model("meningioma", path)
     same = ("architecture", "grid", "intensities", "block", "threshold")
     same += ("near_brain", "peak", "flips")
     for name in same:
@@ -366,10 +369,10 @@ def test_a_file_for_meningioma_is_used_as_the_embedded_network_is(tmp_path):
 
 
 def test_auto_is_ams_for_meningioma_where_it_is_at_hand(tmp_path):
-    assert registry.resolve("auto", tmp_path, task="meningioma").name == "embedded-meningioma"
+    assert catalog.model("meningioma", "auto", tmp_path).name == "embedded-meningioma"
     (tmp_path / registry.models()["ams"].file).write_bytes(b"torn")
-    assert registry.resolve("auto", tmp_path, task="meningioma").name == "embedded-meningioma"
-    assert registry.AUTOMATIC["meningioma"] == ("ams", "embedded-meningioma")
+    assert catalog.model("meningioma", "auto", tmp_path).name == "embedded-meningioma"
+    assert catalog.analysis("meningioma").default_models == ("ams", "embedded-meningioma")
 
 
 def test_resolve_knows_a_registered_model_under_another_name(tmp_path, known):
@@ -382,7 +385,7 @@ def test_resolve_knows_a_registered_model_under_another_name(tmp_path, known):
 def test_resolve_says_what_there_is(tmp_path, known, monkeypatch):
     assert registry.resolve("brainy").path is None
     with pytest.raises(ModelError, match="unknown model 'brany'; expected auto, embedded, brainy"):
-        registry.resolve("brany")
+        catalog.model("brain", "brany")
     with pytest.raises(ModelError, match=r"absent.h5: there is no such model file"):
         registry.resolve(tmp_path / "absent.h5")
     with pytest.raises(ModelError, match="there is no such model file"):

@@ -59,7 +59,9 @@ def bfloat16():
 
 
 @pytest.mark.usefixtures("bfloat16")
-@pytest.mark.parametrize("name", ["embedded", "embedded-meningioma"])
+@pytest.mark.parametrize(
+    "name", [name for name, model in registry.models().items() if not model.url]
+)
 def test_bfloat16_is_another_precision_of_the_same_answer(name):
     """Eight bits of precision: the same to some hundredths, and not by chance float32."""
     model = registry.models()[name]
