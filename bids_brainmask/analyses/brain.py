@@ -110,7 +110,7 @@ def extract(
         volume,
         mask,
         found,
-        pieces_removed=cleaned.pieces,
+        pieces_removed=cleaned.components,
         removed=cleaned.removed,
         holes_filled=cleaned.holes,
         filled=cleaned.filled,

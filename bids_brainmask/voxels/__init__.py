@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The steps of a volume: from its file to a network's grid, through it, and back."""
+"""Steps on voxels: read a file, resample, run the network, clean the mask, write a file."""
 
 UNCERTAIN = (0.25, 0.75)
 """Probabilities between which a voxel is uncertain."""

@@ -18,7 +18,7 @@ from bids_brainmask.voxels.masks import boundary, bounds
 
 @dataclass(frozen=True)
 class Agreement:
-    """How a prediction agrees with a reference; NaN is a measure without a value."""
+    """Agreement of a prediction with a reference; NaN: the measure is not defined."""
 
     dice: float
     """In [0, 1]."""
@@ -46,7 +46,7 @@ class Agreement:
 
 
 def agreement(prediction: np.ndarray, reference: np.ndarray, spacing: np.ndarray) -> Agreement:
-    """Measure how a prediction agrees with a reference, in every way.
+    """Compute all measures of agreement of a prediction with a reference.
 
     Parameters
     ----------
@@ -126,7 +126,7 @@ def jaccard(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def sensitivity(prediction: np.ndarray, reference: np.ndarray) -> float:
-    """Part of the reference that the prediction holds (recall, true positive rate).
+    """Share of the reference that is in the prediction (recall, true positive rate).
 
     Parameters
     ----------
@@ -137,7 +137,7 @@ def sensitivity(prediction: np.ndarray, reference: np.ndarray) -> float:
     -------
     float
         ``|P & R| / |R|``, in [0, 1]. Of an empty reference it is 1.0 if the prediction is empty
-        too, else 0.0, as Dice is: a failure must not drop out of a mean.
+        too, else 0.0, like Dice: a failure must count in a mean.
 
     Raises
     ------
@@ -152,7 +152,7 @@ def sensitivity(prediction: np.ndarray, reference: np.ndarray) -> float:
 
 
 def precision(prediction: np.ndarray, reference: np.ndarray) -> float:
-    """Part of the prediction that is in the reference (positive predictive value).
+    """Share of the prediction that is in the reference (positive predictive value).
 
     Parameters
     ----------
@@ -209,8 +209,8 @@ def surface_distances(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Distance of every surface voxel of each mask to the other mask's surface.
 
-    A surface voxel is one of the mask with a face on the background; what lies outside of the
-    volume is background. Distances are exact: SciPy's Euclidean distance transform.
+    A surface voxel has a face on the background; the outside of the volume is background.
+    Distances are exact (SciPy's Euclidean distance transform).
 
     Parameters
     ----------
@@ -245,7 +245,7 @@ def hd95(from_a: np.ndarray, from_b: np.ndarray) -> float:
     Parameters
     ----------
     from_a, from_b : (N,) and (M,) float arrays
-        What `surface_distances` gives, mm.
+        From `surface_distances`, mm.
 
     Returns
     -------
@@ -268,7 +268,7 @@ def assd(from_a: np.ndarray, from_b: np.ndarray) -> float:
     Parameters
     ----------
     from_a, from_b : (N,) and (M,) float arrays
-        What `surface_distances` gives, mm.
+        From `surface_distances`, mm.
 
     Returns
     -------
@@ -285,7 +285,7 @@ def assd(from_a: np.ndarray, from_b: np.ndarray) -> float:
 
 
 def _without_surface(from_a: np.ndarray, from_b: np.ndarray) -> float:
-    """Distance of two masks of which one is empty, or both are."""
+    """Distance of two masks if one or both are empty."""
     return float("nan") if from_a.size or from_b.size else 0.0
 
 

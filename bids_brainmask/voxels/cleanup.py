@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is kept: of a brain one piece without holes, or all if stripped; of lesions the likely."""
+"""Clean a mask: components, holes, hysteresis threshold, distance to the brain, border."""
 
 from __future__ import annotations
 
@@ -11,26 +11,27 @@ from scipy import ndimage
 from bids_brainmask.voxels.masks import bounds
 
 UNIFORM = 0.99
-"""Share of the volume's outermost voxels that have one value where a background was blanked."""
+"""Share of the outermost voxels with one common value, in an image whose background was set to
+that value."""
 
 RIM = 0.15
-"""What of a brain stripped before may lie outside its mask, over the mask's volume. A head has
-several times as much."""
+"""Largest volume outside the mask, relative to the mask, in an image that was stripped before. In
+a whole head it is several times as much."""
 
 
 @dataclass(frozen=True)
 class Cleaned:
-    """A mask, and what cleaning changed."""
+    """A cleaned mask, with the changes."""
 
     mask: np.ndarray  # (I, J, K) bool
-    removed: int  # voxels of the smaller pieces
-    filled: int  # voxels of the holes
-    pieces: int = 0  # how many smaller pieces there were
-    holes: int = 0  # how many holes
+    removed: int  # voxels of the removed components
+    filled: int  # voxels of the filled holes
+    components: int = 0  # number of removed components
+    holes: int = 0  # number of filled holes
 
 
 def brain(mask: np.ndarray) -> Cleaned:
-    """Keep the largest component (faces touch) and fill what it encloses.
+    """Keep the largest component (connected by faces) and fill its holes.
 
     Parameters
     ----------
@@ -39,46 +40,46 @@ def brain(mask: np.ndarray) -> Cleaned:
     Returns
     -------
     Cleaned
-        Empty for an empty mask. A hollow that reaches the edge of the volume is no hole.
+        Empty for an empty mask. A cavity that reaches the edge of the volume is not a hole.
     """
     if not (box := bounds(mask)):
         return Cleaned(mask.copy(), 0, 0)
-    pieces, count = ndimage.label(mask[box])
-    sizes = np.bincount(pieces.ravel())
+    components, count = ndimage.label(mask[box])
+    sizes = np.bincount(components.ravel())
     sizes[0] = 0
-    largest = pieces == sizes.argmax()
-    # Air around the box joins every hollow that is open, so that the rest are holes.
-    hollows, air_and_holes = ndimage.label(np.pad(~largest, 1, constant_values=True))
-    whole = (hollows != hollows[0, 0, 0])[1:-1, 1:-1, 1:-1]
+    largest = components == sizes.argmax()
+    # One layer of background around the box connects all open cavities; the others are holes.
+    cavities, background_and_holes = ndimage.label(np.pad(~largest, 1, constant_values=True))
+    filled = (cavities != cavities[0, 0, 0])[1:-1, 1:-1, 1:-1]
     kept = np.zeros_like(mask)
-    kept[box] = whole
+    kept[box] = filled
     return Cleaned(
         mask=kept,
         removed=int(sizes.sum() - sizes.max()),
-        filled=int(whole.sum() - sizes.max()),
-        pieces=count - 1,
-        holes=air_and_holes - 1,
+        filled=int(filled.sum() - sizes.max()),
+        components=count - 1,
+        holes=background_and_holes - 1,
     )
 
 
 def stripped_before(data: np.ndarray, mask: np.ndarray) -> np.ndarray | None:
-    """Find all that an image holds, if that is a brain and nothing else.
+    """Mask of the foreground of an image that holds a brain and nothing else.
 
-    Whoever stripped it chose an outline, and a network that looks for one of its own within it
-    takes away the rim.
+    Such an image was stripped before. A network would remove the rim of the brain again; the
+    outline of the image is kept instead.
 
     Parameters
     ----------
     data : (I, J, K) array
         Intensities.
     mask : (I, J, K) bool array
-        Brain that was found in it; not empty.
+        Mask of the brain from the network; not empty.
 
     Returns
     -------
     (I, J, K) bool array or None
-        What is not background, its largest piece, without holes. None where the outermost voxels
-        do not share one value, or more lies outside `mask` than the rim of a brain.
+        Largest component of the foreground, with its holes filled. None if the outermost voxels
+        have different values, or the foreground outside `mask` is larger than a rim.
     """
     sides = [np.moveaxis(data, axis, 0)[place] for axis in range(3) for place in (0, -1)]
     values, counts = np.unique(
@@ -125,65 +126,65 @@ def move_border(mask: np.ndarray, spacing: np.ndarray, distance: float) -> np.nd
 
 
 def with_peak(mask: np.ndarray, probability: np.ndarray, peak: float) -> np.ndarray:
-    """Keep the pieces of a mask that hold a voxel of some probability.
+    """Keep the components of a mask with a voxel of some probability: a hysteresis threshold.
 
-    Two thresholds, as edges are found with (Canny 1986, https://doi.org/10.1109/TPAMI.1986.4767851):
-    the higher tells whether there is a lesion, the lower where it ends.
+    After Canny 1986, https://doi.org/10.1109/TPAMI.1986.4767851: the higher threshold decides
+    whether there is a lesion, the lower one where it ends.
 
     Parameters
     ----------
     mask : (I, J, K) bool array
-        Voxels that touch at a face, an edge or a corner are of one piece.
+        Components are connected by faces, edges and corners.
     probability : (I, J, K) array
     peak : float
 
     Returns
     -------
     (I, J, K) bool array
-        Whole pieces; all that there are, or none.
+        Each component is kept as a whole, or removed.
     """
-    pieces, count = ndimage.label(mask, np.ones((3, 3, 3)))
+    components, count = ndimage.label(mask, np.ones((3, 3, 3)))
     kept = np.zeros(count + 1, bool)
-    kept[pieces[mask & (probability >= peak)]] = True
-    return kept[pieces]
+    kept[components[mask & (probability >= peak)]] = True
+    return kept[components]
 
 
 def near(mask: np.ndarray, brain: np.ndarray, spacing: np.ndarray, distance: float) -> np.ndarray:
-    """Keep the pieces of a mask that come near the brain.
+    """Keep the components of a mask near the brain.
 
-    A meningioma grows on the dura, next to the brain or into it; what is bright in the nose, the
-    muscles and the neck lies farther off.
+    A meningioma grows on the dura, next to the brain or into it; bright tissue of the nose, the
+    muscles and the neck lies farther away.
 
     Parameters
     ----------
     mask : (I, J, K) bool array
-        Voxels that touch at a face, an edge or a corner are of one piece.
+        Components are connected by faces, edges and corners.
     brain : (I, J, K) bool array
     spacing : (3,) array
         Size of a voxel, mm.
     distance : float
-        How far from the middle of a voxel of the brain that of a piece's nearest may be, mm.
+        Largest distance between the centers of a voxel of the component and one of the brain, mm.
 
     Returns
     -------
     (I, J, K) bool array
-        Whole pieces; all that there are, or none.
+        Each component is kept as a whole, or removed.
     """
-    pieces, _ = ndimage.label(mask, np.ones((3, 3, 3)))
+    components, _ = ndimage.label(mask, np.ones((3, 3, 3)))
     kept = np.zeros_like(mask)
     reach = np.ceil(distance / np.asarray(spacing)).astype(int)
-    for index, box in enumerate(ndimage.find_objects(pieces), 1):
-        # What lies farther from the piece's box than `distance` cannot matter.
+    for index, box in enumerate(ndimage.find_objects(components), 1):
+        # Voxels farther than `distance` from the component's box do not matter.
         wider = tuple(
             slice(max(side.start - more, 0), side.stop + more)
             for side, more in zip(box, reach, strict=True)
         )
-        piece = pieces[wider] == index
+        component = components[wider] == index
         there = brain[wider]
         if not there.any():
             continue
-        if (piece & there).any() or (
-            ndimage.distance_transform_edt(~there, spacing)[piece].min() <= distance
+        if (component & there).any() or (
+            ndimage.distance_transform_edt(~there, spacing)[component].min() <= distance
         ):
-            kept[wider] |= piece
+            kept[wider] |= component
     return kept

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From a scan's grid to a network's, and back. World space decides; no files here.
+"""Resample between the grid of a scan and that of a network, in world coordinates.
 
-Two grids are wanted: FreeSurfer's conformed one, on which the published networks were trained, and
-one of 1 mm voxels that follows the scan's own axes and ends where the head does.
+There are two grids: FreeSurfer's conformed one, on which the published networks were trained, and
+one of 1 mm voxels over the head, along the scan's own axes.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from bids_brainmask.voxels.image import Volume
 from bids_brainmask.voxels.masks import air_level
 
 LARGEST_EXTENT = 320
-"""mm along an axis that a head and its neck never exceed."""
+"""Largest extent of a head with its neck along an axis, mm."""
 
 MARGIN = 8.0
 """mm of air kept around the head."""
 
 
 LIA = np.array([[-1.0, 0, 0], [0, 0, 1], [0, -1, 0]])
-"""Directions in the world of the conformed grid's axes, one a column."""
+"""World directions of the axes of the conformed grid, as columns."""
 
 
 @dataclass(frozen=True)
 class Grid:
-    """Where voxels lie: ``xyz_mm = affine @ (i, j, k, 1)``, RAS+."""
+    """Shape and affine of a grid: ``xyz_mm = affine @ (i, j, k, 1)``, RAS+."""
 
     shape: tuple[int, int, int]
     affine: np.ndarray  # (4, 4)
@@ -56,7 +56,7 @@ def head(volume: Volume, divisor: int) -> Grid:
     volume : Volume
         Its axes may be oblique or sheared; the grid's are the nearest orthonormal ones.
     divisor : int
-        Every axis of the grid divides by it.
+        Every axis of the grid is a multiple of it.
     """
     volume = canonical(volume)
     left, _, right = np.linalg.svd(volume.affine[:3, :3] / volume.spacing)
@@ -74,16 +74,16 @@ def head(volume: Volume, divisor: int) -> Grid:
 
 
 def canonical(volume: Volume) -> Volume:
-    """Look at the same voxels along R, A and S, as far as their axes go; a view, not a copy."""
+    """Reorder and flip the axes to those nearest to R, A and S; a view, not a copy."""
     order = io_orientation(volume.affine)
     affine = volume.affine @ inv_ornt_aff(order, volume.data.shape)
     return Volume(apply_orientation(volume.data, order), affine)
 
 
 def foreground(volume: Volume) -> list[tuple[float, float]]:
-    """First and last index, along each axis, of what is brighter than air.
+    """First and last index along each axis of the head.
 
-    A slice counts from two bright blocks in a thousand.
+    A slice of blocks counts if more than two in a thousand are brighter than air.
     """
     means, bright, steps = blocks(volume)
     counts = means.shape
@@ -96,29 +96,29 @@ def foreground(volume: Volume) -> list[tuple[float, float]]:
 
 
 def air(volume: Volume) -> float:
-    """Level of the air around a head, which noise raises above 0 in a magnitude image.
+    """Median intensity of the air around a head; noise in a magnitude image raises it above 0.
 
-    The median of the blocks that are not bright; of a constant image, its value.
+    In a constant image, its value.
     """
     means, bright, _ = blocks(volume)
     return float(np.median(means[~bright])) if not bright.all() else float(means.min())
 
 
 def blocks(volume: Volume) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Tell head from air by means over blocks of about 4 mm, so that noise does not count.
+    """Separate head and air by means over blocks of about 4 mm, which reduces noise.
 
     Returns
     -------
     means : (A, B, C) float32 array
     bright : (A, B, C) bool array
-        From a tenth of the way from dark (5th percentile) to light (99th).
+        At or above `air_level`.
     steps : (3,) int array
         Voxels of a block along each axis.
     """
     steps = np.clip(np.round(4 / volume.spacing), 1, volume.data.shape).astype(int)
     counts = np.array(volume.data.shape) // steps
     means = volume.data
-    for axis in np.argsort(np.abs(means.strides))[::-1]:  # the farthest first, by whole lines
+    for axis in np.argsort(np.abs(means.strides))[::-1]:  # largest stride first: whole lines
         lines = np.moveaxis(means, axis, 0)[: counts[axis] * steps[axis]]
         sums = sum((lines[k :: steps[axis]] for k in range(1, steps[axis])), lines[:: steps[axis]])
         means = np.moveaxis(sums, 0, axis)
@@ -143,10 +143,10 @@ def resample(volume: Volume, grid: Grid, outside: float = 0.0) -> np.ndarray:
     """
     to_voxel = np.linalg.inv(volume.affine) @ grid.affine
     matrix, offset = to_voxel[:3, :3], to_voxel[:3, 3]
-    source = np.abs(matrix).argmax(0)  # the axis of the volume that each grid axis runs along
+    source = np.abs(matrix).argmax(0)  # the volume's axis along each grid axis
     straight = matrix[source, range(3)]
     stray = np.abs(matrix).sum() - np.abs(straight).sum()
-    # NIfTI's voxels lie with the first axis nearest: walked the other way, each is a cache miss.
+    # NIfTI arrays are in Fortran order; in C order each voxel would be a cache miss.
     if len(set(source)) < 3 or stray > 1e-4:
         data = np.ascontiguousarray(volume.data)
         options = {"output": np.float32, "order": 1, "prefilter": False, "cval": outside}
@@ -160,16 +160,16 @@ def resample(volume: Volume, grid: Grid, outside: float = 0.0) -> np.ndarray:
 
 
 def interpolate(data: np.ndarray, places: list[np.ndarray], outside: float) -> np.ndarray:
-    """Interpolate linearly where axes only swap, flip and stretch: along one after the other.
+    """Interpolate linearly between parallel axes, one axis after the other.
 
-    It goes plane by plane, so that all but the reading and writing stays in the processor's cache.
+    It works plane by plane, so that intermediate arrays stay in the processor's cache.
 
     Parameters
     ----------
     data : (I, J, K) array
         C-contiguous, for speed.
     places : list of three arrays, (A,), (B,) and (C,)
-        Indices into each axis, with fractions, that rise or fall.
+        Fractional indices into each axis, ascending or descending.
     outside : float
         Value beyond the data.
 
@@ -179,7 +179,7 @@ def interpolate(data: np.ndarray, places: list[np.ndarray], outside: float) -> n
     """
     inside, lower, part = [], [], []
     for at, size in zip(places, data.shape, strict=True):
-        # What rounding leaves outside of the last voxel's middle is on it.
+        # Positions that rounding puts just outside the last voxel's center count as on it.
         within = np.flatnonzero((at >= -1e-6) & (at <= size - 1 + 1e-6))
         low = np.clip(np.floor(at[within]), 0, max(size - 2, 0)).astype(int)
         inside.append(slice(within[0], within[-1] + 1) if within.size else slice(0, 0))
@@ -197,7 +197,7 @@ def interpolate(data: np.ndarray, places: list[np.ndarray], outside: float) -> n
 
 
 def _between(lower: np.ndarray, upper: np.ndarray, part: np.ndarray) -> np.ndarray:
-    """Go some part of the way from the one to the other, in the memory of the other."""
+    """Interpolate between two arrays, in the memory of the second."""
     upper -= lower
     upper *= part
     upper += lower
@@ -205,7 +205,7 @@ def _between(lower: np.ndarray, upper: np.ndarray, part: np.ndarray) -> np.ndarr
 
 
 def restore(data: np.ndarray, grid: Grid, volume: Volume) -> np.ndarray:
-    """Take values on a grid back to the voxels of the volume that it was made for.
+    """Resample values on a grid to the voxels of the volume that it was made for.
 
     Parameters
     ----------
@@ -215,6 +215,6 @@ def restore(data: np.ndarray, grid: Grid, volume: Volume) -> np.ndarray:
     Returns
     -------
     (I, J, K) float32 array
-        Of the volume's shape; 0 where the grid does not reach.
+        Of the volume's shape; 0 outside the grid.
     """
     return resample(Volume(data, grid.affine), Grid(volume.data.shape, volume.affine))

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""NIfTI files to arrays with an affine, and back onto the very same grid.
+"""Read NIfTI images as arrays with an affine, and write results on the same grid.
 
-The header's policy is all here. The affine is the sform where its code is not 0, else the qform,
-else what the voxel sizes give (nibabel's rule, and the standard's). A result carries both of the
-source's transforms and codes untouched, whichever was used.
+The affine is the sform if its code is not 0, else the qform, else that of the voxel sizes (the
+rule of nibabel and of the standard). Results have both transforms and both codes of the source,
+unchanged.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 LARGEST_VALUE = 1e12
-"""Intensities of this size and over are damage, and their squares might overflow."""
+"""Larger intensities are taken for damage; their squares may overflow."""
 
 SMALLEST_RANGE = 1e-20
-"""Intensities that differ by less are one: no unit makes them so small."""
+"""An image with a smaller range of intensities counts as constant."""
 
 SAME_GRID = 1e-3
-"""Affines that differ by more than this anywhere, mm, are of different grids."""
+"""Largest difference of two affines of the same grid, mm."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,8 @@ class Volume:
     def __post_init__(self) -> None:
         if self.data.ndim != 3 or self.affine.shape != (4, 4):
             raise ValueError(
-                f"need (I, J, K) and (4, 4), got {self.data.shape} and {self.affine.shape}"
+                f"expected shapes (I, J, K) and (4, 4), found {self.data.shape} and "
+                f"{self.affine.shape}"
             )
 
     @property
@@ -60,7 +61,7 @@ class Volume:
 
 @dataclass(frozen=True)
 class Source:
-    """An image as it was read: its intensities, and its file for the results to be like."""
+    """An image: its intensities, and its file, whose grid and header the results have."""
 
     volume: Volume  # float32, finite
     file: nb.Nifti1Image
@@ -84,9 +85,9 @@ def read(image: ImageLike) -> Source:
     Raises
     ------
     ImageError
-        The file is absent, no file, empty, truncated, not NIfTI, not 3D, of complex or RGB
-        voxels, too small or too large for a head, without a place in the world, without finite
-        voxels, or constant.
+        The file is absent, not a file, empty, truncated, not NIfTI, not 3D, of complex or RGB
+        voxels, too small or too large for a head, without a usable affine, without finite voxels,
+        or constant.
     """
     where, file = nifti.name(image), nifti.load(image)
     data = _intensities(file)
@@ -94,15 +95,15 @@ def read(image: ImageLike) -> Source:
     if not finite.all():
         if not finite.any():
             raise ImageError(
-                f"{where}: no voxel has a finite value, so there is nothing to see. Fetch or "
-                "convert it again."
+                f"{where}: no voxel has a finite value; expected intensities of a head. Fetch "
+                "or convert the image again."
             )
-        log.warning("%s: %d voxels are not finite; taken as 0", where, (~finite).sum())
+        log.warning("%s: %d voxels are not finite; they are set to 0", where, (~finite).sum())
         data = np.where(finite, data, np.float32(0))
     if data.max() - data.min() < SMALLEST_RANGE:
         raise ImageError(
-            f"{where}: every voxel is {data.flat[0]:g}, so there is nothing to see. Fetch or "
-            "convert it again."
+            f"{where}: every voxel is {data.flat[0]:g}; expected intensities of a head. Fetch or "
+            "convert the image again."
         )
     return Source(Volume(data, file.affine), file)
 
@@ -123,7 +124,7 @@ def read_labels(image: ImageLike) -> Volume:
     file = nifti.load(image)
     values = _values(file)
     values = np.where(np.isfinite(values), values, 0)
-    with np.errstate(invalid="ignore"):  # of what int32 does not hold, and is refused below
+    with np.errstate(invalid="ignore"):  # values beyond int32 are refused below
         labels = np.round(values).astype(np.int32)
     if not np.allclose(values, labels, atol=1e-3):
         raise ImageError(
@@ -133,13 +134,13 @@ def read_labels(image: ImageLike) -> Volume:
 
 
 def read_structure(image: ImageLike, values: Sequence[int] = ()) -> Volume:
-    """Read where a segmentation has some values: bool, on its grid.
+    """Read the voxels of a segmentation with some values: bool, on its grid.
 
     Parameters
     ----------
     image : path or nibabel image
     values : sequence of int
-        Labels that count; all but 0 if empty. That the image has none of them is warned of.
+        Labels that count; all but 0 if empty. A warning says if the image has none of them.
 
     Raises
     ------
@@ -153,7 +154,7 @@ def read_structure(image: ImageLike, values: Sequence[int] = ()) -> Volume:
     if not found.any():
         there = np.unique(volume.data)
         log.warning(
-            "%s: no voxel is one of %s; it holds %d values: %s%s",
+            "%s: no voxel is one of %s; found %d values: %s%s",
             *(nifti.name(image), list(values), len(there), there[:20].tolist()),
             " ..." if len(there) > 20 else "",
         )
@@ -166,12 +167,12 @@ def check_same_grid(names: Sequence[str], volumes: Sequence[Volume]) -> None:
     Parameters
     ----------
     names, volumes : two each
-        What is to be compared, and with what; the names are for the error.
+        The two volumes, and their names for the error message.
 
     Raises
     ------
     ImageError
-        Other shapes, or affines that differ by more than `SAME_GRID`.
+        The shapes differ, or the affines differ by more than `SAME_GRID`.
     """
     one, other = volumes
     near = np.allclose(one.affine, other.affine, rtol=0, atol=SAME_GRID)
@@ -186,7 +187,9 @@ def check_same_grid(names: Sequence[str], volumes: Sequence[Volume]) -> None:
         )
     axes = other.affine[:3, :3] / other.spacing
     if not np.allclose(axes.T @ axes, np.eye(3), atol=0.01):
-        log.warning("%s: axes not at right angles; volumes and distances are rough", names[1])
+        log.warning(
+            "%s: the axes are not at right angles; volumes and distances are approximate", names[1]
+        )
 
 
 def _values(file: nb.Nifti1Image) -> np.ndarray:
@@ -196,10 +199,10 @@ def _values(file: nb.Nifti1Image) -> np.ndarray:
 
 
 def _intensities(file: nb.Nifti1Image) -> np.ndarray:
-    """Scaled intensities, (I, J, K) float32, C-contiguous; what that does not hold is infinite.
+    """Scaled intensities, (I, J, K) float32, C-contiguous; values beyond float32 are infinite.
 
-    A file has the first axis nearest, and a network the last. Turned and scaled plane by plane, a
-    head takes a third of the time that it takes at once, and no memory but its own.
+    A file is in Fortran order, the input of a network in C order. Converting and scaling plane by
+    plane takes a third of the time, and no further memory.
     """
     voxels = cast(ArrayProxy, file.dataobj)
     stored = np.asanyarray(voxels.get_unscaled()).reshape(file.shape[:3])
@@ -212,7 +215,7 @@ def _intensities(file: nb.Nifti1Image) -> np.ndarray:
 
 
 def _header_like(source: Source, kind: DTypeLike) -> nb.Nifti1Header:
-    """Header of the source with its grid, transforms, codes and units, and nothing else of it."""
+    """Header with the grid, transforms, codes and units of the source, and no other field."""
     header = source.file.header.copy()
     header.extensions.clear()
     header.set_data_shape(source.volume.data.shape)
@@ -225,7 +228,7 @@ def _header_like(source: Source, kind: DTypeLike) -> nb.Nifti1Header:
 
 
 def mask_like(source: Source, mask: np.ndarray) -> nb.Nifti1Image:
-    """Put a mask into a file of the source's grid: uint8, 0 and 1, slope 1.
+    """Make an image of a mask on the source's grid: uint8, 0 and 1, slope 1.
 
     Parameters
     ----------
@@ -237,7 +240,7 @@ def mask_like(source: Source, mask: np.ndarray) -> nb.Nifti1Image:
 
 
 def _as_stored(mask: np.ndarray) -> np.ndarray:
-    """Lay a mask out in memory as in a file, first axis nearest: the part that is not empty."""
+    """Copy a mask to Fortran order, as in a file; only its box is copied."""
     stored = np.zeros(mask.shape, bool, order="F")
     if there := bounds(mask):
         stored[there] = mask[there]
@@ -245,16 +248,16 @@ def _as_stored(mask: np.ndarray) -> np.ndarray:
 
 
 def probability_like(source: Source, probability: np.ndarray) -> nb.Nifti1Image:
-    """Put probabilities, (I, J, K) float32 in [0, 1], into a float32 file of the source's grid."""
+    """Make a float32 image of probabilities, (I, J, K) in [0, 1], on the source's grid."""
     return type(source.file)(
         probability.astype(np.float32), source.file.affine, _header_like(source, np.float32)
     )
 
 
 def brain_like(source: Source, mask: np.ndarray) -> nb.Nifti1Image:
-    """Keep the source's voxels inside the mask, bit for bit, with its data type and scaling.
+    """Make an image of the source's stored voxels inside the mask, with its type and scaling.
 
-    Outside, the stored value is the one that scales to 0, or the nearest to it that the data type
+    Outside, the stored value is the one that scales to 0, or the nearest that the data type
     holds.
     """
     voxels = cast(ArrayProxy, source.file.dataobj)
@@ -275,9 +278,9 @@ def brain_like(source: Source, mask: np.ndarray) -> nb.Nifti1Image:
 
 
 def of_volume(volume: Volume) -> nb.Nifti1Image:
-    """Put a volume into a file of its own, in mm, with its affine as both transforms."""
+    """Make an image of a volume, in mm, with its affine as sform and qform."""
     file = nb.Nifti1Image(volume.data, volume.affine)
-    file.set_qform(volume.affine, code=1)  # its nearest rigid one, for a sheared affine
+    file.set_qform(volume.affine, code=1)  # the nearest rigid transform, for a sheared affine
     file.set_sform(volume.affine, code=1)
     file.header.set_xyzt_units("mm")
     return file

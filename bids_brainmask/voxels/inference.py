@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Intensities in, probabilities out: scaling, blocks, and a callable that is the network."""
+"""Run a network on a volume: scale the intensities, split into blocks, average."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from bids_brainmask.voxels import rows
 
 @dataclass(frozen=True)
 class Options:
-    """How often a network looks at the same voxels. The defaults look once."""
+    """Test-time averaging. By default each voxel is predicted once."""
 
     overlap: bool = False
-    """Let the blocks of networks that see blocks overlap by half."""
+    """Blocks overlap by half, for networks that work in blocks."""
 
     flips: bool = False
-    """Average the answer with that to the mirror image."""
+    """Average the probabilities with those of the mirror image."""
 
 
 def probability(
@@ -32,24 +32,24 @@ def probability(
     overlap: bool = False,
     flips: bool = False,
 ) -> np.ndarray:
-    """Run a network over a conformed head.
+    """Run a network on a head on the network's grid.
 
     Parameters
     ----------
     data : (I, J, K) float32 array
-        Intensities, of any unit, on the network's grid.
+        Intensities in any unit, on the network's grid.
     network : callable
-        Probabilities, in [0, 1], of a block of scaled intensities; same shape, float32.
+        From a block of scaled intensities to probabilities in [0, 1]; same shape, float32.
     intensities : str
-        How the network was trained to see them: the name of a row of `rows.SCALINGS`.
+        Scaling that the network was trained on: the name of a row of `rows.SCALINGS`.
     block : int
-        Side of the cubes that are predicted one by one, which tile the grid; 0: all at once.
+        Side of the cubes that tile the grid and are predicted one by one; 0: the whole volume.
     overlap : bool
-        Cubes step by half their side, and count most about their middles, as `shares` has it: no
-        seams, at up to eight times the work. Without effect where all is predicted at once.
+        Cubes overlap by half their side and are averaged with the weights of `shares`: no seams,
+        up to eight times the work. No effect if `block` is 0.
     flips : bool
-        Mean of the answers to the volume and to its mirror image along the first axis, mirrored
-        back. The level of ``brain`` is found from the first look, which is not mirrored.
+        Average with the probabilities of the mirror image along the first axis, mirrored back.
+        The level of ``brain`` comes from the first pass, which is not mirrored.
 
     Returns
     -------
@@ -59,8 +59,8 @@ def probability(
     Raises
     ------
     ValueError
-        A block side that does not divide the grid, an odd one with `overlap`, or an unknown
-        scaling.
+        The side does not divide the grid, it is odd and `overlap` is set, or the scaling is
+        unknown.
     """
     scaling = rows.scaling(intensities)
     scaled = scaling.scale(data)
@@ -70,7 +70,7 @@ def probability(
         found = run(scaled, network, block, overlap=overlap)
     if flips:
         mirrored = run(scaled[::-1], network, block, overlap=overlap)
-        found = (found + mirrored[::-1]) / 2  # not in place: the network may keep what it gave
+        found = (found + mirrored[::-1]) / 2  # not in place: the network may own the array
     return found
 
 
@@ -81,12 +81,12 @@ def run(
     *,
     overlap: bool = False,
 ) -> np.ndarray:
-    """Run a network over scaled intensities, block by block or at once.
+    """Run a network on scaled intensities, block by block or at once.
 
     Parameters
     ----------
     scaled : (I, J, K) float32 array
-        Of any strides: the network is given C-contiguous arrays.
+        Of any memory order; the network gets C-contiguous arrays.
     network, block, overlap
         As in `probability`.
 
@@ -109,12 +109,11 @@ def run(
 def once_where_blank(
     network: Callable[[np.ndarray], np.ndarray],
 ) -> Callable[[np.ndarray], np.ndarray]:
-    """Ask a network once, and no more, about blocks that hold one value and nothing else.
+    """Wrap a network so that it runs only once on blocks with the same constant value.
 
-    Background that was blanked, or that conforming added, fills whole blocks. What a network says
-    to one of them it says to every other of the same value: an answer depends on the block alone.
-    So nothing changes, whatever the network and the threshold. That such an answer is below the
-    threshold is no such certainty (a network may find brain in nothing), so it is asked once.
+    Background set to 0, or added by conforming, fills whole blocks. The output depends on the
+    block only, so all of them have the same output, and the result does not change. It is not
+    assumed to be below the threshold: a network may find brain in a constant block.
     """
     answers: dict[tuple, np.ndarray] = {}
 
@@ -132,14 +131,14 @@ def once_where_blank(
 def blend(
     scaled: np.ndarray, network: Callable[[np.ndarray], np.ndarray], block: int
 ) -> np.ndarray:
-    """Run a network over overlapping cubes and average what it finds.
+    """Run a network on overlapping cubes and average the probabilities.
 
     Parameters and result as in `run`.
     """
     found = np.zeros(scaled.shape, np.float32)
     for place, weights in weighted_tiles(scaled.shape, block):
         found[place] += weights * network(np.ascontiguousarray(scaled[place]))
-    return np.minimum(found, 1, out=found)  # the weights' sum, rounded, may exceed 1
+    return np.minimum(found, 1, out=found)  # the rounded sum of the weights may exceed 1
 
 
 def tiles(shape: tuple[int, ...], block: int) -> Iterator[tuple[slice, ...]]:
@@ -148,7 +147,7 @@ def tiles(shape: tuple[int, ...], block: int) -> Iterator[tuple[slice, ...]]:
     Raises
     ------
     ValueError
-        An axis that the side does not divide.
+        The side does not divide an axis.
     """
     check_tiling(shape, block)
     for corner in np.ndindex(*(size // block for size in shape)):
@@ -156,15 +155,17 @@ def tiles(shape: tuple[int, ...], block: int) -> Iterator[tuple[slice, ...]]:
 
 
 def check_tiling(shape: tuple[int, ...], block: int) -> None:
-    """Raise ValueError for a grid with an axis that a block's side does not divide."""
+    """Raise a ValueError if a block's side does not divide an axis of the grid."""
     if any(size % block for size in shape):
-        raise ValueError(f"blocks of {block} do not tile {shape}: every axis must divide by it")
+        raise ValueError(
+            f"blocks of {block} do not tile {shape}: every axis must be a multiple of it"
+        )
 
 
 def weighted_tiles(
     shape: tuple[int, ...], block: int
 ) -> Iterator[tuple[tuple[slice, ...], np.ndarray]]:
-    """Cubes of side `block` that step by half of it, and the weights of their voxels.
+    """Cubes of side `block` that overlap by half, and the weights of their voxels.
 
     Yields
     ------
@@ -175,7 +176,7 @@ def weighted_tiles(
     Raises
     ------
     ValueError
-        An odd side, or an axis that the side does not divide.
+        The side is odd, or does not divide an axis.
     """
     if block % 2:
         raise ValueError(f"blocks of {block} cannot overlap by half: the side must be even")
@@ -187,14 +188,13 @@ def weighted_tiles(
 
 
 def shares(size: int, block: int) -> list[tuple[int, np.ndarray]]:
-    """Share that each of an axis's blocks has in the average.
+    """Weight of each block along an axis in the average.
 
-    Gaussians about the blocks' middles, with a standard deviation of an eighth of the side, as in
+    Gaussians about the blocks' centers, with a standard deviation of an eighth of the side, as in
     nnU-Net (Isensee et al. 2021, https://doi.org/10.1038/s41592-020-01008-z), and divided by
-    their sum. They factor into the axes, and so does that sum, for every start on one axis
-    meets every start on the others: dividing here, nothing near zero is ever divided by. At its
-    end, four deviations from the middle, a Gaussian is above exp(-8) = 0.0003; in a cube's
-    corner, the product of three would be 4e-11.
+    their sum. Gaussians and sum are products over the axes, since the starts form a grid, so
+    that the division is done for each axis. Its divisor is above exp(-8) = 0.0003, at four
+    standard deviations from the center; in a cube's corner, the product would be 4e-11.
 
     Parameters
     ----------
@@ -206,7 +206,7 @@ def shares(size: int, block: int) -> list[tuple[int, np.ndarray]]:
     Returns
     -------
     list of (int, (block,) float32 array)
-        Where a block starts, and its shares: in (0, 1], 1 where no other block reaches.
+        Start of a block, and its weights in (0, 1]; 1 where there is no other block.
     """
     deviations = (np.arange(block) - (block - 1) / 2) / (block / 8)
     gaussian = np.exp(-(deviations**2) / 2)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A NIfTI file, or an image in memory, taken whole and sound, or refused with the reason.
+"""Read a NIfTI file or an image in memory completely, or raise an error with the reason.
 
-Whatever a header says is doubted before anything is done by it.
+Header values are validated before they are used.
 """
 
 from __future__ import annotations
@@ -27,58 +27,58 @@ from bids_brainmask.errors import ImageError, in_a_line
 log = logging.getLogger(__name__)
 
 UNREADABLE: tuple[type[Exception], ...] = (OSError, EOFError, isal_zlib.error)  # type: ignore[assignment]
-"""What reading a damaged file raises; isal declares the last of them as a value."""
+"""Errors of reading a damaged file; isal declares the last of them as a value."""
 
 HEADER = 540
-"""Bytes of the longest header, NIfTI-2's."""
+"""Bytes of the longest header, that of NIfTI-2."""
 
 LATEST_START = 2**26
-"""Byte by which the voxels begin: no header's extensions are that long."""
+"""Largest offset of the voxels in bytes; header extensions are shorter."""
 
 LARGEST = 2**32
-"""Bytes that the voxels may take, as stored or as float32: 1024^3 of these, 256 mm of 0.25 mm."""
+"""Largest size of the voxels in bytes, as stored and as float32: 1024^3 voxels of float32."""
 
 CHUNK = 2**24
-"""Bytes that are read at a time."""
+"""Bytes of one read."""
 
 PADDING = 2**16
-"""Bytes that may follow the last voxel, less one."""
+"""Fewer bytes than this may follow the last voxel."""
 
 EXTENTS = (40.0, 3000.0)
-"""A field of view of less mm along any axis holds no head, and of more is no scanner's."""
+"""Smallest and largest field of view of a head along an axis, mm."""
 
 SMALLEST_VOXEL = 1e-6
-"""An affine whose voxels have fewer mm^3 is singular."""
+"""An affine whose voxels are smaller, mm^3, counts as singular."""
 
 
 IN_MEMORY = "the image in memory"
-"""What errors call an image that has no file."""
+"""Name of an image without a file, in errors."""
 
 ImageLike = str | os.PathLike[str] | SpatialImage
 """An image: the path of a NIfTI file, or an image of nibabel's."""
 
 
 def name(image: ImageLike) -> str:
-    """Say which image is meant, in errors: its path, if it has one."""
+    """Name an image in errors: by its path, if it has one."""
     if isinstance(image, SpatialImage):
         return image.get_filename() or IN_MEMORY
     return str(image)
 
 
 def load(image: ImageLike) -> nb.Nifti1Image:
-    """Take an image, from the disk or from memory, with the same checks: see `read`."""
+    """Read an image from a file or from memory, with the same checks: see `read`."""
     if isinstance(image, SpatialImage):
         return of_image(image)
     if isinstance(image, (str, os.PathLike)):
         return read(Path(image))
     raise ImageError(
-        f"expected a path or a nibabel image, found {type(image).__name__}. Put an array into "
-        "nibabel.Nifti1Image, with its affine."
+        f"expected a path or a nibabel image, found {type(image).__name__}. Make a "
+        "nibabel.Nifti1Image of an array and its affine."
     )
 
 
 def of_image(image: SpatialImage) -> nb.Nifti1Image:
-    """Take an image of nibabel's as `read` would read its file.
+    """Read an image of nibabel as `read` would read its file.
 
     Parameters
     ----------
@@ -89,7 +89,7 @@ def of_image(image: SpatialImage) -> nb.Nifti1Image:
     Raises
     ------
     ImageError
-        It is of another format, its voxels cannot be read, or as in `read`.
+        The format is another one, the voxels cannot be read, or as in `read`.
     """
     where = name(image)
     if isinstance(image, nb.MGHImage):
@@ -122,7 +122,7 @@ def of_image(image: SpatialImage) -> nb.Nifti1Image:
 
 
 def _stored(where: str, image: nb.Nifti1Pair) -> tuple[np.ndarray, float, float]:
-    """Give the values of an image as NIfTI can store them, and their slope and intercept."""
+    """Get the stored values of an image, in a type of NIfTI, with slope and intercept."""
     data = image.dataobj
     try:
         if isinstance(data, ArrayProxy):
@@ -136,7 +136,7 @@ def _stored(where: str, image: nb.Nifti1Pair) -> tuple[np.ndarray, float, float]
 
 
 def _nearest_type(of: np.dtype) -> np.dtype:
-    """Type that NIfTI can store values of another type in."""
+    """Type of NIfTI that holds the values of another type."""
     if of.kind == "b":
         return np.dtype(np.uint8)
     if of.kind == "f":
@@ -145,10 +145,10 @@ def _nearest_type(of: np.dtype) -> np.dtype:
 
 
 def read(path: Path) -> nb.Nifti1Image:
-    """Read a file to its last byte, once: a gzipped one is checked by its own checksum.
+    """Read a whole file once; the checksum of a gzipped one is verified.
 
-    What the header promises is read and no more, and it is taken as it comes: neither a bomb nor
-    a header that lies takes memory.
+    No more bytes are read than the header announces, in chunks: neither a decompression bomb nor
+    a wrong header can exhaust memory.
     """
     with _open(path) as stream:
         start = _take(path, stream, HEADER, "not a readable NIfTI image")
@@ -159,18 +159,18 @@ def read(path: Path) -> nb.Nifti1Image:
             size = min(last - content.tell(), CHUNK)
             if not content.write(_take(path, stream, size, "the voxels cannot be read")):
                 raise ImageError(
-                    f"{path}: the voxels cannot be read: {content.tell()} bytes, and the header "
-                    f"promises {last}. The file is truncated: fetch it again."
+                    f"{path}: the voxels cannot be read: found {content.tell()} bytes, expected "
+                    f"{last} by the header. The file is truncated: fetch it again."
                 )
-        # Beyond the last voxel is where gzip compares the checksum.
+        # gzip verifies the checksum after the last voxel.
         rest = _take(path, stream, PADDING, "the voxels cannot be read")
     if len(rest) == PADDING:
         raise ImageError(
-            f"{path}: more voxels than the header promises, which ends at byte {last}. The header "
-            "or the file is damaged: fetch it again."
+            f"{path}: more voxels than the header announces; expected the end at byte {last}. The "
+            "header or the file is damaged: fetch it again."
         )
     try:
-        with warnings.catch_warnings():  # of odd extensions of the header, which are not looked at
+        with warnings.catch_warnings():  # about header extensions, which are not used
             warnings.simplefilter("ignore")
             file = kind.from_stream(content)
     except (HeaderDataError, ValueError, OverflowError) as error:
@@ -190,54 +190,57 @@ def _take(path: Path, stream: BinaryIO, size: int, trouble: str) -> bytes:
 
 
 def _open(path: Path) -> BinaryIO:
-    """Open a file that is there, and is one: a pipe would be waited for without end."""
+    """Open a regular file: reading a pipe could wait forever."""
     name = path.name.lower()
     if not name.endswith((".nii", ".nii.gz")):
         raise ImageError(
-            f"{path}: not a readable NIfTI image, whose name ends in .nii or .nii.gz. Convert it."
+            f"{path}: expected a NIfTI image, whose name ends in .nii or .nii.gz. Convert it."
         )
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
             found = "a folder" if stat.S_ISDIR(status.st_mode) else "a pipe, socket or device"
-            raise ImageError(f"{path}: expected a file, found {found}. Put the image there.")
+            raise ImageError(f"{path}: expected a file, found {found}. Name the image file.")
         if not status.st_size:
             raise ImageError(f"{path}: the file is empty. Fetch it again.")
         return igzip.open(path) if name.endswith(".gz") else path.open("rb")
     except FileNotFoundError as error:
         if not path.is_symlink():
-            raise ImageError(f"{path}: no such file. Is the path right?") from error
+            raise ImageError(f"{path}: no such file. Check the path.") from error
         raise ImageError(
-            f"{path}: a link to {path.readlink()}, which is not there. If the dataset is under "
-            "DataLad or git-annex, `datalad get` the file first."
+            f"{path}: a link to {path.readlink()}, which does not exist. In a DataLad dataset, "
+            "run `datalad get` on the file first."
         ) from error
     except OSError as error:
         raise ImageError(
-            f"{path}: the file cannot be opened ({error.strerror}). Mend it, or who may read it."
+            f"{path}: the file cannot be opened ({error.strerror}). Check the file and its "
+            "permissions."
         ) from error
 
 
 def _promise(path: Path, start: bytes) -> tuple[type[nb.Nifti1Image], int]:
-    """Tell what kind of file begins so, and where its last voxel ends by its header, in bytes."""
+    """Image class of a file, and the end of its last voxel in bytes, both by its header."""
     kinds = (nb.Nifti2Image, nb.Nifti1Image)
     kind = next((kind for kind in kinds if kind.header_class.may_contain_header(start)), None)
     if not kind:
         raise ImageError(
-            f"{path}: not a readable NIfTI image (it begins with {start[:8]!r}). Fetch it again."
+            f"{path}: not a readable NIfTI image (it starts with {start[:8]!r}). Fetch it again."
         )
     try:
         header = kind.header_class(start[: kind.header_class.sizeof_hdr], check=False)
-        with np.errstate(over="ignore"):  # of a number of axes that int16 only just holds
+        with np.errstate(over="ignore"):  # the number of axes may be the largest int16
             shape, stored = header.get_data_shape(), header.get_data_dtype()
         offset = header.get_data_offset()
     except KeyError as code:
-        raise ImageError(f"{path}: unknown data type {code}. Is the header damaged?") from code
+        raise ImageError(
+            f"{path}: unknown data type {code}. The header is damaged: fetch the file again."
+        ) from code
     except (HeaderDataError, OverflowError, ValueError) as error:
         raise ImageError(f"{path}: not a readable NIfTI image ({in_a_line(error)}).") from error
     _check_voxels(path, shape, stored)
     if not header.single_vox_offset <= offset <= LATEST_START:
         raise ImageError(
-            f"{path}: the voxels begin at byte {offset} by the header; expected "
+            f"{path}: the voxels start at byte {offset} by the header; expected "
             f"{header.single_vox_offset} to {LATEST_START}. The header is damaged: fetch it again."
         )
     _check_fields(path, header)
@@ -245,7 +248,7 @@ def _promise(path: Path, start: bytes) -> tuple[type[nb.Nifti1Image], int]:
 
 
 def _check_voxels(path: Path | str, shape: tuple[int, ...], stored: np.dtype) -> None:
-    """Raise unless the voxels are those of an image in 3D, and no more than a head's."""
+    """Raise unless the voxels are real and 3D, and not more than those of a head."""
     if len(shape) not in (3, 4) or (len(shape) == 4 and shape[3] != 1) or min(shape) < 1:
         raise ImageError(
             f"{path}: expected a 3D image, found shape {shape}. "
@@ -254,44 +257,51 @@ def _check_voxels(path: Path | str, shape: tuple[int, ...], stored: np.dtype) ->
     if stored.fields is not None or stored.kind not in "iuf":
         raise ImageError(
             f"{path}: expected real intensities, found data type {stored}. "
-            "Write the magnitude, or the channel that shows the head."
+            "Save the magnitude, or one channel."
         )
     voxels = math.prod(shape)
     if voxels * max(stored.itemsize, 4) > LARGEST:
         raise ImageError(
-            f"{path}: {voxels * stored.itemsize / 1e9:.1f} GB for shape {shape} of {stored}; a "
-            f"head wants {LARGEST / 1e9:.1f} GB at most. Is the header damaged? Else resample it."
+            f"{path}: {voxels * stored.itemsize / 1e9:.1f} GB for shape {shape} of {stored}; "
+            f"expected at most {LARGEST / 1e9:.1f} GB for a head. If the header is right, "
+            "resample the image."
         )
 
 
 def _check_fields(path: Path | str, header: nb.Nifti1Header) -> None:
-    """Tell of what nibabel would mend in silence, or by a guess."""
+    """Check header fields that nibabel would correct silently, or by a guess."""
     sizes, bits = header["pixdim"][1:4], 8 * header.get_data_dtype().itemsize
     if not header["sform_code"] and not (np.isfinite(sizes) & (sizes != 0)).all():
         raise ImageError(
-            f"{path}: voxel sizes of {sizes.tolist()} mm, and no sform that counts instead. "
-            "Mend the header, or convert the image again."
+            f"{path}: found voxel sizes of {sizes.tolist()} mm and no sform; expected one of them "
+            "to be valid. Correct the header, or convert the image again."
         )
     if not header["sform_code"] and sizes.min() < 0:
-        log.warning("%s: voxel sizes of %s mm; taken without signs", path, sizes.tolist())
+        log.warning(
+            "%s: found voxel sizes of %s mm; their signs are ignored", path, sizes.tolist()
+        )
     if header["bitpix"] != bits:
-        found = (header["bitpix"], header.get_data_dtype(), bits)
-        log.warning("%s: bitpix is %d, data type %s wants %d; the type counts", path, *found)
+        found = (header["bitpix"], bits, header.get_data_dtype())
+        log.warning(
+            "%s: found bitpix %d, expected %d for data type %s; the data type is used",
+            path,
+            *found,
+        )
 
 
 def _check_affine(path: Path | str, affine: np.ndarray) -> None:
-    """Raise unless an affine tells where voxels are."""
+    """Raise unless an affine is finite and not singular."""
     with np.errstate(all="ignore"):
         size = abs(np.linalg.det(affine[:3, :3]))
     if not np.isfinite(affine).all() or not SMALLEST_VOXEL < size < np.inf:
         raise ImageError(
             f"{path}: the affine is singular or not finite: {affine.tolist()}. "
-            "Mend the header, or convert the image again."
+            "Correct the header, or convert the image again."
         )
 
 
 def _check_place(path: Path | str, file: nb.Nifti1Image) -> None:
-    """Raise unless the voxels have a place in the world, and room for a head."""
+    """Raise unless the affine is usable and the field of view can hold a head."""
     _check_affine(path, file.affine)
     shape = file.shape[:3]
     with np.errstate(over="ignore"):
@@ -299,8 +309,8 @@ def _check_place(path: Path | str, file: nb.Nifti1Image) -> None:
     if min(shape) < 2 or extent.min() < EXTENTS[0] or extent.max() > EXTENTS[1]:
         raise ImageError(
             f"{path}: the field of view is {extent.round(1).tolist()} mm over {shape} "
-            f"voxels; a head wants {EXTENTS[0]:g} mm along each axis, and {EXTENTS[1]:g} mm hold "
-            "it. Crop or mend the image."
+            f"voxels; expected {EXTENTS[0]:g} to {EXTENTS[1]:g} mm along each axis for a head. "
+            "Check the voxel sizes in the header."
         )
     if not file.header["qform_code"] and not file.header["sform_code"]:
-        log.warning("%s: qform and sform codes are 0, so orientation is a guess", path)
+        log.warning("%s: qform and sform codes are 0; the orientation is a guess", path)

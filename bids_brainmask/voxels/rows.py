@@ -2,8 +2,8 @@
 """The grids and the scalings of intensities that networks are trained on: one row each.
 
 The checks of the registry and of training configurations, inference, training and the methods text
-follow from these rows. Importing this module is quick: what needs NumPy is imported when a row's
-function is called.
+follow from these rows. Importing this module is fast: NumPy is imported when a row's function is
+called.
 """
 
 from __future__ import annotations
@@ -138,8 +138,8 @@ SCALINGS: tuple[Scaling, ...] = (
         without_brain="robust",
     ),
 )
-"""``brain``: as ``robust``, and a second time with the brain at the level that the network knows,
-where what was found shows another one."""
+"""``brain``: as ``robust``; if the brain found so has another level than in training, a second
+pass with the brain scaled to that level."""
 
 
 def grids() -> tuple[str, ...]:

@@ -1,19 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How networks see intensities, whatever the scanner's units."""
+"""Scale intensities for networks, independent of the scanner's units."""
 
 from __future__ import annotations
 
 import numpy as np
 
 BRAIN_LEVEL = 0.69
-"""Median of a brain's intensities, scaled robustly, in most of the heads of the training."""
+"""Median of the robustly scaled intensities of the brain, in most heads of the training."""
 
 KNOWN_LEVELS = (0.5, 0.9)
-"""Brains whose median lies between these are found as well as at `BRAIN_LEVEL`."""
+"""Medians for which the network is as accurate as at `BRAIN_LEVEL`."""
 
 
 def zscore(data: np.ndarray) -> np.ndarray:
-    """Mean 0 and standard deviation 1 over the whole volume, air included.
+    """Scale to mean 0 and standard deviation 1 over the whole volume, air included.
 
     Zeros for a constant image.
     """
@@ -24,10 +24,10 @@ def zscore(data: np.ndarray) -> np.ndarray:
 
 
 def scale_robustly(data: np.ndarray) -> np.ndarray:
-    """Bring the head's intensities to about [0, 1], whatever the scanner's units.
+    """Scale the head's intensities to about [0, 1], independent of the scanner's units.
 
-    The darkest value becomes 0; the 98th percentile of what is brighter than the mean becomes 1;
-    nothing exceeds 2. Percentiles are taken on every second voxel along each axis.
+    The minimum becomes 0; the 98th percentile of the voxels above the mean becomes 1; values are
+    clipped at 2. Both are computed on every second voxel along each axis.
 
     Parameters
     ----------
@@ -50,23 +50,23 @@ def scale_robustly(data: np.ndarray) -> np.ndarray:
 
 
 def levelling(scaled: np.ndarray, brain: np.ndarray) -> np.float32:
-    """Factor that brings a brain to the level that the network knows.
+    """Factor that scales the brain to its level in training.
 
-    Fat and vessels decide how `scale_robustly` scales a head, and they are as bright as the
-    sequence, the coil and the age make them: brains came out at 0.35 to 0.73.
+    `scale_robustly` scales by the brightest tissue, fat and vessels, whose intensity depends on
+    the sequence, the coil and the age: medians of the brain were 0.35 to 0.73.
 
     Parameters
     ----------
     scaled : (I, J, K) float32 array
     brain : (I, J, K) bool array
-        May be rough: a median is wanted.
+        May be inaccurate, since only the median is used.
 
     Returns
     -------
     float32
-        In [0.25, 4]; 1 where there is no brain, or its median is among `KNOWN_LEVELS`.
+        In [0.25, 4]; 1 without a brain, or if its median is within `KNOWN_LEVELS`.
     """
-    some = scaled[::2, ::2, ::2][brain[::2, ::2, ::2]]  # as many as `scale_robustly` looks at
+    some = scaled[::2, ::2, ::2][brain[::2, ::2, ::2]]  # the same voxels as in `scale_robustly`
     level = float(np.median(some)) if some.size else BRAIN_LEVEL
     if KNOWN_LEVELS[0] <= level <= KNOWN_LEVELS[1]:
         return np.float32(1)
@@ -74,7 +74,7 @@ def levelling(scaled: np.ndarray, brain: np.ndarray) -> np.float32:
 
 
 def relevelled(scaled: np.ndarray, brain: np.ndarray) -> np.ndarray | None:
-    """Bring a brain to the level that the network knows; None where it is there already.
+    """Scale the brain to its level in training; None if it has that level.
 
     Parameters and factor as in `levelling`; the result is in [0, 2].
     """

@@ -290,7 +290,7 @@ class TestExtractor:
 
 FAULTS = {
     "frames": (lambda x: np.stack([x, x], -1), "expected a 3D image, found shape"),
-    "nothing": (np.zeros_like, "every voxel is 0, so there is nothing to see"),
+    "nothing": (np.zeros_like, "every voxel is 0; expected intensities"),
     "no head": (lambda x: -x, "no brain was found: the highest probability is 0.00"),
 }
 
@@ -316,7 +316,7 @@ def test_errors_are_those_of_the_command_line(fault, head, tmp_path, capsys, mon
     ("given", "words"),
     [
         ("absent.nii", r"absent.nii: no such file"),
-        ("t1.mgz", r"t1.mgz: not a readable NIfTI image"),
+        ("t1.mgz", r"t1.mgz: expected a NIfTI image"),
         (np.zeros((60, 60, 60)), "expected a path or a nibabel image, found ndarray"),
     ],
 )

@@ -22,7 +22,7 @@ def test_the_largest_piece_stays_and_the_others_go():
     found = cleanup.brain(cube(BIG, np.s_[16:18, 16:18, 16:18]))
     np.testing.assert_array_equal(found.mask, cube(BIG))
     assert (found.removed, found.filled) == (8, 0)
-    assert (found.pieces, found.holes) == (1, 0)
+    assert (found.components, found.holes) == (1, 0)
 
 
 def test_holes_are_filled():
@@ -31,7 +31,7 @@ def test_holes_are_filled():
     found = cleanup.brain(mask)
     np.testing.assert_array_equal(found.mask, cube(BIG))
     assert (found.removed, found.filled) == (0, 8)
-    assert (found.pieces, found.holes) == (0, 1)
+    assert (found.components, found.holes) == (0, 1)
 
 
 def test_a_hollow_that_opens_to_the_air_is_no_hole():
@@ -57,7 +57,7 @@ def test_pieces_and_holes_are_counted_one_by_one():
         mask[place, place, place] = False
     mask[8, 8, 4:7] = False  # open, so that it is none
     found = cleanup.brain(mask)
-    assert (found.pieces, found.removed) == (3, 8 + 8 + 1)
+    assert (found.components, found.removed) == (3, 8 + 8 + 1)
     assert (found.holes, found.filled) == (3, 3)
 
 
@@ -67,16 +67,16 @@ def test_a_piece_within_a_hole_is_dropped_and_filled_with_it():
     mask[8, 8, 8] = True
     found = cleanup.brain(mask)
     np.testing.assert_array_equal(found.mask, cube(BIG))
-    assert (found.pieces, found.removed, found.holes, found.filled) == (1, 1, 1, 27)
+    assert (found.components, found.removed, found.holes, found.filled) == (1, 1, 1, 27)
 
 
 def test_empty_and_full():
     empty = cleanup.brain(cube())
     assert not empty.mask.any()
-    assert (empty.removed, empty.filled, empty.pieces, empty.holes) == (0, 0, 0, 0)
+    assert (empty.removed, empty.filled, empty.components, empty.holes) == (0, 0, 0, 0)
     full = cleanup.brain(cube(np.s_[:, :, :]))
     assert full.mask.all()
-    assert (full.removed, full.filled, full.pieces, full.holes) == (0, 0, 0, 0)
+    assert (full.removed, full.filled, full.components, full.holes) == (0, 0, 0, 0)
 
 
 def shells(rim, air=0.0):

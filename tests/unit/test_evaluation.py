@@ -83,7 +83,7 @@ def test_two_files(tmp_path, capsys):
         (["found/", "wanted"], 2, "found is a folder, "),
         (["found", "wanted/"], 2, "wanted is a folder, "),
         (["found/", "wanted/"], 3, "no mask has a counterpart: 0 in "),
-        (["found", "wanted"], 1, "found: not a readable NIfTI image"),
+        (["found", "wanted"], 1, "found: expected a NIfTI image"),
     ],
 )
 def test_what_cannot_be_compared(there, status, reason, tmp_path, capsys):
@@ -261,7 +261,7 @@ def test_axes_that_are_not_at_right_angles_are_warned_of(tmp_path, caplog):
     sheared[0, 1] = 0.2
     nb.save(mask(affine=sheared), tmp_path / "mask.nii")
     assert run(tmp_path / "mask.nii", tmp_path / "mask.nii") == 0
-    assert "mask.nii: axes not at right angles" in caplog.text
+    assert "mask.nii: the axes are not at right angles" in caplog.text
 
 
 def test_one_bad_scan_does_not_stop_the_others(found, wanted, tmp_path, capsys, caplog):
@@ -328,7 +328,7 @@ def test_labels_say_what_counts(words, found, wanted, both, parcels, tmp_path):
 
 def test_a_label_that_is_not_there_is_warned_of(parcels, tmp_path, capsys, caplog):
     assert run(*parcels, "--labels", 9) == 0
-    assert "wanted.nii.gz: no voxel is one of [9]; it holds 3 values: [0, 7, 8]" in caplog.text
+    assert "wanted.nii.gz: no voxel is one of [9]; found 3 values: [0, 7, 8]" in caplog.text
     assert "found.nii.gz" not in caplog.text
     row = capsys.readouterr().out.splitlines()[1].split()
     assert row == ["wanted", *["0.0000"] * 4, "0.0", "n/a", "n/a", "n/a"]

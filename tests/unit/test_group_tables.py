@@ -66,7 +66,7 @@ def head(seed, fault=""):
         Volume(data, np.diag([4.0, 4, 4, 1])),
         cleaned.mask,
         np.clip(1.5 - far, 0, 1).astype(np.float32),
-        pieces_removed=cleaned.pieces,
+        pieces_removed=cleaned.components,
         removed=cleaned.removed,
         holes_filled=cleaned.holes,
         filled=cleaned.filled,

@@ -133,7 +133,7 @@ FAULTS = {
         "expected a 3D image, found shape",
     ),
     "a slice": (lambda: altered(lambda x: x[:, :, 30]), "expected a 3D image, found shape"),
-    "constant": (lambda: altered(np.zeros_like), "every voxel is 0, so there is nothing to see"),
+    "constant": (lambda: altered(np.zeros_like), "every voxel is 0; expected intensities"),
     "no number": (
         lambda: altered(lambda x: np.full(x.shape, np.nan, np.float32)),
         "no voxel has a finite value",
