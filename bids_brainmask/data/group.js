@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Brings the page about all images to life. It comes after the other parts, in one function. */
+/* Start and events of the group report. This part comes after the others, in one function. */
 
 const KEYS = { 1: "accept", 2: "exclude", 3: "unsure", 0: "" };
 
@@ -92,7 +92,7 @@ function listen() {
     $("file").value = "";
   });
   $("clear").addEventListener("click", () => {
-    const said = `Forget the ratings and comments of ${ratings.size} images?`;
+    const said = `Clear the ratings and comments of ${ratings.size} images?`;
     if (!ratings.size || !confirm(said)) return;
     ratings = new Map();
     keep();

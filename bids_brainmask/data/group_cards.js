@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* The images as cards: which, in what order, and the one that is selected. */
+/* The images as cards: filters, order and selection. */
 
 const PER_PAGE = 24;
 
@@ -12,11 +12,11 @@ const CHIPS = {
   unsure: [DONE.unsure, (image) => rated(image).rating === "unsure"],
 };
 let only = "all";
-let view = []; // what the filters leave, in order; a rating changes it when they are next used
+let view = []; // the filtered images in order; a new rating applies when the filters are used again
 let page = 0;
 let selected = null;
 
-/** Compare numbers, unknown ones last whatever the direction. */
+/** Compare numbers; unknown ones are last in both directions. */
 function byNumber(of, direction) {
   return (a, b) => {
     const [x, y] = [of(a), of(b)];
@@ -35,7 +35,7 @@ for (const metric of data.metrics) {
   orders.set(`${metric.title}, high first`, byNumber(of, -1));
 }
 
-/** Choose what the cards show. */
+/** Filter and sort the cards. */
 function look() {
   const words = $("text").value.toLowerCase().split(/\s+/).filter(Boolean);
   const group = $("group").value;
@@ -55,13 +55,13 @@ function look() {
   tell(`${view.length} images`);
 }
 
-/** Lay out the cards of a page; no others are in the document. */
+/** Show the cards of a page; no others are in the document. */
 function deal() {
   const last = Math.max(0, Math.ceil(view.length / PER_PAGE) - 1);
   page = Math.min(Math.max(page, 0), last);
   for (const image of images) image.card = null;
   const shown = view.slice(page * PER_PAGE, (page + 1) * PER_PAGE);
-  const none = make("p", { className: "muted", textContent: "No image is like this." });
+  const none = make("p", { className: "muted", textContent: "No image matches." });
   $("cards").replaceChildren(...(shown.length ? shown.map(card) : [none]));
   const first = view.length ? page * PER_PAGE + 1 : 0;
   $("pages").textContent = `${first} to ${page * PER_PAGE + shown.length} of ${view.length}`;
@@ -70,7 +70,7 @@ function deal() {
 }
 
 function picture(image) {
-  const missing = () => make("span", { className: "missing", textContent: "No picture" });
+  const missing = () => make("span", { className: "missing", textContent: "No figure" });
   if (!image.thumbnail) return missing();
   const shown = make("img", { src: image.thumbnail, alt: "", decoding: "async" });
   shown.addEventListener("error", () => shown.replaceWith(missing()));
@@ -118,7 +118,7 @@ function card(image) {
   return image.card;
 }
 
-/** Show on a card what is thought of its image, and whether it is the selected one. */
+/** Show the rating and the selection on a card. */
 function dress(image) {
   const { rating, comment } = rated(image);
   image.card.dataset.rating = rating;
@@ -131,7 +131,7 @@ function dress(image) {
   else image.card.removeAttribute("aria-current");
 }
 
-/** Make an image the one that keys act on, and show it everywhere; with its card, if asked. */
+/** Select an image for the keys, and show it everywhere; scroll to its card if asked. */
 function select(image, reveal = true) {
   const before = selected;
   selected = image;

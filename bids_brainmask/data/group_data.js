@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /* The data of the page about all images, and what makes nodes, texts and files of them.
 
-Whatever comes with the data is hostile. It is put into the page as text (`make`), into Plotly's
-texts, which know some tags, through `plotText`, and into Tabulator as nodes. */
+The data may be hostile. It is added to the page as text (`make`), to Plotly's texts, which allow
+some tags, with `plotText`, and to Tabulator as nodes. */
 
 const data = JSON.parse(document.getElementById("data").textContent);
 const at = new Map(data.columns.map((column, index) => [column.name, index]));

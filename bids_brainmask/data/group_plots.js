@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Distributions of metrics, and volumes over sessions, drawn by Plotly. */
 
-const MANY = 1000; // images, from which plots out of sight are taken down again
+const MANY = 1000; // images; with more, plots that are out of view are removed
 const COLOURS = ["c1", "c2", "c3", "c4", "c5", "c6", "c7"]; // of the style, as are those below
 const FIXED = {
   group: {},
   contrast: {},
   rating: { accept: "accept", exclude: "exclude", unsure: "unsure", unrated: "muted" },
-  outlier: { outlier: "exclude", "like its group": "muted" },
+  outlier: { outlier: "exclude", "not an outlier": "muted" },
 };
 
 const theme = () => {
@@ -30,12 +30,12 @@ const theme = () => {
 const COLOUR_BY = {
   group: ["group", (image) => image.group || "no group"],
   rating: ["rating", (image) => rated(image).rating || "unrated"],
-  outlier: ["outliers", (image) => (image.outlier ? "outlier" : "like its group")],
+  outlier: ["outliers", (image) => (image.outlier ? "outlier" : "not an outlier")],
   contrast: [
     "contrast",
     (image) => {
       const given = value(image, "contrast_enhanced");
-      return given === null ? "not known" : given ? "contrast-enhanced" : "no contrast agent";
+      return given === null ? "unknown" : given ? "contrast-enhanced" : "no contrast agent";
     },
   ],
 };
@@ -89,7 +89,7 @@ const strips = data.metrics.map((metric) => {
   const mark = make("div", { className: "mark", hidden: true });
   const box = make("div", { className: "box" }, plot, mark);
   const figure = make("figure", { className: "strip" }, make("figcaption", {}, name, here), box);
-  const margin = (sorted[sorted.length - 1] - sorted[0]) / 40; // or dots at the ends were cut
+  const margin = (sorted[sorted.length - 1] - sorted[0]) / 40; // else points at the ends are cut
   const range = [sorted[0] - margin, sorted[sorted.length - 1] + margin];
   const state = { drawn: false, seen: false };
   return { metric, values, sorted, range, plot, here, mark, figure, ...state };
@@ -154,7 +154,7 @@ function point(strip) {
   const rank = Math.round((100 * (below + equal / 2)) / strip.sorted.length);
   strip.here.textContent =
     number === null ? "" : `${withUnits(number, strip.metric.units)} · percentile ${rank}`;
-  // An element of its own: to Plotly, moving a line is drawing everything again.
+  // A separate element: in Plotly, moving a line redraws everything.
   strip.mark.hidden = number === null;
   if (number === null) return;
   const { left, width, top, height: tall } = AREA;
@@ -196,7 +196,7 @@ function draw(strip) {
     xaxis: { fixedrange: true, nticks: 8, range: strip.range },
     yaxis: { fixedrange: true, visible: false, range: [-1.05, 1.05] },
   };
-  Plotly.purge(strip.plot); // or shapes that are fewer now would stay
+  Plotly.purge(strip.plot); // else old shapes would remain
   Plotly.newPlot(strip.plot, traces, layout, { displayModeBar: false, responsive: true });
   strip.plot.on("plotly_click", clicked);
   strip.drawn = true;
@@ -298,7 +298,7 @@ function drawPlot(plot) {
     trace(plot, plot.lines, { mode: "lines+markers", marker: usual, line, opacity: 0.45 }),
     trace(plot, plot.lines.filter(mine), { mode: "lines+markers", marker: here, line: here }),
   ];
-  // By name, since one of the usual ones sends what is shown to Plotly's server.
+  // By name, because one of the default buttons sends the data to Plotly's server.
   const buttons = [["toImage", "zoom2d", "pan2d", "resetScale2d"]];
   const settings = { displaylogo: false, responsive: true, modeBarButtons: buttons };
   Plotly.react(plot.box, traces, layout, settings);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* What people think of images: kept by the browser, written to tables, read and merged. */
+/* Ratings of images: stored by the browser, exported, imported and merged. */
 
 const CODES = { accept: 1, exclude: -1, unsure: 0 }; // as MRIQC's raters write them
 const DONE = { accept: "Accepted", exclude: "Excluded", unsure: "Unsure" };
@@ -10,7 +10,7 @@ const known = new Map(images.map((image) => [image.name, image]));
 let ratings = load(STORE); // by name: {rating, comment, time}
 let kept = true;
 
-/** Read ratings that a page kept; only those of images that are here. */
+/** Read the ratings that a page stored, for images of this page only. */
 function load(key) {
   const found = new Map();
   try {
@@ -19,7 +19,7 @@ function load(key) {
       if (known.has(name) && whole) found.set(name, { rating, comment: `${comment}`, time });
     }
   } catch {
-    // Nothing that this page wrote, or a browser that keeps nothing: `keep` tells of the latter.
+    // Not written by this page, or a browser without storage: `keep` reports the latter.
   }
   return found;
 }
@@ -30,7 +30,7 @@ function keep() {
     localStorage.setItem(STORE, JSON.stringify(all));
     kept = true;
   } catch {
-    if (kept) notice("This browser does not keep ratings. Save them before you close the page.");
+    if (kept) notice("This browser cannot store ratings. Export them before you close the page.");
     kept = false;
   }
 }
@@ -40,7 +40,7 @@ const rated = (image) => ratings.get(image.name) ?? { rating: "", comment: "", t
 
 const now = () => new Date().toISOString().replace(/\.\d+Z$/, "Z");
 
-/** Change a rating, or a comment, and keep it. */
+/** Change a rating or a comment, and store it. */
 function rate(image, change) {
   const made = { ...rated(image), ...change, time: now() };
   if (made.rating || made.comment) ratings.set(image.name, made);
@@ -62,7 +62,7 @@ function ratingTable() {
   return tsv([TABLE, ...rows]);
 }
 
-/** Find images by what tables of ratings call them; null for a name that several have. */
+/** Map the names in tables of ratings to images; null for a name of several images. */
 function directory() {
   const found = new Map();
   const add = (key, image) => {
@@ -80,7 +80,7 @@ function directory() {
   return found;
 }
 
-/** Read a rating as this page, MRIQC's raters or Qoala-T's write it; null: not understood. */
+/** Read a rating in the form of this page, MRIQC or Qoala-T; null: unknown value. */
 function understand(row) {
   const words = { accept: "accept", include: "accept", exclude: "exclude", unsure: "unsure" };
   const said = (row.get("rating") || row.get("rater_1") || "").toLowerCase();
@@ -89,7 +89,7 @@ function understand(row) {
   return Object.keys(CODES).find((word) => Number(said) === CODES[word]) ?? null;
 }
 
-/** Merge a table of ratings into those that are here; of two, the newer counts. */
+/** Merge a table of ratings into those of this page; the newer of two is used. */
 function merge(text) {
   const where = directory();
   const told = { taken: 0, same: 0, older: 0, unknown: [], odd: [] };
@@ -121,21 +121,21 @@ function take(image, found, told) {
   }
 }
 
-/** Say what came of a table that was read. */
+/** Report the result of an import. */
 function tellOf(told, file) {
   const some = (names) => {
     const more = names.length > 5 ? ` and ${names.length - 5} more` : "";
     return names.slice(0, 5).map((name) => shorten(name)).join(", ") + more;
   };
-  const parts = [`${file}: ${told.taken} ratings taken`];
-  if (told.same) parts.push(`${told.same} were here`);
-  if (told.older) parts.push(`${told.older} left, as the one here is newer`);
-  if (told.unknown.length) parts.push(`not known here, or of several images: ${some(told.unknown)}`);
-  if (told.odd.length) parts.push(`ratings not understood: ${some(told.odd)}`);
+  const parts = [`${file}: ${told.taken} ratings imported`];
+  if (told.same) parts.push(`${told.same} unchanged`);
+  if (told.older) parts.push(`${told.older} ignored, because the rating here is newer`);
+  if (told.unknown.length) parts.push(`unknown or ambiguous images: ${some(told.unknown)}`);
+  if (told.odd.length) parts.push(`unknown values of ratings: ${some(told.odd)}`);
   notice(`${parts.join("; ")}.`);
 }
 
-/** Offer ratings that an earlier page of the same dataset kept, with fewer or more images. */
+/** Offer the ratings of an earlier page of the same dataset, with fewer or more images. */
 function offer() {
   const others = [];
   try {
@@ -149,8 +149,8 @@ function offer() {
   }
   const news = new Map(others.sort((a, b) => (a[1].time < b[1].time ? -1 : 1)));
   if (ratings.size || !news.size) return;
-  const button = make("button", { type: "button", className: "main", textContent: "Take them" });
-  const text = `An earlier page of this dataset kept ratings of ${news.size} of these images.`;
+  const button = make("button", { type: "button", className: "main", textContent: "Use them" });
+  const text = `This browser has ratings of ${news.size} of these images, from an earlier version of this page.`;
   const box = notice(text, button);
   button.addEventListener("click", () => {
     ratings = news;
@@ -160,7 +160,7 @@ function offer() {
   });
 }
 
-/** Show ratings anew, of some images, wherever they are shown. */
+/** Update the ratings of some images everywhere on the page. */
 function refresh(changed) {
   const counts = { accept: 0, exclude: 0, unsure: 0 };
   for (const { rating } of ratings.values()) if (rating) counts[rating] += 1;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* The table of all images, which is Tabulator's. */
+/* The table of all images, made with Tabulator. */
 
 let table = null;
 
@@ -17,7 +17,7 @@ function condition(text) {
   return (x) => x !== null && test(x);
 }
 
-/** What all columns of the table share; nodes, since Tabulator takes strings for HTML. */
+/** Common options of all columns; nodes, because Tabulator treats strings as HTML. */
 const column = (title, field, tip, more) => ({
   title,
   field,
@@ -46,7 +46,7 @@ function columns() {
   const others = [...new Set([...first, ...at.keys()])].map((name) => {
     const { title, units, description, number } = data.columns[at.get(name)];
     const head = units ? `${title}, ${units}` : title;
-    const width = Math.max(126, Math.min(200, 40 + 4.5 * head.length)); // of two lines
+    const width = Math.max(126, Math.min(200, 40 + 4.5 * head.length)); // for two lines
     const more = { visible: first.includes(name), ...(number ? { ...numbers, width } : {}) };
     return column(head, `c${at.get(name)}`, description, more);
   });
@@ -64,9 +64,9 @@ function columns() {
   };
   return [
     column("Name", "name", "Name of the image; opens its report", name),
-    column("Rating", "rating", "What you think of it", { formatter: verdict, width: 92 }),
+    column("Rating", "rating", "Your rating", { formatter: verdict, width: 92 }),
     ...others,
-    column("Comment", "comment", "What you wrote", {}),
+    column("Comment", "comment", "Your comment", {}),
   ];
 }
 
@@ -84,7 +84,7 @@ function build() {
     height: 540,
     layout: "fitData",
     nestedFieldSeparator: false,
-    placeholder: make("span", { textContent: "No image is like this." }),
+    placeholder: make("span", { textContent: "No image matches." }),
     initialSort: at.has(SCORE) ? [{ column: `c${at.get(SCORE)}`, dir: "desc" }] : [],
     rowFormatter: (row) => {
       row.getElement().classList.toggle("here", selected?.index === row.getIndex());
@@ -101,7 +101,7 @@ function build() {
   });
 }
 
-/** List the columns, to show and hide them. */
+/** List the columns with check boxes to show and hide them. */
 function choose() {
   const boxes = table.getColumns().map((one) => {
     const box = make("input", { type: "checkbox", checked: one.isVisible() });

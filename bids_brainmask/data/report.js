@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What every report does: light or dark, copying, and all that is folded unfolded for paper.
+// Functions of every report: the theme switch, copying, and unfolding all sections for printing.
 "use strict";
 
 (() => {
@@ -14,7 +14,7 @@
     });
   }
 
-  // A page opened as a file may have no clipboard: then its text is left selected.
+  // A page opened as a file may have no clipboard: the text is then left selected.
   async function copy(element) {
     try {
       await navigator.clipboard.writeText(element.textContent);

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// Scroll through an image with its masks. NiiVue and the volumes lie in the page as text, and
-// nothing of them is looked at before a button is pressed; nothing comes from anywhere else.
+// Interactive viewer of an image with its masks. NiiVue and the images are in the page as text.
+// They are decoded only after a click. The page makes no network requests.
 "use strict";
 
 (() => {
-  // Values of the labels: 0 nothing, 1 brain, 2 meningioma; colours as in the figures.
+  // Values of the labels: 0 background, 1 brain, 2 meningioma; colors as in the figures.
   const COLOURS = {
     R: [0, 0, 255],
     G: [0, 229, 90],
@@ -22,8 +22,8 @@
     PageDown: [0, 0, -1],
   };
 
-  let library; // a promise of NiiVue, once it has been asked for
-  let shut = () => {}; // closes the viewer that is open: graphics cards hold but a few
+  let library; // a promise of NiiVue, after the first request
+  let shut = () => {}; // closes the open viewer: browsers allow only a few WebGL contexts
 
   const text = (id) => document.getElementById(id).textContent.trim();
 
@@ -32,7 +32,7 @@
     const stream = new Blob([zipped]).stream().pipeThrough(new DecompressionStream("gzip"));
     const script = document.createElement("script");
     script.textContent = await new Response(stream).text();
-    document.head.append(script); // which runs it
+    document.head.append(script); // this runs it
     return window.niivue;
   }
 
@@ -45,10 +45,10 @@
       button.disabled = true;
       say.textContent = "Loading…";
       if (!document.createElement("canvas").getContext("webgl2")) {
-        throw new Error("this browser has no WebGL 2, which the viewer draws with");
+        throw new Error("the viewer needs WebGL 2, which this browser does not have");
       }
       if (!window.DecompressionStream) {
-        throw new Error("this browser is too old to unpack the viewer (no DecompressionStream)");
+        throw new Error("this browser is too old for the viewer (it has no DecompressionStream)");
       }
       library ??= unpack();
       const { Niivue, NVImage } = await library;
@@ -78,7 +78,7 @@
         base64: text(view.dataset.labels),
         name: "labels.nii.gz",
       });
-      labels.hdr.intent_code = 1002; // NIFTI_INTENT_LABEL: outlines are drawn of nothing else
+      labels.hdr.intent_code = 1002; // NIFTI_INTENT_LABEL: only labels have outlines
       labels.setColormapLabel(COLOURS);
       drawn.addVolume(labels);
       const look = () => {
@@ -94,7 +94,7 @@
         }
       });
       look();
-      drawn.moveCrosshairInVox(0, 0, 0); // which tells the place
+      drawn.moveCrosshairInVox(0, 0, 0); // this shows the position
       say.textContent = "";
       canvas.focus({ preventScroll: true });
     }

@@ -159,7 +159,7 @@ def test_cards_are_filtered_by_words_group_and_rating(browser):
     browser.one('[data-only="unrated"]').click()
     assert browser.one("#pages").text == "1 to 24 of 39"
     browser.one('[data-only="accept"]').click()
-    assert "No image is like this." in browser.one("#cards").text
+    assert "No image matches." in browser.one("#cards").text
 
 
 def test_cards_are_ordered_by_a_metric(browser):
@@ -174,7 +174,7 @@ def test_cards_are_ordered_by_a_metric(browser):
 def test_a_picture_that_is_missing_leaves_a_place(chromium, tmp_path):
     gone = Row("sub-1", "sub-1.html", None, row(1).values)
     chromium.open(write(tmp_path, [gone, row(2)]))
-    assert chromium.run(VALUES, ".missing") == ["No picture"]
+    assert chromium.run(VALUES, ".missing") == ["No figure"]
     assert chromium.errors() == []
 
 
@@ -244,7 +244,7 @@ def test_ratings_are_written_kept_and_read_back(browser, tmp_path):
     assert browser.one("#progress").text == "0 of 40 rated"
     path = tmp_path / "ratings.tsv"
     path.write_text(text, encoding="utf-8")
-    assert "3 ratings taken" in read_table(browser, path)
+    assert "3 ratings imported" in read_table(browser, path)
     assert browser.one("#progress").text == "3 of 40 rated"
     assert browser.all(".shot input")[2].get_attribute("value") == 'odd "rim" 1'
     assert browser.download(browser.one("#export").click) == text
@@ -284,12 +284,15 @@ def test_the_next_image_after_rating_if_wanted(browser):
     ("table", "expected"),
     [
         # MRIQC's raters write numbers, and no time
-        ("subject_id,session_id,rater_1\n0001,1,-1.0\n0002,2,1\n", "2 ratings taken"),
-        ("participant_id\tsession_id\tRating\nsub-0003\tses-1\tInclude\n", "1 ratings taken"),
-        ("image\trating\nsub-0004_ses-1\taccept\nelsewhere\texclude\n", "not known here, or of "),
+        ("subject_id,session_id,rater_1\n0001,1,-1.0\n0002,2,1\n", "2 ratings imported"),
+        ("participant_id\tsession_id\tRating\nsub-0003\tses-1\tInclude\n", "1 ratings imported"),
+        (
+            "image\trating\nsub-0004_ses-1\taccept\nelsewhere\texclude\n",
+            "unknown or ambiguous images: ",
+        ),
         ("participant_id\trating\nsub-0005\taccept\n", "several images: 0005"),
-        ("image\trating\nsub-0004_ses-1\twell\n", "not understood: sub-0004_ses-1"),
-        ("image\trating\nsub-0004_ses-1\tn/a\n", "0 ratings taken."),
+        ("image\trating\nsub-0004_ses-1\twell\n", "unknown values of ratings: sub-0004_ses-1"),
+        ("image\trating\nsub-0004_ses-1\tn/a\n", "0 ratings imported."),
     ],
 )
 def test_tables_of_others_are_merged_and_what_is_odd_is_told(browser, tmp_path, table, expected):
@@ -303,12 +306,12 @@ def test_of_two_ratings_the_newer_counts(browser, tmp_path):
     mine = names(browser)[0]
     path = tmp_path / "older.tsv"
     path.write_text(f"image\trating\ttime\n{mine}\texclude\t2001-01-01T00:00:00Z\n")
-    assert "1 left, as the one here is newer" in read_table(browser, path)
+    assert "1 ignored, because the rating here is newer" in read_table(browser, path)
     assert browser.run(VALUES, '.shot [aria-pressed="true"]') == ["accept"]
     path = tmp_path / "newer.tsv"
     path.write_text(f"image\trating\ttime\n{mine}\texclude\t2999-01-01T00:00:00Z\n")
     browser.run("document.querySelector('#notices').replaceChildren()")
-    assert "1 ratings taken" in read_table(browser, path)
+    assert "1 ratings imported" in read_table(browser, path)
     assert browser.run(VALUES, '.shot [aria-pressed="true"]') == ["exclude"]
 
 
@@ -337,7 +340,7 @@ def test_two_windows_know_the_same_ratings(browser, dataset):
 def test_ratings_that_cannot_be_kept_are_told_of(browser):
     browser.run("Storage.prototype.setItem = () => { throw new Error('full'); }")
     browser.press("1")
-    assert "does not keep ratings" in browser.one("#notices").text
+    assert "cannot store ratings" in browser.one("#notices").text
     assert browser.one("#progress").text == "1 of 40 rated"
     browser.run("window.addEventListener('beforeunload', e => e.stopImmediatePropagation(), true)")
     browser.press("0")  # nothing is lost: the page may be left
@@ -403,7 +406,7 @@ def test_the_selected_image_is_marked_in_every_plot(browser):
 def test_colours_are_those_of_groups_ratings_or_outliers(browser):
     assert browser.run(VALUES, "#legend li") == [" 2 mm (20)", " 1 mm (20)"]
     choose(browser, "#colour", "outlier")
-    assert browser.run(VALUES, "#legend li") == [" like its group (38)", " outlier (2)"]
+    assert browser.run(VALUES, "#legend li") == [" not an outlier (38)", " outlier (2)"]
     shapes = "return document.querySelector('.strip .js-plotly-plot')?.layout.shapes.length"
     browser.wait(f"{shapes} === 1")  # the outliers are markers
     browser.wait("return document.querySelectorAll('.strip .shapelayer path').length > 5")

@@ -330,7 +330,7 @@ def test_a_record_of_an_older_version_makes_a_page(folder):
     folder.add(brain={"Parameters": {}}, tumour={"Parameters": {}}, pictures=())
     page = folder.page()
     text = " ".join(page.html.split())
-    assert "Its sidecar holds no measures of quality." in text
+    assert "The sidecar has no quality measures." in text
     assert "The command was not recorded." in text
     assert "No meningioma is listed." in text
     assert page.find("span", class_="badge ok") == ["no remarks"]
@@ -409,7 +409,7 @@ def test_a_participant_without_results(folder):
     fail(folder)
     page = folder.page()
     assert page.find("h2") == ["1 image failed", "Images"]
-    assert "There is no image with results." in page.html
+    assert "No image has results." in page.html
 
 
 def test_pictures_are_the_files_and_missing_ones_are_told_of(folder):
@@ -419,7 +419,7 @@ def test_pictures_are_the_files_and_missing_ones_are_told_of(folder):
     sources = [base64.b64decode(one.split(",")[1]).decode() for one in page.attributes("src")]
     assert sources == ["bytes of thumbnail", "bytes of brain", "bytes of meningioma"]
     assert page.find("p", class_="notice") == [
-        f"There is no figure {result.figures['uncertainty']}."
+        f"The figure {result.figures['uncertainty']} is missing."
     ]
 
 
@@ -555,7 +555,7 @@ def test_an_image_without_a_group_is_not_compared(folder, changes):
     folder.add()
     folder.table([row(f"sub-01/anat/sub-01{MASK}", 1) | changes] * 20)
     page = folder.page()
-    assert "has not compared this image with others yet" in " ".join(page.html.split())
+    assert "Not compared yet. Run the group level" in " ".join(page.html.split())
     assert "Median" not in page.find("th")
 
 
@@ -604,7 +604,7 @@ def test_models_are_cited(folder, name, cited):
     assert set(re.findall(r"^@\w+\{(\w+),$", references, re.MULTILINE)) == keys
     assert f"version {model.version} (SHA-256 {model.sha256})" in text
     assert f"at least {model.threshold:g} were kept" in text
-    assert ("that is a part of" in text) == (name.startswith("embedded"))
+    assert ("which is part of" in text) == (name.startswith("embedded"))
 
 
 def test_a_model_of_the_users_is_named_with_its_own_citation(folder):
@@ -626,18 +626,18 @@ def test_images_that_were_made_in_other_ways_are_told_apart(folder):
     first, second = (part for part in text.split("\n") if part.startswith("**Brain"))
     assert "segmented in 2 images" in first
     assert "at least 0.5 were kept" in first
-    assert "1 of the images had been stripped before" in first
+    assert "1 of the images was already skull-stripped and was kept whole" in first
     assert "segmented in 1 image by" in second
     assert "at least 0.7 were kept" in second
-    assert "overlapping blocks, as it is and flipped, in bfloat16, and" in second
+    assert "overlapping blocks, both original and mirrored, in bfloat16, and" in second
 
 
 def test_lesions_and_notices_are_in_the_text(folder):
     everything(folder)
     text = folder.page().by_id("methods-text")
-    assert "less than 0.05 mL were left out, as were those without a voxel of a" in text
-    assert "probability of at least 0.9, as were those that come nowhere" in text
-    assert "within 5 mm of the brain as brains, version 7, finds it. Note on the network" in text
+    assert "less than 0.05 mL were removed, as were lesions without a voxel of" in text
+    assert "probability 0.9, as were lesions more than" in text
+    assert "more than 5 mm from the brain mask of brains, version 7. Note on the network" in text
 
 
 def test_references_are_bibtex():
@@ -693,7 +693,7 @@ def test_volumes_that_are_missing_are_told_of(folder, monkeypatch):
     result = folder.add()
     page = folder.page(viewer=True)
     assert list(blocks(page)) == ["viewer-library"]
-    assert f"There are no volumes for the viewer: {result.figures['viewer_image']}" in " ".join(
+    assert f"The images for the viewer are missing: {result.figures['viewer_image']}" in " ".join(
         page.find("p", class_="notice")
     )
 
