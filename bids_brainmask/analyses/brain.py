@@ -39,12 +39,12 @@ class Extraction:
         """What the user should know of the mask; empty where its predicted Dice is high."""
         if self.predicted_dice is None or self.predicted_dice >= confidence.DOUBTFUL:
             return ""
-        return f"doubtful, predicted Dice {self.predicted_dice:.2f}: look at the mask"
+        return f"doubtful, predicted Dice {self.predicted_dice:.2f}: check the mask"
 
     @property
     def remarks(self) -> str:
         """What to say of the mask in a line about the scan."""
-        kept = "stripped before, all of it kept" if self.stripped else ""
+        kept = "already skull-stripped, kept whole" if self.stripped else ""
         return "; ".join(filter(None, (kept, self.warning)))
 
     def record(self) -> dict:
@@ -96,7 +96,7 @@ def extract(
     if not cleaned.mask.any():
         raise ImageError(
             f"no brain was found: the highest probability is {found.max():.2f}, the "
-            f"threshold {threshold:g}. Look at the image; is it a T1-weighted head?"
+            f"threshold is {threshold:g}. Check that the image is a T1-weighted head."
         )
     voxel_ml = abs(np.linalg.det(volume.affine[:3, :3])) / 1000
     trust = confidence.of(cleaned.mask, found, volume.spacing, cleaned.removed)
@@ -104,7 +104,9 @@ def extract(
     mask = cleaned.mask if whole is None else whole
     mask = cleanup.move_border(mask, volume.spacing, border)
     if not mask.any():
-        raise ImageError(f"no voxel of the brain mask is left with a border of {border:g} mm")
+        raise ImageError(
+            f"the brain mask is empty with a border of {border:g} mm. Choose a border closer to 0."
+        )
     predicted = trust.predicted_dice(model.confidence)
     measured = quality.measure(
         volume,

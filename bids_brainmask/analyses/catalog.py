@@ -79,11 +79,11 @@ def _draw_thumbnail(source: Source, findings: Findings, name: str) -> tuple[byte
 
 def _refuse_meningioma(scan: Image) -> str:
     if scan.suffix != DEFAULT_SUFFIX:
-        return f"meningioma: refused, it is searched for in T1w images, and this is {scan.suffix}"
+        return f"meningioma: refused, expected a T1w image, found {scan.suffix}"
     if not scan.contrast:
         return (
-            "meningioma: refused, no ce- entity or ContrastBolusIngredient says that the image is "
-            "contrast-enhanced (--force-contrast)"
+            "meningioma: refused, the image has neither a ce- entity nor ContrastBolusIngredient "
+            "(--force-contrast treats it as contrast-enhanced)"
         )
     return ""
 
@@ -154,7 +154,7 @@ ANALYSES: tuple[Analysis, ...] = (
         file_defaults={},
         has_border=True,
         readme="Made by bids_brainmask from the T1-weighted images of the source dataset. "
-        "Of each image:",
+        "For each image:",
         numbers=(
             Number("Brain volume", "BrainVolume", "BrainVolumeUnits", column="Brain, mL"),
             Number(
@@ -183,7 +183,7 @@ ANALYSES: tuple[Analysis, ...] = (
         refuse=_refuse_meningioma,
         needs=lambda model: ("brain",) if model and model.near_brain else (),
         parameters=_lesion_parameters,
-        readme="Of contrast-enhanced images, where meningiomas were looked for:",
+        readme="For contrast-enhanced images that were searched for meningiomas:",
         numbers=(
             Number("Meningiomas", "LesionCount", column="Meningiomas"),
             Number(
@@ -219,11 +219,11 @@ OUTPUTS: tuple[Output, ...] = (
         ending="{suffix}.nii.gz",
         form="brain",
         value=lambda found: found["brain"].mask,
-        readme="the source image inside the mask, blank outside",
+        readme="the source image inside the mask, 0 outside",
         option="brain",
         sidecar={
             "SkullStripped": True,
-            "Description": "The source image inside the brain mask, blank outside",
+            "Description": "The source image inside the brain mask, 0 outside",
         },
     ),
     Output(
@@ -233,7 +233,7 @@ OUTPUTS: tuple[Output, ...] = (
         ending="probseg.nii.gz",
         form="probability",
         value=lambda found: found["brain"].probability,
-        readme="probabilities, where they were asked for",
+        readme="probabilities, if requested",
         option="probseg",
         sidecar={
             "Description": "Probability of brain, in [0, 1], on the grid of the source image",
@@ -261,7 +261,7 @@ OUTPUTS: tuple[Output, ...] = (
         ending="probseg.nii.gz",
         form="probability",
         value=lambda found: found["meningioma"].probability,
-        readme="probabilities, where they were asked for",
+        readme="probabilities, if requested",
         option="probseg",
         sidecar={
             "Description": "Probability of meningioma, in [0, 1], on the grid of the source image",
@@ -275,10 +275,10 @@ OUTPUTS: tuple[Output, ...] = (
         ending="lesions.tsv",
         form="table",
         value=lambda found: found["meningioma"].table(),
-        readme="a row for each; the JSON file beside it explains the columns",
+        readme="one row per meningioma; the JSON file beside it describes the columns",
         columns=_lesion_columns,
-        caption="Meningiomas, the largest first.",
-        empty="No meningioma is listed.",
+        caption="Meningiomas, largest first.",
+        empty="No meningioma was found.",
         in_bids=False,
     ),
     Output(
@@ -292,8 +292,8 @@ OUTPUTS: tuple[Output, ...] = (
         option="mask",
         sidecar={
             "Type": "ROI",
-            "Description": "Union of the brain mask and the meningiomas: what to keep of the head "
-            "of a patient whose tumour lies outside the brain",
+            "Description": "Union of the brain mask and the meningiomas, to skull-strip the head "
+            "of a patient with a tumor outside of the brain",
             "Manual": False,
         },
     ),
@@ -316,9 +316,9 @@ FIGURES: tuple[Figure, ...] = (
         files={"uncertainty": ("uncertainty", "{suffix}.webp")},
         draw=_draw_uncertainty,
         title="Uncertainty",
-        alt="Slices of {} with the places where the network was unsure",
-        caption=f"Where the probability of brain lies between {UNCERTAIN[0]:g} and "
-        f"{UNCERTAIN[1]:g}: the network was unsure there.",
+        alt="Slices of {} with the uncertain regions",
+        caption=f"Uncertain regions: the probability of brain is between {UNCERTAIN[0]:g} and "
+        f"{UNCERTAIN[1]:g}.",
     ),
     Figure(
         name="thumbnail",
@@ -333,7 +333,7 @@ FIGURES: tuple[Figure, ...] = (
         draw=_draw_meningiomas,
         title="Meningiomas",
         alt="Slices of {} with the outlines of the meningiomas",
-        caption="Slices through the meningiomas that were found, with their outlines.",
+        caption="Slices through the meningiomas, with their outlines.",
     ),
     Figure(
         name="viewer",

@@ -104,7 +104,7 @@ def _check_shapes(mask: np.ndarray, probability: np.ndarray, brain: np.ndarray |
     for name, other in (("probability", probability), ("brain mask", brain)):
         if other is not None and mask.shape != other.shape:
             shapes = f"{mask.shape} and {other.shape}"
-            raise ValueError(f"lesion mask and {name} of shapes {shapes} are not on one grid")
+            raise ValueError(f"lesion mask and {name}: expected one shape, found {shapes}")
 
 
 def _labels(mask: np.ndarray, affine: np.ndarray, smallest_ml: float) -> np.ndarray:
@@ -308,22 +308,22 @@ COLUMNS: dict[str, dict] = {
     "index": {
         "LongName": "Index",
         "Description": (
-            "Number of the lesion, from 1 for the largest. Voxels that touch at a face, an edge "
-            "or a corner are of one lesion, and a lesion of less "
-            f"than the smallest volume, {SMALLEST_ML:g} mL unless said otherwise, is left out"
+            "Number of the lesion; the largest is 1. Voxels that share a face, an edge or a "
+            "corner belong to one lesion. Lesions of less than the smallest volume, "
+            f"{SMALLEST_ML:g} mL by default, are removed"
         ),
     },
     "volume_ml": {
         "LongName": "Volume",
-        "Description": "Number of voxels times the volume of one",
+        "Description": "Number of voxels times the voxel volume",
         "Units": "mL",
     },
     "longest_mm": {
         "LongName": "Longest diameter",
         "Description": (
-            "Largest distance in one slice between two points of the lesion's outline there, over "
-            "all slices across the image axis nearest to inferior-superior. The outline joins the "
-            "middles of the voxels' boundary faces; the line may leave the lesion in between"
+            "Largest distance between two points of the lesion's outline in one slice, over all "
+            "slices across the image axis nearest to inferior-superior. The outline joins the "
+            "centers of the voxels' boundary faces; the diameter may cross gaps in the lesion"
         ),
         "Units": "mm",
     },
@@ -331,8 +331,8 @@ COLUMNS: dict[str, dict] = {
         "LongName": "Perpendicular diameter",
         "Description": (
             "In the slice of the longest diameter, the largest distance between the first and the "
-            "last crossing of the outline by one line at right angles to that diameter. Of "
-            f"diameters equal within {TIE:g} mm, the one for which this is largest"
+            "last crossing of the outline with a line perpendicular to that diameter. If "
+            f"several longest diameters are equal within {TIE:g} mm, the largest value of this"
         ),
         "Units": "mm",
     },
@@ -340,8 +340,8 @@ COLUMNS: dict[str, dict] = {
         f"centroid_{axis}_mm": {
             "LongName": f"Centroid, {axis}",
             "Description": (
-                f"Mean of the voxel middles' {axis} in world coordinates, which grow towards the "
-                f"subject's {towards}: the image's affine times the voxel indices"
+                f"Mean {axis} of the voxel centers in world coordinates (the image's affine times "
+                f"the voxel indices), which increase towards the subject's {towards}"
             ),
             "Units": "mm",
         }
@@ -351,24 +351,25 @@ COLUMNS: dict[str, dict] = {
         "LongName": "Surface area",
         "Description": (
             "Sum over the voxels' boundary faces of the area times the absolute cosine of the "
-            "angle between the face's normal and the surface's. The latter is the gradient at the "
-            "face's middle of the lesion's mask after a Gaussian with a standard deviation of "
-            f"{SMOOTHING:g} voxels along each axis: along the axis across the face, the "
-            "difference of its two voxels; along the others, the mean of their central differences"
+            "angle between the normals of the face and of the surface. The latter is the "
+            "gradient, at the face's center, of the lesion mask smoothed with a Gaussian of "
+            f"standard deviation {SMOOTHING:g} voxels along each axis: along the axis across the "
+            "face, the difference of its two voxels; along the others, the mean of their central "
+            "differences"
         ),
         "Units": "mm^2",
     },
     "mean_probability": {
         "LongName": "Mean probability",
-        "Description": "Mean over the lesion's voxels of the probability of lesion, in [0, 1]",
+        "Description": "Mean probability of lesion over the lesion's voxels, in [0, 1]",
     },
     "location": {
         "LongName": "Location",
-        "Description": "Place by the brain mask, which ends with the image; n/a without one",
+        "Description": "Position relative to the brain mask in the image; n/a without a mask",
         "Levels": {
-            "inside": "Its voxels, and all that share a face with one, are in the mask",
+            "inside": "All its voxels, and all that share a face with them, are in the mask",
             "edge": "Neither inside nor outside",
-            "outside": "None of its voxels, nor any that shares a face with one, is in the mask",
+            "outside": "None of its voxels, and none that shares a face with them, is in the mask",
         },
     },
 }

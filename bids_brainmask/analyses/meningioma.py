@@ -28,7 +28,7 @@ class Tumors:
 
     @property
     def summary(self) -> str:
-        """How many and how large, for a line about the scan."""
+        """Number and volume of the lesions, for the scan's line of the closing table."""
         count, volume = self.lesions.count, self.lesions.volume_ml
         if not count:
             return "no meningioma"
@@ -36,13 +36,13 @@ class Tumors:
 
     @property
     def warning(self) -> str:
-        """What the user must know before the mask is used; empty for nothing."""
+        """Warning for users of the mask; empty if there is none."""
         return self.remarks
 
     @property
     def remarks(self) -> str:
-        """What the user should know; nothing where the image is as it should be."""
-        return "searched for tumours, though stripped before: some may be gone" * self.stripped
+        """Remarks for the scan's line of the closing table; empty if there is none."""
+        return "the image is already skull-stripped: tumors may be missing" * self.stripped
 
     def record(self) -> dict:
         """Entries for the sidecars of the tumors' files."""
@@ -107,21 +107,20 @@ MEASURES: tuple[Measure, ...] = (
         "lesions",
         {
             "LongName": "Meningiomas",
-            "Description": "Connected pieces of the mask of at least the smallest volume that "
-            "counts",
+            "Description": "Connected components of the mask with at least the smallest volume",
         },
         read=lambda reading: int(reading.record["LesionCount"]),
     ),
     Measure(
         "volume_ml",
-        {"LongName": "Volume", "Description": "Volume of all of them", "Units": "mL"},
+        {"LongName": "Volume", "Description": "Volume of all meningiomas", "Units": "mL"},
         read=lambda reading: float(reading.record["LesionVolume"]),
     ),
     Measure(
         "largest_ml",
         {
             "LongName": "Largest volume",
-            "Description": "Volume of the largest; n/a where there is none",
+            "Description": "Volume of the largest meningioma; n/a without meningiomas",
             "Units": "mL",
         },
         read=lambda reading: max(_numbers(reading, "volume_ml"), default=None),
@@ -130,7 +129,7 @@ MEASURES: tuple[Measure, ...] = (
         "longest_mm",
         {
             "LongName": "Longest diameter",
-            "Description": "Longest axial diameter of any of them, as in the table of lesions",
+            "Description": "Longest axial diameter of all meningiomas, as in the table of lesions",
             "Units": "mm",
         },
         read=lambda reading: max(_numbers(reading, "longest_mm"), default=None),
@@ -148,8 +147,8 @@ MEASURES: tuple[Measure, ...] = (
         "outside_brain",
         {
             "LongName": "Away from the brain",
-            "Description": "Lesions outside of the brain mask that do not touch it: more often "
-            "false than the others; n/a where no brain was extracted",
+            "Description": "Lesions outside of the brain mask that do not touch it; they are "
+            "more often false than others; n/a if no brain was extracted",
         },
         read=_outside,
     ),

@@ -74,7 +74,7 @@ def measure(
     for name, other in (("mask", mask), ("probabilities", probability)):
         if other.shape != volume.data.shape:
             shapes = f"{volume.data.shape} and {other.shape}"
-            raise ValueError(f"image and {name} of shapes {shapes} are not on one grid")
+            raise ValueError(f"image and {name}: expected one shape, found {shapes}")
     voxel_ml = abs(float(np.linalg.det(volume.affine[:3, :3]))) / 1000
     found = {
         "volume_ml": np.count_nonzero(mask) * voxel_ml,
@@ -103,14 +103,14 @@ def _tidy(value: float | None) -> float | int | None:
 
 
 ALONG = (
-    "Right, anterior and superior stand for the image axes nearest to them: of the six ways to "
-    "pair them, the one with the largest sum of the absolute cosines between them"
+    "Right, anterior and superior are the image axes nearest to these directions: of the six "
+    "possible assignments, the one with the largest sum of absolute cosines"
 )
 
 HEAD = (
-    "The head is what is brighter than the mean of the image; along an axis it reaches from the "
-    "first plane up to which there is at least {} % of these voxels to the first up to which "
-    "there is at least {} %, counted from the left, the back and the bottom"
+    "The head is the voxels brighter than the mean of the image. Along an axis it extends from "
+    "the first plane up to which there are at least {} % of these voxels to the first plane up "
+    "to which there are at least {} %, counted from the left, the back and the bottom"
 ).format(*HEAD_PERCENT)
 
 
@@ -146,7 +146,7 @@ def _length(words: str, side: Literal["low", "both"] = "both") -> Metric:
 
 
 def _margin(side: str) -> Metric:
-    """Compare a margin: more than a finger's breadth says where the head lay, not the mask."""
+    """Compare a margin, up to 10 mm: larger ones depend on the position of the head."""
     return Metric(f"margin on the {side} side", "low", 2.0, "mm", cap=10.0)
 
 
@@ -159,7 +159,7 @@ MEASURES: tuple[Measure, ...] = (
         "volume_ml",
         {
             "LongName": "Volume",
-            "Description": "Voxels of the mask times the volume of one, the affine's determinant",
+            "Description": "Number of voxels times the voxel volume, the affine's determinant",
             "Units": "mL",
         },
         Metric("volume", "both", 0.01, "mL", "log"),
@@ -171,8 +171,8 @@ MEASURES: tuple[Measure, ...] = (
         _row(
             f"extent_{axis}_mm",
             f"Extent, {name}",
-            f"Planes from the mask's first to its last along {axis}, both counted, times the "
-            f"voxel size. {ALONG}; {axis} is the {order} of these",
+            f"Number of planes from the mask's first to its last along {axis}, both included, "
+            f"times the voxel size. {ALONG}; {axis} is the {order} of these",
             _length(f"extent {name}"),
             "mm",
         )
@@ -186,7 +186,7 @@ MEASURES: tuple[Measure, ...] = (
         _row(
             f"margin_{side}_mm",
             f"Margin, {side}",
-            f"Planes of the image beyond the mask's {side} end times the voxel size. {ALONG}",
+            f"Number of image planes beyond the mask's {side} end times the voxel size. {ALONG}",
             _margin(side),
             "mm",
         )
@@ -194,107 +194,107 @@ MEASURES: tuple[Measure, ...] = (
     ),
     _row(
         "pieces_removed",
-        "Pieces removed",
-        "Components of the voxels at least as probable as the threshold, less one: all but "
-        "the largest were dropped. Voxels that share a face are of one component",
-        _count("count of pieces removed"),
+        "Components removed",
+        "Number of components of the thresholded probabilities minus 1: all except the largest "
+        "were removed. Voxels that share a face belong to one component",
+        _count("number of components removed"),
     ),
     _row(
         "removed_ml",
-        "Volume of pieces removed",
-        "Voxels of these pieces times the volume of one",
-        _count("volume of pieces removed", "mL", 0.5),
+        "Volume of components removed",
+        "Number of voxels in these components times the voxel volume",
+        _count("volume of components removed", "mL", 0.5),
         "mL",
         rank=9,
     ),
     _row(
         "holes_filled",
         "Holes filled",
-        "Components of what is not in the largest piece that do not reach the edge of the "
-        "image, which were filled. Voxels that share a face are of one component",
-        _count("count of holes filled"),
+        "Number of background components that do not reach the edge of the image; they were "
+        "filled. Voxels that share a face belong to one component",
+        _count("number of holes filled"),
     ),
     _row(
         "filled_ml",
         "Volume of holes filled",
-        "Voxels of these holes times the volume of one",
+        "Number of voxels in these holes times the voxel volume",
         _count("volume of holes filled", "mL", 0.5),
         "mL",
     ),
     _row(
         "roughness",
         "Roughness",
-        "Area of the faces between the mask's voxels and others, or the edge of the image, "
-        "over the surface of a ball of the mask's volume; sizes and volumes of voxels are "
-        "taken from the voxel sizes alone. 1.5 for a ball of many voxels",
+        "Area of the faces between the mask's voxels and the background, or the edge of the "
+        "image, divided by the surface of a sphere of the same volume. Areas and volumes are "
+        "computed from the voxel sizes. It is 1.5 for a sphere of many voxels",
         Metric("roughness", "high", 0.02, "", "log", 1e-3),
         rank=3,
     ),
     _row(
         "asymmetry",
         "Asymmetry",
-        "1 less the Dice of the mask and its mirror image along the axis nearest to right, "
-        "about its centroid rounded to half a voxel, halves of that upwards; what is "
-        f"mirrored out of the image is in no overlap. {ALONG}",
+        "1 minus the Dice of the mask and its mirror image along the axis nearest to right, "
+        "about its centroid rounded to half a voxel (ties upwards). Voxels mirrored out of "
+        f"the image do not overlap. {ALONG}",
         Metric("asymmetry", "high", 0.1, "", "log", 0.02),
         rank=4,
     ),
     _row(
         "rim_contrast",
-        "Contrast at the rim",
-        "(a - b) / (a + b) of the mean intensities, less the smallest of the image, a of the "
-        "voxels in the mask that have one outside of it in the box about them, and b of the "
-        "voxels outside that have one of the mask in it. The box reaches as many voxels to "
-        f"either side along an axis as come nearest to {RIM_MM:g} mm, halves upwards, at "
-        "least one, and ends with the image; n/a without such voxels, or where a + b is 0",
-        Metric("contrast at the rim", "low", 0.02),
+        "Contrast at the edge",
+        "(a - b) / (a + b) of mean intensities minus the smallest intensity of the image: a of "
+        "the mask's voxels with a background voxel in the box around them, b of the background "
+        "voxels with a voxel of the mask in it. The box extends along each axis by the number of "
+        f"voxels closest to {RIM_MM:g} mm (ties upwards, at least one), and ends with the image. "
+        "n/a without such voxels, or if a + b is 0",
+        Metric("contrast at the edge", "low", 0.02),
         rank=5,
     ),
     _row(
         "boundary_probability",
         "Probability on the boundary",
-        "Mean probability of brain of those voxels of the mask that share a face with one "
-        "outside of it, or with the edge of the image",
+        "Mean probability of brain over the mask's voxels that share a face with the "
+        "background or with the edge of the image",
         Metric("probability on the boundary", "low", 0.01),
         rank=7,
     ),
     _row(
         "predicted_dice",
         "Predicted Dice",
-        "Dice with a reference that the model's calibration predicts, PredictedDice of the "
-        "mask's sidecar; n/a for models without one",
+        "Dice with a reference as predicted by the model's calibration, PredictedDice of the "
+        "mask's sidecar; n/a for models without a calibration",
         Metric("predicted Dice", "low", 0.1, "", "loss", 0.005),
         rank=2,
     ),
     _row(
         "centroid_right_mm",
-        "Centroid, right of the head's middle",
-        f"Mean index of the mask's voxels along right, less the middle of the head's reach, times "
-        f"the voxel size; negative to the left. {HEAD}. {ALONG}",
-        _length("centroid's place to the right"),
+        "Centroid, right of the head's center",
+        "Mean index of the mask's voxels along right minus the center of the head's extent, "
+        f"times the voxel size; negative to the left. {HEAD}. {ALONG}",
+        _length("centroid position to the right"),
         "mm",
     ),
     _row(
         "centroid_anterior_mm",
-        "Centroid, in front of the head's middle",
-        f"Mean index of the mask's voxels along anterior, less the middle of the head's reach, "
+        "Centroid, anterior to the head's center",
+        f"Mean index of the mask's voxels along anterior minus the center of the head's extent, "
         f"times the voxel size; negative behind it. {HEAD}. {ALONG}",
-        _length("centroid's place to the front"),
+        _length("centroid position to the front"),
         "mm",
     ),
     _row(
         "centroid_below_top_mm",
         "Centroid, below the head's top",
-        f"Last plane of the head along superior, less the mean index of the mask's voxels, times "
+        f"Last plane of the head along superior minus the mean index of the mask's voxels, times "
         f"the voxel size. {HEAD}. {ALONG}",
-        _length("centroid's depth below the top"),
+        _length("centroid depth below the top"),
         "mm",
     ),
     *(
         _row(
             f"size_{axis}",
             f"Size along {axis}",
-            f"Voxels of the image along its {order} axis, as it is stored",
+            f"Number of voxels along the {order} axis of the stored image",
         )
         for axis, order in (("i", "first"), ("j", "second"), ("k", "third"))
     ),
@@ -311,8 +311,8 @@ MEASURES: tuple[Measure, ...] = (
         "boundary_uncertainty",
         {
             "LongName": "Boundary uncertainty",
-            "Description": "Share of the voxels on the boundary of the network's own mask whose "
-            f"probability of brain lies between {UNCERTAIN[0]:g} and {UNCERTAIN[1]:g}, in [0, 1]",
+            "Description": "Share of the boundary voxels of the network's own mask with a "
+            f"probability of brain between {UNCERTAIN[0]:g} and {UNCERTAIN[1]:g}, in [0, 1]",
         },
         Metric("boundary uncertainty", "high", 0.02),
         read=lambda reading: known_number(reading.record.get("BoundaryUncertainty")),

@@ -111,7 +111,7 @@ class Analysis:
     """What decides its result beside the model, the threshold and the options. The second
     argument gives the parameters of another analysis, by its name."""
 
-    readme: str = "Of each image:"
+    readme: str = "For each image:"
     """Sentence before its files in the derivative's README."""
 
     methods: str = ""

@@ -207,9 +207,7 @@ def check_shapes(volume: Volume, *arrays: np.ndarray) -> None:
     for array in arrays:
         if array.shape != volume.data.shape:
             shapes = f"{volume.data.shape} and {array.shape}"
-            raise ValueError(
-                f"image and mask, or probability, of shapes {shapes} are not on one grid"
-            )
+            raise ValueError(f"image and mask, or probability: expected one shape, found {shapes}")
 
 
 def around(volume: Volume, mask: np.ndarray) -> Box:

@@ -47,7 +47,7 @@ def write(settings: Settings) -> list[Path]:
     """
     root = settings.output_dir
     if not root.is_dir():
-        raise UsageError(f"{root}: no such folder; run the participant level first.")
+        raise UsageError(f"{root}: no such folder. Run the participant level first.")
     storage.prepare(root)
     found = readback.read(root, settings.participant_label)
     tables = {
@@ -60,8 +60,8 @@ def write(settings: Settings) -> list[Path]:
     tables = {name: each for name, each in tables.items() if each}
     if not tables:
         raise NothingToDo(
-            f"{root}: holds no masks of the participants asked for, and tables are made of them. "
-            "Run the participant level first."
+            f"{root}: no masks of the requested participants were found. Run the participant "
+            "level first."
         )
     judged = {
         name: dict(

@@ -29,7 +29,7 @@ MARGINS = "margin_"
 
 SMALLEST_MARGIN = {
     "LongName": "Smallest margin",
-    "Description": "Smallest way from the mask's box to the edge of the image: of its six margins",
+    "Description": "Smallest of the six distances from the mask's box to the edge of the image",
     "Units": "mm",
 }
 

@@ -16,12 +16,12 @@ IMAGE: dict[str, dict] = {
     "participant_id": {"LongName": "Participant", "Description": "Participant"},
     "session_id": {
         "LongName": "Session",
-        "Description": "Session; n/a where the dataset has none",
+        "Description": "Session; n/a if the dataset has none",
     },
-    "image": {"LongName": "Mask", "Description": "Mask, in this dataset"},
+    "image": {"LongName": "Mask", "Description": "Path of the mask in this dataset"},
     "contrast_enhanced": {
         "LongName": "Contrast-enhanced",
-        "Description": "Whether the source image is, by its name or sidecar: true or false",
+        "Description": "Whether the name or sidecar of the source says so: true or false",
     },
     "model": {"LongName": "Model", "Description": "Model and its version"},
 }
@@ -29,7 +29,7 @@ IMAGE: dict[str, dict] = {
 
 SECONDS = {
     "LongName": "Time",
-    "Description": "From reading the image to having all its masks",
+    "Description": "Time from reading the image to having all its masks",
     "Units": "s",
 }
 

@@ -100,11 +100,13 @@ def judge(
         under 1.
     """
     if len(rows) != len(groups):
-        raise ValueError(f"{len(rows)} rows and {len(groups)} sets of labels: one each is wanted")
+        raise ValueError(
+            f"expected one set of labels per row, found {len(rows)} rows, {len(groups)} sets"
+        )
     if len({len(labels) for labels in groups}) > 1 or not all(groups):
-        raise ValueError("every row wants as many labels, at least one")
+        raise ValueError("expected the same number of labels, at least one, for every row")
     if least < 1:
-        raise ValueError(f"least is {least}; it must be at least 1")
+        raise ValueError(f"least: expected at least 1, found {least}")
     compared = metrics() if compared is None else compared
     values = _values(rows, compared)
     empty = np.zeros(len(rows), bool)
@@ -127,7 +129,7 @@ def judge(
         elif np.isnan(values[row]).all():
             score, reasons = None, ("not measured",)
         elif np.isnan(worst[row]):
-            score, reasons = None, (f"fewer than {least} like images",)
+            score, reasons = None, (f"fewer than {least} similar images",)
         verdicts.append(Verdict(score, reasons, place[1] if place else labels[0]))
     return verdicts
 
@@ -212,7 +214,7 @@ def _badness(away: np.ndarray, compared: Mapping[str, Metric]) -> np.ndarray:
 def _reasons(
     values: np.ndarray, away: np.ndarray, medians: np.ndarray, compared: Mapping[str, Metric]
 ) -> tuple[str, ...]:
-    """Say in words what of one row is unlike its group, the farthest first."""
+    """List the measures of a row that differ from its group, the farthest first."""
     bad = np.nan_to_num(_badness(away, compared))
     reasons = []
     for index in np.argsort(-bad, kind="stable"):
@@ -230,12 +232,12 @@ def _reasons(
 
 
 def _short(value: float) -> str:
-    """Write a number with four digits that count, in full where that is short."""
+    """Write a number with four significant digits."""
     return f"{float(f'{value:.4g}'):g}"
 
 
 def _rules(compared: Mapping[str, Metric]) -> str:
-    """Say how each metric is compared, for the data dictionary."""
+    """Describe the comparison of each metric, for the data dictionary."""
     told = []
     for name, metric in compared.items():
         how = [{"low": "below only", "high": "above only", "both": "either side"}[metric.side]]
@@ -253,29 +255,28 @@ COLUMNS: dict[str, dict[str, str]] = {
     "group": {
         "LongName": "Group",
         "Description": (
-            "Images that this one was compared with: the narrowest of its groups with measures of "
-            f"at least {LEAST} images, else the narrowest, and it is not judged"
+            "Group of images that this one is compared with: its narrowest group with measures of "
+            f"at least {LEAST} images. Without such a group: the narrowest, without a comparison"
         ),
     },
     "outlier_score": {
         "LongName": "Outlier score",
         "Description": (
-            "Largest over the metrics of (x - median) / scaled MAD on the side that counts, with "
-            "the median and the median absolute deviation (MAD) of the image's group. Scaled is "
-            f"{SCALED:g} times it, the standard deviation of a normal distribution: the modified "
-            "z-score of Iglewicz and Hoaglin (1993), whose 0.6745 is the same on the other side "
-            "of the fraction. Metrics known of fewer than "
-            f"{LEAST} images of the group are left out. At most {HIGHEST:g}; {EMPTY:g} for an "
-            "empty mask, which takes no part in the medians; n/a where nothing can be compared. "
-            "By metric: "
+            "Largest value, over the metrics, of (x - median) / scaled MAD on the relevant side, "
+            "with the median and the median absolute deviation (MAD) of the image's group. The "
+            f"scaled MAD is {SCALED:g} MAD, the standard deviation of a normal distribution. This "
+            "is the modified z-score of Iglewicz and Hoaglin (1993), with 0.6745 = 1 / "
+            f"{SCALED:g}. Metrics with fewer than {LEAST} values in the group are not used. At "
+            f"most {HIGHEST:g}; {EMPTY:g} for an empty mask, which the medians do not include; "
+            "n/a if nothing can be compared. By metric: "
         ),
     },
     "outlier_reasons": {
         "LongName": "Outlier reasons",
         "Description": (
-            f"Every metric at {FLAGGED:g} scaled MADs or more on the side that counts, the "
-            "farthest first, with its value and the group's median, joined by semicolons; or why "
-            "the mask cannot be judged. MAD there is the scaled one"
+            f"Every metric with {FLAGGED:g} scaled MADs or more on the relevant side, the "
+            "farthest first, with its value and the group's median, separated by semicolons; or "
+            "the reason why the mask cannot be compared. MAD means the scaled MAD here"
         ),
     },
 }

@@ -217,15 +217,15 @@ def remarks(records: Mapping[str, Mapping], peers: Peers | None) -> list[Remark]
             found.append(Remark("notice", f"Model {model}", words(record["ModelNotice"])))
     if peers and peers.reasons:
         unlike = "; ".join(peers.reasons)
-        found.append(Remark("outlier", "Unlike the other images of its group", unlike))
+        found.append(Remark("outlier", "Differs from the other images of its group", unlike))
     if records.get("brain", {}).get("AlreadyStripped") is True:
-        text = "the image held a brain and nothing else, and all of it is the mask"
-        found.append(Remark("stripped", "Stripped before", text, grade=""))
+        text = "the image contained only a brain; the mask covers all of it"
+        found.append(Remark("stripped", "Already skull-stripped", text, grade=""))
     return found
 
 
 def tiles(records: Mapping[str, Mapping]) -> list[Tile]:
-    """Show the few numbers that count most."""
+    """Show the most important numbers."""
     found = []
     for name, record in records.items():
         for each in catalog.analysis(name).numbers:
@@ -285,14 +285,14 @@ def _facts(record: Mapping, mask: str) -> list[Fact]:
         Fact("Mask", mask, code=True, link=address(mask)),
         Fact("Sidecar", sidecar, code=True, link=address(sidecar)),
         Fact("Source", _source(record), code=True),
-        Fact("SHA-256 of the source", words(source.get("SHA256")), code=True),
-        Fact("Bytes of the source", words(source.get("Bytes"))),
-        Fact("Source changed", _moment(source.get("Modified"))),
+        Fact("Source SHA-256", words(source.get("SHA256")), code=True),
+        Fact("Source size, bytes", words(source.get("Bytes"))),
+        Fact("Source modified", _moment(source.get("Modified"))),
         *(
             Fact(_spaced(key), words(value), code=key == "ModelSHA256")
             for key, value in parameters.items()
         ),
-        Fact("To be cited", words(record.get("ModelCitation"))),
+        Fact("Citation", words(record.get("ModelCitation"))),
         Fact("Contrast-enhanced", words(record.get("ContrastEnhanced"))),
         Fact("Software", software or "n/a"),
         Fact("Seconds", words(record.get("Seconds"))),

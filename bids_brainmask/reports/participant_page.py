@@ -125,7 +125,7 @@ def viewer_library() -> bytes:
     except OSError as error:
         raise UsageError(
             f"--viewer: this installation has no viewer: {error}. Build the package with access "
-            "to the npm registry, or leave the option out."
+            "to the npm registry, or remove the option."
         ) from error
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Volumes of meningiomas over the sessions of a participant, from what the sidecars say."""
+"""Volumes of meningiomas over the sessions of a participant, from the sidecars."""
 
 from __future__ import annotations
 
@@ -13,19 +13,22 @@ FIRST = "the first session of the same participant, kind of image, model and thr
 
 COLUMNS: dict[str, dict[str, str]] = {
     "participant_id": {"Description": "Participant"},
-    "session_id": {"Description": "Session; n/a where the dataset has none"},
-    "image": {"Description": "Tumour mask, in this dataset"},
+    "session_id": {"Description": "Session; n/a if the dataset has none"},
+    "image": {"Description": "Path of the tumor mask in this dataset"},
     "model": {"Description": "Model and its version"},
-    "lesions": {"Description": "Meningiomas of at least the smallest volume that counts"},
-    "volume_ml": {"Description": "Volume of all of them", "Units": "mL"},
-    "change_ml": {"Description": f"Volume less that of {FIRST}", "Units": "mL"},
+    "lesions": {"Description": "Number of meningiomas with at least the smallest volume"},
+    "volume_ml": {"Description": "Volume of all meningiomas", "Units": "mL"},
+    "change_ml": {"Description": f"Volume minus the volume of {FIRST}", "Units": "mL"},
     "change_percent": {
-        "Description": f"Change over the volume of {FIRST}; n/a where that is 0",
+        "Description": f"Change divided by the volume of {FIRST}; n/a if that is 0",
         "Units": "%",
     },
-    "since_last_ml": {"Description": "Volume less that of the session before", "Units": "mL"},
+    "since_last_ml": {
+        "Description": "Volume minus the volume of the previous session",
+        "Units": "mL",
+    },
     "since_last_percent": {
-        "Description": "That over the volume of the session before; n/a where that is 0",
+        "Description": "This change over the volume of the previous session; n/a if that is 0",
         "Units": "%",
     },
 }

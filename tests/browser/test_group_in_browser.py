@@ -290,7 +290,7 @@ def test_the_next_image_after_rating_if_wanted(browser):
             "image\trating\nsub-0004_ses-1\taccept\nelsewhere\texclude\n",
             "unknown or ambiguous images: ",
         ),
-        ("participant_id\trating\nsub-0005\taccept\n", "several images: 0005"),
+        ("participant_id\trating\nsub-0005\taccept\n", "ambiguous images: 0005"),
         ("image\trating\nsub-0004_ses-1\twell\n", "unknown values of ratings: sub-0004_ses-1"),
         ("image\trating\nsub-0004_ses-1\tn/a\n", "0 ratings imported."),
     ],

@@ -105,7 +105,7 @@ def test_meningiomas_are_searched_for_in_t1w_images_only(dataset, tmp_path, run)
     ]
     brain, refusal = (analysis for name, analysis in rows if name.endswith("FLAIR.nii.gz"))
     assert brain == "brain"
-    assert refusal.startswith("meningioma: refused, it is searched for in T1w images")
+    assert refusal.startswith("meningioma: refused, expected a T1w image, found")
 
 
 def test_the_validator_accepts_every_suffix(dataset, tmp_path, run, issues, phantom):

@@ -137,7 +137,7 @@ def test_a_mask_of_low_predicted_dice_is_flagged(heads, tmp_path, calibration, s
     record = json.loads(outcomes[0].plan.sidecars["mask"].read_text())
     assert outcomes[0].status == "done"
     bids_app.print_outcomes(outcomes)
-    words = "doubtful, predicted Dice 0.78: look at the mask"
+    words = "doubtful, predicted Dice 0.78: check the mask"
     assert (words in capsys.readouterr().out) is said
     assert (record.get("Warning") == words) is said
     assert ("PredictedDice" in record) is said

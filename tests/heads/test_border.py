@@ -74,7 +74,7 @@ def test_the_app_records_the_border_and_does_another_again(head, plain, tmp_path
 def test_a_border_that_leaves_nothing_is_an_error(head, tmp_path, capsys):
     command = ["extract", str(head), "-m", str(tmp_path / "m.nii"), "--border", "-100"]
     assert brainmask.main(command) == 1
-    assert "no voxel of the brain mask is left with a border of -100 mm" in capsys.readouterr().err
+    assert "the brain mask is empty with a border of -100 mm" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("border", ["x", "101", "nan"])

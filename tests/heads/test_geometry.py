@@ -171,7 +171,7 @@ def test_a_stripped_brain_comes_back_whole(shared, network, name):
     brain = brains.extract(source, MODEL, network, 0.5)
     assert brain.stripped
     assert dice(brain.mask, source.volume.data != 0) > 0.9999
-    assert brain.remarks.startswith("stripped before, all of it kept")
+    assert brain.remarks.startswith("already skull-stripped, kept whole")
     alone = cleanup.brain(brain.probability >= 0.5).mask
     assert dice(alone, source.volume.data != 0) > 0.95
 

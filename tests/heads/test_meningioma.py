@@ -283,7 +283,7 @@ def test_a_stripped_image_is_told_of(dataset, monkeypatch):
 
     monkeypatch.setattr(backends, "load", load)
     (outcome,) = process(run(dataset.root))
-    words = "searched for tumours, though stripped before: some may be gone"
+    words = "the image is already skull-stripped: tumors may be missing"
     assert words in outcome.detail
     assert json.loads(outcome.plan.sidecars["tumor"].read_text())["Warning"] == words
     assert words in json.loads(outcome.plan.sidecars["brainandtumor"].read_text())["Warning"]

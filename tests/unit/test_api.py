@@ -111,7 +111,7 @@ class TestExtract:
         extractor = bids_brainmask.Extractor()
         extractor.model = replace(extractor.model, confidence=[-1.5, 0, 0, 0, 0])
         brain = extractor(head)
-        assert brain.warning == "doubtful, predicted Dice 0.78: look at the mask"
+        assert brain.warning == "doubtful, predicted Dice 0.78: check the mask"
         assert brain.warning in brain.remarks
 
     def test_a_model_without_a_calibration_predicts_nothing(self, head):
@@ -126,7 +126,7 @@ class TestExtract:
         brain = bids_brainmask.extract(nb.Nifti1Image(data, head.affine, head.header))
         assert brain.stripped
         np.testing.assert_array_equal(array(brain.mask), data == 100)
-        assert "stripped before" in brain.remarks
+        assert "already skull-stripped" in brain.remarks
 
     def test_images_are_made_once(self, brain):
         for name in ("mask", "brain", "probability"):
@@ -371,7 +371,7 @@ class TestFindMeningiomas:
     def test_a_stripped_head_is_warned_of(self, head):
         stripped = nb.Nifti1Image(np.where(array(head) == 100, array(head), 0), head.affine)
         found = bids_brainmask.find_meningiomas(stripped)
-        assert "stripped before" in found.warning
+        assert "already skull-stripped" in found.warning
 
     def test_the_brain_of_another_image_is_refused(self, head, with_tumors):
         brain = bids_brainmask.extract(head)

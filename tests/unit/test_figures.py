@@ -632,5 +632,7 @@ def test_arrays_of_other_shapes_are_refused():
         lambda: figures.viewer(volume, wrong, None),
         lambda: figures.viewer(volume, mask, wrong),
     ):
-        with pytest.raises(ValueError, match=r"shapes .*70, 80, 75.* and .*69, 80, 75"):
+        with pytest.raises(
+            ValueError, match=r"expected one shape, found .*70, 80, 75.* and .*69, 80, 75"
+        ):
             draw()

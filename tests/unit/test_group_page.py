@@ -116,7 +116,7 @@ def test_head_counts():
     rows = [
         row(1, "ses-1", outlier_reasons="roughness", outlier_score=4.0),
         row(1, "ses-2"),
-        row(2, "ses-1", outlier_reasons="fewer than 8 like images", outlier_score=None),
+        row(2, "ses-1", outlier_reasons="fewer than 8 similar images", outlier_score=None),
     ]
     assert group_page.counts(rows) == {
         "images": 3,

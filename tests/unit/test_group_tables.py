@@ -147,7 +147,7 @@ def test_a_sidecar_of_an_older_version_gives_its_volume(tmp_path):
     group.write(settings(tmp_path))
     (row,) = table(tmp_path, QUALITY)
     assert (row["volume_ml"], row["roughness"], row["seconds"]) == ("1400", "n/a", "n/a")
-    assert (row["outlier_score"], row["outlier_reasons"]) == ("n/a", "fewer than 8 like images")
+    assert (row["outlier_score"], row["outlier_reasons"]) == ("n/a", "fewer than 8 similar images")
 
 
 def test_a_record_without_a_volume_is_passed_over(tmp_path, caplog):

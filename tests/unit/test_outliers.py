@@ -162,7 +162,9 @@ def test_reasons_come_with_the_farthest_first():
     found = judge(rows)[7]
     leading = [reason.split(" MAD ")[0].rsplit(" ", 1) for reason in found.reasons]
     sizes = [float(size) for _, size in leading]
-    assert {"volume", "asymmetry", "volume of pieces removed"} <= {words for words, _ in leading}
+    assert {"volume", "asymmetry", "volume of components removed"} <= {
+        words for words, _ in leading
+    }
     assert sizes == sorted(sizes, reverse=True)
     assert min(sizes) >= FLAGGED
     assert sizes[0] == pytest.approx(found.score, abs=0.05)
@@ -201,8 +203,8 @@ def test_a_group_is_narrow_or_wide_whatever_its_label():
 def test_seven_alike_and_one_alone_cannot_be_judged():
     rows = of("volume_ml", [1400.0] * 7 + [700.0])
     found = judge(rows, ["seven"] * 7 + ["one"])
-    assert found[0] == Verdict(None, ("fewer than 8 like images",), "seven")
-    assert found[7] == Verdict(None, ("fewer than 8 like images",), "one")
+    assert found[0] == Verdict(None, ("fewer than 8 similar images",), "seven")
+    assert found[7] == Verdict(None, ("fewer than 8 similar images",), "one")
     assert judge([]) == []
 
 
@@ -210,7 +212,7 @@ def test_how_many_are_enough_can_be_said():
     rows = of("volume_ml", [1400.0, 1400.0, 700.0])
     assert scores(rows, least=3)[2] > FLAGGED
     assert scores(rows[:1], least=1) == [0]
-    assert judge(rows, least=4)[0].reasons == ("fewer than 4 like images",)
+    assert judge(rows, least=4)[0].reasons == ("fewer than 4 similar images",)
 
 
 def test_empty_masks_are_above_all_and_leave_the_others_as_they_were():
@@ -255,7 +257,7 @@ def test_numbers_however_odd_have_scores(name, value):
 def test_nothing_measured_is_no_outlier_and_no_company():
     rows = [*of("volume_ml", [1400.0] * 7 + [None]), {}, {"seconds": 3.0}]
     found = judge(rows)
-    assert found[0].reasons == ("fewer than 8 like images",)
+    assert found[0].reasons == ("fewer than 8 similar images",)
     assert set(found[7:]) == {Verdict(None, ("not measured",), "all")}
 
 
@@ -267,14 +269,14 @@ def test_a_metric_that_few_images_have_is_left_out():
     rows[-1]["predicted_dice"] = 0.96
     assert scores(rows)[0] > FLAGGED
     alone = [*rows[:-1], {"asymmetry": 0.9}]
-    assert judge(alone)[-1].reasons == ("fewer than 8 like images",)
+    assert judge(alone)[-1].reasons == ("fewer than 8 similar images",)
 
 
 def test_rows_and_labels_must_fit():
     rows = normal_rows(3)
-    with pytest.raises(ValueError, match="3 rows and 2 sets"):
+    with pytest.raises(ValueError, match="found 3 rows, 2 sets"):
         outliers.judge(rows, [("a",)] * 2)
-    with pytest.raises(ValueError, match="as many labels"):
+    with pytest.raises(ValueError, match="the same number of labels"):
         outliers.judge(rows, [("a",), ("a", "b"), ("a",)])
     with pytest.raises(ValueError, match="at least one"):
         outliers.judge(rows, [()] * 3)

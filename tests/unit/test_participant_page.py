@@ -332,7 +332,7 @@ def test_a_record_of_an_older_version_makes_a_page(folder):
     text = " ".join(page.html.split())
     assert "The sidecar has no quality measures." in text
     assert "The command was not recorded." in text
-    assert "No meningioma is listed." in text
+    assert "No meningioma was found." in text
     assert page.find("span", class_="badge ok") == ["no remarks"]
 
 
@@ -361,7 +361,7 @@ def test_all_that_is_known_of_an_image_is_shown(folder):
         "Meningiomas: doubtful: look at the mask",
         "Model embedded: learnt from little",
     ]
-    assert "Stripped before:" in text
+    assert "Already skull-stripped:" in text
     tiles = [*page.find("div", class_="tile "), *page.find("div", class_="tile warn")]
     assert sorted(tiles) == [
         "Brain volume 1433 mL",
@@ -375,9 +375,9 @@ def test_all_that_is_known_of_an_image_is_shown(folder):
     assert page.find("pre", id="image-1-command-1") == ["bids-brainmask in out participant"]
     for fact in (
         "Source sub-01/anat/sub-01 a_T1w.nii.gz",
-        "Source changed 2001-09-09 01:46:40 UTC",
-        "Bytes of the source 12345678",
-        f"SHA-256 of the source {'ab' * 32}",
+        "Source modified 2001-09-09 01:46:40 UTC",
+        "Source size, bytes 12345678",
+        f"Source SHA-256 {'ab' * 32}",
         f"Model SHA-256 {'cd' * 32}",
         "Threshold 0.5",
         "Software bids_brainmask 0.1.0, OpenVINO 2026.4.1",
@@ -533,7 +533,7 @@ def test_outliers_are_marked_by_the_reasons_of_the_group_level(folder):
     page = folder.page()
     marked = page.find("tr", class_="warn")
     assert len(marked) == 1
-    assert marked[0].startswith("Volume Voxels of the mask")
+    assert marked[0].startswith("Volume Number of voxels")
     assert marked[0].endswith("outlier")
     assert any(verdicts[0].reasons[0] in text for text in page.find("p", class_="notice warn"))
 

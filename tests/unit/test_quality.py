@@ -320,7 +320,7 @@ def test_rims_as_dark_as_the_darkest_have_no_contrast():
 
 def test_arrays_of_another_grid_are_refused():
     data, mask = block()
-    with pytest.raises(ValueError, match="image and mask of shapes"):
+    with pytest.raises(ValueError, match="image and mask: expected one shape"):
         measure(data, mask[1:], np.eye(4), mask + 0.0)
-    with pytest.raises(ValueError, match="image and probabilities of shapes"):
+    with pytest.raises(ValueError, match="image and probabilities: expected one shape"):
         measure(data, mask, np.eye(4), mask[1:] + 0.0)

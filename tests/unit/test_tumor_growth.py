@@ -113,9 +113,9 @@ def test_participants_asked_for(tmp_path):
 
 
 def test_nothing_to_sum_up(tmp_path):
-    with pytest.raises(NothingToDo, match="holds no masks of the participants"):
+    with pytest.raises(NothingToDo, match="no masks of the requested participants"):
         group.write(settings(tmp_path))
-    with pytest.raises(UsageError, match="no such folder; run the participant level first"):
+    with pytest.raises(UsageError, match=r"no such folder\. Run the participant level first"):
         group.write(settings(tmp_path / "absent"))
 
 
