@@ -280,7 +280,7 @@ def test_rows_and_labels_must_fit():
         outliers.judge(rows, [("a",), ("a", "b"), ("a",)])
     with pytest.raises(ValueError, match="at least one"):
         outliers.judge(rows, [()] * 3)
-    with pytest.raises(ValueError, match="least is 0"):
+    with pytest.raises(ValueError, match="least: expected at least 1"):
         outliers.judge(rows, [("a",)] * 3, least=0)
 
 
