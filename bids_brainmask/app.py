@@ -10,11 +10,11 @@ import platform
 import tempfile
 import time
 import traceback
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
-from itertools import zip_longest
 from pathlib import Path
 from typing import Literal
 
@@ -66,11 +66,37 @@ def process(
     settings = run.settings
     begin(settings)
     networks: dict[str, backends.Network] = {}
-    for (plan, outcome), following in zip_longest(settled or settle(run), run.plans[1:]):
-        yield outcome or process_scan(plan, run, networks)
-        participant = plan.scan.participant
-        if settings.reports and (not following or following.scan.participant != participant):
+    pages = Pages(run)
+    for plan, known in settled or settle(run):
+        outcome = known or process_scan(plan, run, networks)
+        yield outcome
+        if participant := pages.due(outcome):
             write_report(participant, settings)
+
+
+class Pages:
+    """Decides when a participant's page is written: once the last of its scans has ended.
+
+    Parameters
+    ----------
+    run : Run
+    """
+
+    def __init__(self, run: Run):
+        self.wanted = run.settings.reports
+        self.scans_left = Counter(plan.scan.participant for plan in run.plans)
+
+    def due(self, outcome: Outcome) -> str:
+        """Count a scan that has ended.
+
+        Returns
+        -------
+        str
+            Participant whose page is to be written now; empty: none.
+        """
+        participant = outcome.plan.scan.participant
+        self.scans_left[participant] -= 1
+        return participant if self.wanted and not self.scans_left[participant] else ""
 
 
 def begin(settings: Settings) -> None:

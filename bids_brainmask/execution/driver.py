@@ -9,7 +9,7 @@ laid to the scan that it worked on and to no other. Importing this imports no da
 from __future__ import annotations
 
 import logging
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Generator, Iterator
 from contextlib import ExitStack
 
@@ -97,13 +97,11 @@ def work(run: Run, settled: list, workers: Workers) -> Iterator[Outcome]:
     for model in run.models.values():
         if model.notice:
             log.warning("%s: %s", model.name, model.notice)
-    scans = Counter(plan.scan.participant for plan in run.plans)
+    pages = app.Pages(run)
     tasks: deque[Task] = deque(Task(plan) for plan, outcome in settled if not outcome)
 
     def end(outcome: Outcome, add=tasks.appendleft) -> Outcome:
-        participant = outcome.plan.scan.participant
-        scans[participant] -= 1
-        if not scans[participant] and run.settings.reports:
+        if participant := pages.due(outcome):
             add(Task(participant))
         return outcome
 
