@@ -389,7 +389,7 @@ def main() -> None:
         parser.error(f"{len(found)} heads, {args.cases} cases, {args.clear} clear: too few")
     found = found[: max(args.cases, args.clear)]
     asked = list(dict.fromkeys(args.model))
-    models = [catalog.model("meningioma", name) for name in asked]
+    models = [catalog.analysis("meningioma").model(name) for name in asked]
     loaded = [(model, backends.load(model, "auto", args.threads)) for model in models]
     brain = registry.resolve("embedded")
     brains = (brain, backends.load(brain, "auto", args.threads), brain.threshold)

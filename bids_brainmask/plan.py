@@ -136,7 +136,7 @@ def prepare(settings: Settings) -> Run:
         )
     for name in tuple(needed):
         for other in catalog.analysis(name).needs(models.get(name)):
-            models.setdefault(other, catalog.model(other))
+            models.setdefault(other, catalog.analysis(other).model())
             needed.add(other)
     models = {name: at_hand(model) for name, model in models.items() if name in needed}
     if settings.executor in HERE:
@@ -187,7 +187,7 @@ def choose_models(settings: Settings) -> dict[str, Model]:
         if name == "auto":
             continue
         analysis = named or main_analysis(settings)
-        model = catalog.model(analysis, name, allow_unverified=settings.allow_unverified)
+        model = catalog.analysis(analysis).model(name, allow_unverified=settings.allow_unverified)
         if named and model.task != named:
             raise UsageError(
                 f"--model {word}: expected a model for {named}, but {name} is for {model.task}."
@@ -208,7 +208,7 @@ def choose_models(settings: Settings) -> dict[str, Model]:
             )
         models[model.task] = model
     for analysis in set(possible) & set(known):
-        models.setdefault(analysis, catalog.model(analysis))
+        models.setdefault(analysis, catalog.analysis(analysis).model())
     return models
 
 

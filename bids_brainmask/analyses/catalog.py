@@ -25,8 +25,6 @@ from bids_brainmask.analyses.rows import (
 from bids_brainmask.voxels import UNCERTAIN
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from bids_brainmask.analyses.measures import Measure
     from bids_brainmask.analyses.probability import Method
     from bids_brainmask.models.model import Model
@@ -369,42 +367,9 @@ def with_model() -> tuple[str, ...]:
     return tuple(row.name for row in ANALYSES if row.has_model)
 
 
-def model(
-    name: str,
-    name_or_path: str | Path = "auto",
-    model_dir: Path | None = None,
-    *,
-    allow_unverified: bool = False,
-) -> Model:
-    """Find the model of an analysis, as `bids_brainmask.models.registry.resolve` does.
-
-    The model may be one for another analysis, if a registered one was asked for.
-    """
-    from bids_brainmask.models import registry
-
-    row = analysis(name)
-    return registry.resolve(
-        name_or_path,
-        model_dir,
-        task=name,
-        automatic=row.default_models,
-        defaults=row.file_defaults,
-        allow_unverified=allow_unverified,
-    )
-
-
 def options() -> tuple[str, ...]:
     """Values of ``--outputs``."""
     return tuple(dict.fromkeys(row.option for row in OUTPUTS if row.option))
-
-
-def ignored() -> str:
-    """Write ``.bidsignore``: reports, and files that BIDS has no names for."""
-    lines = ["*.html", "sub-*/figures", "group_*"]  # a slash behind would spare the folder
-    for row in OUTPUTS:
-        if not row.in_bids:
-            lines += [f"*_{row.ending}", f"*_{row.ending.split('.')[0]}.json"]
-    return "".join(f"{line}\n" for line in dict.fromkeys(lines))
 
 
 def readme() -> str:

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from bids_brainmask.analyses.measures import Measure
     from bids_brainmask.analyses.probability import Method
     from bids_brainmask.models.model import Model
@@ -132,6 +134,28 @@ class Analysis:
     def has_model(self) -> bool:
         """Whether a network carries it out."""
         return bool(self.default_models)
+
+    def model(
+        self,
+        name_or_path: str | Path = "auto",
+        model_dir: Path | None = None,
+        *,
+        allow_unverified: bool = False,
+    ) -> Model:
+        """Find its model, as `bids_brainmask.models.registry.resolve` does.
+
+        A registered model that was asked for may be one for another analysis.
+        """
+        from bids_brainmask.models import registry
+
+        return registry.resolve(
+            name_or_path,
+            model_dir,
+            task=self.name,
+            automatic=self.default_models,
+            defaults=self.file_defaults,
+            allow_unverified=allow_unverified,
+        )
 
 
 @dataclass(frozen=True)

@@ -69,7 +69,9 @@ class _Analysis:
                 raise UsageError(
                     f"{name} {value!r}: expected one of {', '.join(get_args(known))}."
                 )
-        found = catalog.model(self.task, os.fspath(model), allow_unverified=allow_unverified)
+        found = catalog.analysis(self.task).model(
+            os.fspath(model), allow_unverified=allow_unverified
+        )
         if found.task != self.task:
             raise UsageError(f"{model}: a model for {found.task}; expected one for {self.task}.")
         self.model = found

@@ -241,7 +241,7 @@ def finetuning(args: argparse.Namespace) -> Config:
     from bids_brainmask.train import config
     from bids_brainmask.voxels import rows
 
-    model = catalog.model("brain", args.start, allow_unverified=args.allow_unverified)
+    model = catalog.analysis("brain").model(args.start, allow_unverified=args.allow_unverified)
     architecture = unet.named(model.architecture).architecture
     divisor = architecture.divisor if architecture else model.divisor
     if args.window % divisor:

@@ -69,7 +69,7 @@ def describe_dataset(settings: Settings) -> None:
         content["License"] = license_  # of the images, which the brain images are part of
     files = {
         "dataset_description.json": json.dumps(content, indent=2, ensure_ascii=False) + "\n",
-        ".bidsignore": catalog.ignored(),
+        ".bidsignore": ignored(),
         "README.md": README.format(files=catalog.readme(), research_only=RESEARCH_ONLY),
     }
     try:
@@ -88,3 +88,12 @@ def _container() -> dict[str, str]:
     if tag or Path("/.dockerenv").exists() or Path("/run/.containerenv").exists():
         return {"Type": "docker"} | ({"Tag": tag} if tag else {})
     return {}
+
+
+def ignored() -> str:
+    """Write ``.bidsignore``: reports, and files that BIDS has no names for."""
+    lines = ["*.html", "sub-*/figures", "group_*"]  # a slash behind would spare the folder
+    for row in catalog.OUTPUTS:
+        if not row.in_bids:
+            lines += [f"*_{row.ending}", f"*_{row.ending.split('.')[0]}.json"]
+    return "".join(f"{line}\n" for line in dict.fromkeys(lines))

@@ -112,7 +112,7 @@ def resolve(
 ) -> Model:
     """Find the model that a name, a folder or a file means.
 
-    `bids_brainmask.analyses.catalog.model` does so for an analysis.
+    `bids_brainmask.analyses.rows.Analysis.model` does so for an analysis.
 
     Parameters
     ----------

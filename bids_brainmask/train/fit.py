@@ -182,7 +182,7 @@ def initial_network(config: Config) -> keras.Model:
     ModelError, UsageError
         There is no such model, or its architecture is another one.
     """
-    known = catalog.model("brain", config.start, allow_unverified=config.allow_unverified)
+    known = catalog.analysis("brain").model(config.start, allow_unverified=config.allow_unverified)
     path = known.path or registry.find(known.name)
     architecture = unet.named(known.architecture).architecture
     if architecture is None:

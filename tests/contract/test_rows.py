@@ -260,7 +260,7 @@ def traced(bright, monkeypatch):
 def test_an_analysis_with_a_network_of_its_own(traced, dataset, tmp_path, run, phantom):
     nb.save(phantom, dataset.add("sub-01_T1w.nii.gz"))
     out = tmp_path / "out"
-    assert catalog.model("bright").name == "tracer"
+    assert catalog.analysis("bright").model().name == "tracer"
     assert run(dataset.root, out, "participant", "--no-reports")[0] == 0
     record = json.loads((out / f"{MASK}.json").read_text())
     assert record["Parameters"]["Model"] == "tracer"

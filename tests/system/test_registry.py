@@ -253,7 +253,7 @@ def test_a_user_without_a_home_can_look_but_not_fetch(monkeypatch, known, server
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     monkeypatch.setattr(Path, "home", no_home)
     assert not registry.cache_dir().exists()
-    assert catalog.model("brain").name == "embedded"
+    assert catalog.analysis("brain").model().name == "embedded"
     with pytest.raises(ModelError, match=r"cannot keep models there .*BIDS_BRAINMASK_MODELS"):
         download.get("brainy")
     assert not server.requests
@@ -311,7 +311,7 @@ def test_a_folder_that_may_not_be_looked_into_holds_nothing(cache, known, monkey
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(Path, "is_file", refuse)
-    assert catalog.model("brain").name == "embedded"
+    assert catalog.analysis("brain").model().name == "embedded"
 
 
 # What is meant
@@ -319,14 +319,14 @@ def test_a_folder_that_may_not_be_looked_into_holds_nothing(cache, known, monkey
 
 def test_resolve_auto_takes_brainy_where_it_is_whole(cache, known, caplog):
     caplog.set_level(logging.INFO, "bids_brainmask.models.registry")
-    assert catalog.model("brain").name == "embedded"
+    assert catalog.analysis("brain").model().name == "embedded"
     assert "brainy has not been fetched" in caplog.text
     cache.mkdir()
     (cache / "brainy.h5").write_bytes(CONTENT)
-    assert catalog.model("brain").name == "brainy"
+    assert catalog.analysis("brain").model().name == "brainy"
     assert "model: brainy" in caplog.text
     (cache / "brainy.h5").write_bytes(b"")
-    assert catalog.model("brain").name == "embedded"
+    assert catalog.analysis("brain").model().name == "embedded"
     assert caplog.records[-1].levelname == "WARNING"
 
 
@@ -354,7 +354,7 @@ def test_resolve_describes_a_file(tmp_path, known, file, expected):
 def test_a_file_for_meningioma_looks_once(tmp_path, known):
     """What is found is no brain, and says nothing of a brain's level."""
     (tmp_path / "mine.npz").write_bytes(b"content")
-    model = catalog.model("meningioma", tmp_path / "mine.npz")
+    model = catalog.analysis("meningioma").model(tmp_path / "mine.npz")
     assert (model.task, model.intensities) == ("meningioma", "robust")
 
 
@@ -362,7 +362,7 @@ def test_a_file_for_meningioma_is_used_as_the_embedded_network_is(tmp_path):
     path = tmp_path / "mine.npz"
     path.write_bytes(b"content")
     ours = registry.resolve("embedded-meningioma")
-    model = catalog.model("meningioma", path)
+    model = catalog.analysis("meningioma").model(path)
     same = ("architecture", "grid", "intensities", "block", "threshold")
     same += ("near_brain", "peak", "flips")
     for name in same:
@@ -371,9 +371,9 @@ def test_a_file_for_meningioma_is_used_as_the_embedded_network_is(tmp_path):
 
 
 def test_auto_is_ams_for_meningioma_where_it_is_at_hand(tmp_path):
-    assert catalog.model("meningioma", "auto", tmp_path).name == "embedded-meningioma"
+    assert catalog.analysis("meningioma").model("auto", tmp_path).name == "embedded-meningioma"
     (tmp_path / registry.models()["ams"].file).write_bytes(b"torn")
-    assert catalog.model("meningioma", "auto", tmp_path).name == "embedded-meningioma"
+    assert catalog.analysis("meningioma").model("auto", tmp_path).name == "embedded-meningioma"
     assert catalog.analysis("meningioma").default_models == ("ams", "embedded-meningioma")
 
 
@@ -387,7 +387,7 @@ def test_resolve_knows_a_registered_model_under_another_name(tmp_path, known):
 def test_resolve_says_what_there_is(tmp_path, known, monkeypatch):
     assert registry.resolve("brainy").path is None
     with pytest.raises(ModelError, match="unknown model 'brany'; expected auto, embedded, brainy"):
-        catalog.model("brain", "brany")
+        catalog.analysis("brain").model("brany")
     with pytest.raises(ModelError, match=r"absent.h5: there is no such model file"):
         registry.resolve(tmp_path / "absent.h5")
     with pytest.raises(ModelError, match="there is no such model file"):

@@ -119,7 +119,7 @@ def test_a_page_that_cannot_be_written_fails_no_image(raw, tmp_path, caplog):
 
 def test_a_viewer_without_reports_is_a_contradiction(raw, tmp_path, capsys):
     assert run(raw, tmp_path, "--viewer", "--no-reports") == 2
-    assert "--viewer: it is a part of the reports" in capsys.readouterr().err
+    assert "--viewer: the viewer is part of the reports" in capsys.readouterr().err
 
 
 def test_a_viewer_that_is_not_there_ends_the_run_before_any_work(raw, tmp_path, monkeypatch):
