@@ -33,7 +33,8 @@ class Model:
     file: Annotated[
         str, Meta(pattern=r"^(?!\.\.?\Z)[^/]+\Z", description="a file name without a folder")
     ]
-    """Name of its file: in the package's data for one without `url`, else in the cache."""
+    """Name of its file: in the package's ``data/weights`` for one without `url`, else in the
+    cache."""
 
     url: Annotated[
         str, Meta(pattern=r"^(https?://.*)?\Z", description="an http or https address")

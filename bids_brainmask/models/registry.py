@@ -85,7 +85,7 @@ def find(name: str, model_dir: Path | None = None) -> Path:
     """
     model = registered(name)
     folder = cache_dir() if model_dir is None else Path(model_dir)
-    candidates = places(folder, model) if model.url else [_packaged(model.file)]
+    candidates = places(folder, model) if model.url else [_packaged("weights") / model.file]
     for path in candidates:
         if is_file(path):
             verify(path, model)

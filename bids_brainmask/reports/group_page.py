@@ -40,7 +40,7 @@ measures are in their rows."""
 FAILURES_LISTED = 200
 """More are counted only."""
 
-STYLES = ("web/tabulator.min.css", "report.css", "group.css")
+STYLES = ("web/tabulator.min.css", "templates/report.css", "templates/group.css")
 LIBRARIES = ("web/tabulator.min.js", "web/plotly-cartesian.min.js")
 PARTS = ("data", "ratings", "cards", "plots", "table")
 LICENCES = {"Plotly": "web/plotly.LICENSE", "Tabulator": "web/tabulator.LICENSE"}
@@ -110,7 +110,7 @@ def page(
     """
     from markupsafe import Markup
 
-    parts = [*(f"group_{part}.js" for part in PARTS), "group.js"]
+    parts = [*(f"templates/group_{part}.js" for part in PARTS), "templates/group.js"]
     own = "\n".join(['"use strict";', "(() => {", *map(read, parts), "})();"])
     scripts = [script(code) for code in (*map(read, LIBRARIES), own)]
     text = (

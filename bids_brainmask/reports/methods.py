@@ -97,7 +97,7 @@ def describe(
 
 def bibliography() -> dict[str, str]:
     """Read the package's references: BibTeX by key, each with a newline at its end."""
-    text = templates.packaged("references.bib")
+    text = templates.packaged("templates/references.bib")
     entries = re.findall(r"^@\w+\{([^,]+),.*?^\}\n", text, re.MULTILINE | re.DOTALL)
     bodies = re.findall(r"^@.*?^\}\n", text, re.MULTILINE | re.DOTALL)
     return dict(zip(entries, bodies, strict=True))

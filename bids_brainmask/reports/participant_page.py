@@ -64,8 +64,8 @@ def participant(root: Path, label: str, *, viewer: bool = False) -> str:
         for number, result in enumerate(found, 1)
     ]
     scripts = [
-        templates.packaged("report.js"),
-        *([templates.packaged("viewer.js")] if viewer else []),
+        templates.packaged("templates/report.js"),
+        *([templates.packaged("templates/viewer.js")] if viewer else []),
     ]
     run = [*map(str.encode, scripts), *([code] if viewer else [])]
     allowed = [templates.allow(script) for script in run]
@@ -76,7 +76,7 @@ def participant(root: Path, label: str, *, viewer: bool = False) -> str:
             label=f"sub-{label}",
             version=bids_brainmask.__version__,
             policy=POLICY.format(" ".join(allowed)),
-            style=templates.packaged("report.css"),
+            style=templates.packaged("templates/report.css"),
             scripts=scripts,
             sections=sections,
             failures=readback.failures(root, [label]),

@@ -30,7 +30,7 @@ def environment(**filters: Callable) -> jinja2.Environment:
     import jinja2
 
     made = jinja2.Environment(
-        loader=jinja2.FunctionLoader(packaged),
+        loader=jinja2.FunctionLoader(lambda name: packaged(f"templates/{name}")),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
@@ -42,7 +42,7 @@ def environment(**filters: Callable) -> jinja2.Environment:
 
 
 def packaged(name: str) -> str:
-    """Text of a file of the package's data."""
+    """Text of a file of the package's data, by its folder and name."""
     return (importlib.resources.files("bids_brainmask.data") / name).read_text(encoding="utf-8")
 
 

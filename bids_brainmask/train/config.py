@@ -339,7 +339,7 @@ def remember(config: Config, out: Path) -> None:
 
 def recipes() -> dict[str, Path]:
     """Find the configurations in the package, by name."""
-    folder = Path(str(importlib.resources.files("bids_brainmask.data")))
+    folder = Path(str(importlib.resources.files("bids_brainmask.data") / "recipes"))
     return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
 
 

@@ -287,9 +287,11 @@ def test_the_embedded_model_is_in_the_package(cache, known, tmp_path, monkeypatc
     monkeypatch.setattr(registry, "_packaged", lambda file: tmp_path / file)
     with pytest.raises(ModelError, match=r"embedded.npz: this file of the package is missing"):
         registry.find("embedded")
-    (tmp_path / "embedded.npz").write_bytes(CONTENT)
-    assert registry.find("embedded") == download.get("embedded") == tmp_path / "embedded.npz"
-    (tmp_path / "embedded.npz").write_bytes(CONTENT[::-1])
+    path = tmp_path / "weights/embedded.npz"
+    path.parent.mkdir()
+    path.write_bytes(CONTENT)
+    assert registry.find("embedded") == download.get("embedded") == path
+    path.write_bytes(CONTENT[::-1])
     with pytest.raises(ModelError, match=r"found SHA-256 .* Install the package again"):
         registry.find("embedded")
 

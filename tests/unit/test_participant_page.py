@@ -75,6 +75,9 @@ TUMOUR = SIDECAR | {
     "LesionVolumeUnits": "mL",
 }
 
+VIEWER = "templates/report.css"
+"""Stands for NiiVue's script."""
+
 
 class Derivatives:
     """A folder of results."""
@@ -199,7 +202,7 @@ def fail(folder, **changes):
 
 @pytest.mark.parametrize("viewer", [False, True])
 def test_a_page_asks_nothing_of_any_host(folder, viewer, monkeypatch):
-    monkeypatch.setattr(participant_page, "VIEWER", "report.js")
+    monkeypatch.setattr(participant_page, "VIEWER", "templates/report.js")
     everything(folder)
     fail(folder)
     page = folder.page(viewer=viewer)
@@ -217,7 +220,7 @@ def test_a_page_asks_nothing_of_any_host(folder, viewer, monkeypatch):
 
 
 def test_the_policy_allows_the_pages_scripts_and_no_other(folder, monkeypatch):
-    monkeypatch.setattr(participant_page, "VIEWER", "report.css")  # stands for NiiVue's script
+    monkeypatch.setattr(participant_page, "VIEWER", VIEWER)
     everything(folder)
     page = folder.page(viewer=True)
     policy = page.attributes("content")[0]
@@ -234,8 +237,8 @@ def test_the_policy_allows_the_pages_scripts_and_no_other(folder, monkeypatch):
 
 @pytest.mark.parametrize("name", ["report.js", "viewer.js", "report.css"])
 def test_what_is_put_into_a_page_does_not_end_its_element(name):
-    assert "</" not in templates.packaged(name)
-    assert "<!--" not in templates.packaged(name)
+    assert "</" not in templates.packaged(f"templates/{name}")
+    assert "<!--" not in templates.packaged(f"templates/{name}")
 
 
 # Hostile values
@@ -648,7 +651,9 @@ def test_references_are_bibtex():
         assert re.search(r"^  title = \{.+\},$", entry, re.MULTILINE)
         assert re.search(r"^  author = \{.+\},$", entry, re.MULTILINE)
         assert re.search(r"^  (doi|url) = \{.+\},$", entry, re.MULTILINE)
-    assert "".join(library.values()).count("@") == templates.packaged("references.bib").count("@")
+    assert "".join(library.values()).count("@") == templates.packaged(
+        "templates/references.bib"
+    ).count("@")
 
 
 # The viewer
@@ -664,7 +669,7 @@ def blocks(page):
 
 
 def test_the_viewer_and_its_volumes_lie_in_the_page(folder, monkeypatch):
-    monkeypatch.setattr(participant_page, "VIEWER", "report.css")  # stands for NiiVue's script
+    monkeypatch.setattr(participant_page, "VIEWER", VIEWER)
     result = everything(folder)
     page = folder.page(viewer=True)
     found = blocks(page)
@@ -679,7 +684,7 @@ def test_the_viewer_and_its_volumes_lie_in_the_page(folder, monkeypatch):
 
 
 def test_the_viewers_size_is_that_of_its_blocks(folder, monkeypatch):
-    monkeypatch.setattr(participant_page, "VIEWER", "report.css")
+    monkeypatch.setattr(participant_page, "VIEWER", VIEWER)
     result = everything(folder)
     folder.write(result.figures["viewer_image"], bytes(2_000_000))
     page = folder.page(viewer=True)
@@ -689,7 +694,7 @@ def test_the_viewers_size_is_that_of_its_blocks(folder, monkeypatch):
 
 
 def test_volumes_that_are_missing_are_told_of(folder, monkeypatch):
-    monkeypatch.setattr(participant_page, "VIEWER", "report.css")
+    monkeypatch.setattr(participant_page, "VIEWER", VIEWER)
     result = folder.add()
     page = folder.page(viewer=True)
     assert list(blocks(page)) == ["viewer-library"]
