@@ -122,7 +122,7 @@ class Score:
 
     number: int
     head: str
-    tumours: tuple[tuple[float, bool], ...]  # mL, and whether it was found; the largest first
+    tumors: tuple[tuple[float, bool], ...]  # mL, and whether it was found; the largest first
     false: int  # predicted lesions without a voxel of truth
     dice: float
     predicted_ml: float
@@ -131,13 +131,13 @@ class Score:
     @property
     def true_ml(self) -> float:
         """Volume of all true lesions, mL."""
-        return sum(volume for volume, _ in self.tumours)
+        return sum(volume for volume, _ in self.tumors)
 
     @property
     def found(self) -> str:
         """How many lesions were found, and how many were false, in words."""
-        found = sum(found for _, found in self.tumours)
-        return f"{found} of {len(self.tumours)}, {self.false} false"
+        found = sum(found for _, found in self.tumors)
+        return f"{found} of {len(self.tumors)}, {self.false} false"
 
 
 Brains = tuple[registry.Model, backends.Network, float]
@@ -216,11 +216,11 @@ def score(case: Case, labels: np.ndarray, seconds: float) -> Score:
     sizes = np.bincount(pieces.ravel(), minlength=count + 1)[1:]
     hits = np.bincount(pieces[predicted], minlength=count + 1)[1:]
     volumes = np.round(sizes * voxel_ml, 6).tolist()
-    tumours = zip(volumes, (hits / sizes >= FOUND).tolist(), strict=True)
+    tumors = zip(volumes, (hits / sizes >= FOUND).tolist(), strict=True)
     return Score(
         number=case.number,
         head=case.head,
-        tumours=tuple(sorted(tumours, reverse=True)),
+        tumors=tuple(sorted(tumors, reverse=True)),
         false=int(labels.max() - np.unique(labels[case.truth & predicted]).size),
         dice=float(agreement.dice(predicted, case.truth)),
         predicted_ml=float(np.count_nonzero(predicted) * voxel_ml),
@@ -240,15 +240,15 @@ def proportion(yes: Sequence[bool]) -> str:
 
 def found_between(scores: Sequence[Score], low: float, high: float) -> list[bool]:
     """Tell of each true lesion of these volumes, mL, whether it was found."""
-    return [found for one in scores for volume, found in one.tumours if low < volume <= high]
+    return [found for one in scores for volume, found in one.tumors if low < volume <= high]
 
 
 def figures(scores: Sequence[Score]) -> dict[str, str]:
     """Write a model's measures."""
-    with_tumours = [one for one in scores if one.tumours]
-    dice, false = [one.dice for one in with_tumours], [one.false for one in with_tumours]
-    errors = [100 * (one.predicted_ml / one.true_ml - 1) for one in with_tumours]
-    clear = [one.false for one in scores if not one.tumours]
+    with_tumors = [one for one in scores if one.tumors]
+    dice, false = [one.dice for one in with_tumors], [one.false for one in with_tumors]
+    errors = [100 * (one.predicted_ml / one.true_ml - 1) for one in with_tumors]
+    clear = [one.false for one in scores if not one.tumors]
     quartiles = [summarise(dice, lambda v, q=q: np.percentile(v, q), "{:.3f}") for q in (25, 75)]
     return {
         "sensitivity, over 1 mL": proportion(found_between(scores, 1, np.inf)),
@@ -282,7 +282,7 @@ def band_table(scores: Scores) -> str:
 
 def worst_table(scores: Sequence[Score]) -> str:
     """List the cases of the least Dice, the worst first."""
-    worst = sorted((one for one in scores if one.tumours), key=lambda one: one.dice)[:WORST]
+    worst = sorted((one for one in scores if one.tumors), key=lambda one: one.dice)[:WORST]
     rows = []
     for one in worst:
         numbers = [f"{number:.2f}" for number in (one.dice, one.true_ml, one.predicted_ml)]
@@ -294,7 +294,7 @@ def report(scores: Scores, what: str, origin: str, picture: str = "") -> str:
     """Write the whole document; `picture` is its path as seen from there."""
     worst = "".join(f"{name}:\n\n{worst_table(some)}\n" for name, some in scores.items())
     first, *_ = scores
-    number = sum(bool(one.tumours) for one in scores[first])
+    number = sum(bool(one.tumors) for one in scores[first])
     shown = (
         f"## Cases\n\n![Cases with tumors]({picture})\n\nUp to {SHOWN} evenly spaced cases, "
         "in the axial and coronal slices where the largest true lesion is widest, with the volume "
@@ -365,7 +365,7 @@ def measure(
             scores[name].append(done)
             where = f"{name} {case.number} {case.head}"
             print(f"{where}: Dice {done.dice:.3f}, found {done.found}", flush=True)
-            if done.tumours and name == names[0] and case.number in shown:
+            if done.tumors and name == names[0] and case.number in shown:
                 title = f"{case.head}: {done.true_ml:.1f} mL, Dice {done.dice:.2f}"
                 views.append((title, view(case, predicted.mask)))
     return scores, views

@@ -127,7 +127,7 @@ def _draw_meningiomas(source: Source, findings: Findings, name: str) -> tuple[by
         for lesion in lesions.found
     ]
     outlines = (lesions.mask, brain and brain.mask)
-    return (figures.tumours(source.volume, *outlines, places, title=name),)
+    return (figures.tumors(source.volume, *outlines, places, title=name),)
 
 
 def _draw_viewer(source: Source, findings: Findings, name: str) -> tuple[bytes, ...]:  # noqa: ARG001

@@ -26,24 +26,24 @@ if TYPE_CHECKING:
 PAGE = Frame(width=1480, shortest=0, tallest=1600, header=36, caption=22, gap=6)
 THUMBNAIL = Frame(width=240, shortest=80, tallest=80, header=0, caption=0, gap=2)
 
-MOSAIC_BYTES, UNCERTAINTY_BYTES, TUMOURS_BYTES, THUMBNAIL_BYTES = 250_000, 150_000, 150_000, 6_000
+MOSAIC_BYTES, UNCERTAINTY_BYTES, TUMORS_BYTES, THUMBNAIL_BYTES = 250_000, 150_000, 150_000, 6_000
 """Most that each picture takes: one of much noise is stored at a lower quality to that end."""
 
 QUALITIES = (84, 75, 60, 45, 30, 15, 5, 0)
 """Of WebP, from the one wanted down."""
 
-BRAIN, TUMOUR = "#00e5ff", "#ff5a1f"
+BRAIN, TUMOR = "#00e5ff", "#ff5a1f"
 PLAIN, FAINT, ALARM = "#f0f2f5", "#a8b0bb", "#ffc21a"
-"""Colours of outlines and of words."""
+"""Colors of outlines and of words."""
 
 DIMMED = 0.8
-"""How bright the image is under the colours of the band."""
+"""How bright the image is under the colors of the band."""
 
 SIDES = ("PASI", "LRSI", "LRAP")
 """Left, right, top and bottom of a cut across the axes R, A and S."""
 
 LEFT = ("left is left", FAINT)
-"""Says how heads are turned, and in which colour."""
+"""Says how heads are turned, and in which color."""
 
 MISSING = "\N{WHITE SQUARE}"
 """Stands for a letter that the font lacks."""
@@ -54,7 +54,7 @@ class Outline:
     """A mask whose outline is drawn."""
 
     mask: np.ndarray  # (I, J, K) bool, along the view's axes
-    colour: str
+    color: str
     width: float = 1.2  # pixels
 
 
@@ -65,10 +65,10 @@ class Words:
     text: str
     x: float  # pixels from the top left
     y: float
-    colour: str = FAINT
+    color: str = FAINT
     align: str = "center"
     width: float = np.inf  # pixels at most: a longer one loses its middle
-    ground: str = "none"  # colour behind it
+    ground: str = "none"  # color behind it
 
 
 def mosaic(volume: Volume, mask: np.ndarray, *, title: str = "") -> bytes:
@@ -96,14 +96,14 @@ def mosaic(volume: Volume, mask: np.ndarray, *, title: str = "") -> bytes:
     view, (mask,) = slices.look(volume, mask)
     page = slices.lay_out(view, [view.spread(2, 9), view.spread(1, 9), view.spread(0, 7)], PAGE)
     key = [LEFT, _of_brain(mask)]
-    picture = _draw(page, page.colours(), [Outline(mask, BRAIN)], _captions(page), key, title)
+    picture = _draw(page, page.colors(), [Outline(mask, BRAIN)], _captions(page), key, title)
     return _webp(picture, MOSAIC_BYTES)
 
 
 def uncertainty(
     volume: Volume, mask: np.ndarray, probability: np.ndarray, *, title: str = ""
 ) -> bytes:
-    """Colour the voxels whose probability of brain is in `UNCERTAIN`, under the mask's outline.
+    """Color the voxels whose probability of brain is in `UNCERTAIN`, under the mask's outline.
 
     Parameters
     ----------
@@ -124,13 +124,13 @@ def uncertainty(
     """
     view, (mask, probability) = slices.look(volume, mask, probability)
     page = slices.lay_out(view, [view.spread(2, 6), view.spread(1, 6), view.spread(0, 5)], PAGE)
-    colours = (page.colours() * np.float32(DIMMED)).astype(np.uint8)
+    colors = (page.colors() * np.float32(DIMMED)).astype(np.uint8)
     # Voxel by voxel: interpolated, a step from 0 to 1 would pass through the band.
     found = page.compose(probability, np.float32, "NEAREST")
     unsure = (found > UNCERTAIN[0]) & (found < UNCERTAIN[1])
-    colours[unsure] = _band_colours(found[unsure])
+    colors[unsure] = _band_colors(found[unsure])
     line, start, end = PAGE.header // 2, PAGE.width - 200, PAGE.width - 46
-    colours[line - 6 : line + 6, start:end] = _band_colours(np.linspace(*UNCERTAIN, end - start))
+    colors[line - 6 : line + 6, start:end] = _band_colors(np.linspace(*UNCERTAIN, end - start))
     words = [*_captions(page), Words(f"{UNCERTAIN[1]:g}", end + 8, line, PLAIN, "left")]
     key = [
         LEFT,
@@ -138,13 +138,13 @@ def uncertainty(
         (f"probability of brain, where uncertain: {UNCERTAIN[0]:g}", PLAIN),
     ]
     outline = Outline(mask, BRAIN, width=0.7)  # thin: the band lies along it
-    picture = _draw(page, colours, [outline], words, key, title, start - 8)
+    picture = _draw(page, colors, [outline], words, key, title, start - 8)
     return _webp(picture, UNCERTAINTY_BYTES)
 
 
-def tumours(
+def tumors(
     volume: Volume,
-    tumour: np.ndarray,
+    tumor: np.ndarray,
     brain: np.ndarray | None,
     lesions: Sequence[tuple[Sequence[float], str]],
     *,
@@ -156,7 +156,7 @@ def tumours(
     ----------
     volume, title
         As in `mosaic`.
-    tumour : (I, J, K) bool array
+    tumor : (I, J, K) bool array
     brain : (I, J, K) bool array or None
     lesions : sequence of (centroid, name)
         Centroids in mm, RAS+, the largest lesion first: it is cut across all axes, four more
@@ -165,17 +165,17 @@ def tumours(
     Returns
     -------
     bytes
-        WebP, ``PAGE.width`` pixels wide, at most `TUMOURS_BYTES`.
+        WebP, ``PAGE.width`` pixels wide, at most `TUMORS_BYTES`.
 
     Raises
     ------
     ValueError
         Arrays of different shapes.
     """
-    masks = [tumour] if brain is None else [tumour, brain]
+    masks = [tumor] if brain is None else [tumor, brain]
     slices.check_shapes(volume, *masks)
     view, (_, *masks) = slices.look(volume, np.any(masks, axis=0), *masks)
-    key = [LEFT, ("━ meningioma", TUMOUR), *map(_of_brain, masks[1:])]
+    key = [LEFT, ("━ meningioma", TUMOR), *map(_of_brain, masks[1:])]
     if lesions:
         rows = [view.through(*lesions[0]), [view.through(*one)[0] for one in lesions[1:5]]]
         if len(lesions) > 5:
@@ -184,8 +184,8 @@ def tumours(
         rows = [view.middle()]
         key[1] = ("no meningioma found", PLAIN)
     page = slices.lay_out(view, [row for row in rows if row], PAGE)
-    outlines = [*(Outline(mask, BRAIN, 1.0) for mask in masks[1:]), Outline(masks[0], TUMOUR, 1.6)]
-    return _webp(_draw(page, page.colours(), outlines, _captions(page), key, title), TUMOURS_BYTES)
+    outlines = [*(Outline(mask, BRAIN, 1.0) for mask in masks[1:]), Outline(masks[0], TUMOR, 1.6)]
+    return _webp(_draw(page, page.colors(), outlines, _captions(page), key, title), TUMORS_BYTES)
 
 
 def thumbnail(volume: Volume, mask: np.ndarray) -> bytes:
@@ -208,11 +208,11 @@ def thumbnail(volume: Volume, mask: np.ndarray) -> bytes:
     """
     view, (mask,) = slices.look(volume, mask)
     page = slices.lay_out(view, [view.middle()], THUMBNAIL)
-    return _webp(_draw(page, page.colours(), [Outline(mask, BRAIN, 0.9)]), THUMBNAIL_BYTES)
+    return _webp(_draw(page, page.colors(), [Outline(mask, BRAIN, 0.9)]), THUMBNAIL_BYTES)
 
 
 def viewer(
-    volume: Volume, mask: np.ndarray, tumour: np.ndarray | None, *, margin_mm: float = 12.0
+    volume: Volume, mask: np.ndarray, tumor: np.ndarray | None, *, margin_mm: float = 12.0
 ) -> tuple[Volume, Volume]:
     """Cut out what a viewer needs to show: the masks, or the head where they are empty.
 
@@ -220,7 +220,7 @@ def viewer(
     ----------
     volume, mask
         As in `mosaic`.
-    tumour : (I, J, K) bool array or None
+    tumor : (I, J, K) bool array or None
     margin_mm : float
         Kept around the masks, as far as the image goes.
 
@@ -235,20 +235,20 @@ def viewer(
     ValueError
         Arrays of different shapes.
     """
-    masks = [mask] if tumour is None else [mask, tumour]
+    masks = [mask] if tumor is None else [mask, tumor]
     slices.check_shapes(volume, *masks)
     box = slices.widen(slices.around(volume, np.any(masks, axis=0)), volume, margin_mm)
     affine = volume.affine.copy()
     affine[:3, 3] = affine[:3] @ [*(side.start for side in box), 1]
     labels = mask[box].astype(np.uint8)
-    if tumour is not None:
-        labels[tumour[box]] = 2
-    grey = slices.grey(volume.data[box], slices.window(volume, box))
+    if tumor is not None:
+        labels[tumor[box]] = 2
+    grey = slices.gray(volume.data[box], slices.window(volume, box))
     return Volume(grey, affine), Volume(labels, affine)
 
 
 def _of_brain(mask: np.ndarray) -> tuple[str, str]:
-    """Explain the outline of a brain, in its colour."""
+    """Explain the outline of a brain, in its color."""
     return ("━ brain mask", BRAIN) if mask.any() else ("empty mask", ALARM)
 
 
@@ -268,10 +268,10 @@ def _captions(page: Sheet) -> list[Words]:
     return words
 
 
-def _band_colours(probability: np.ndarray) -> np.ndarray:
-    """Colours of probabilities in `UNCERTAIN`, (..., 3) uint8.
+def _band_colors(probability: np.ndarray) -> np.ndarray:
+    """Colors of probabilities in `UNCERTAIN`, (..., 3) uint8.
 
-    Perceptually uniform, told apart by the colour-blind, and without the darkest, which would be
+    Perceptually uniform, told apart by the color-blind, and without the darkest, which would be
     lost on the image.
     """
     import matplotlib
@@ -282,24 +282,24 @@ def _band_colours(probability: np.ndarray) -> np.ndarray:
 
 def _draw(
     page: Sheet,
-    colours: np.ndarray,
+    colors: np.ndarray,
     outlines: Sequence[Outline],
     words: Sequence[Words] = (),
     key: Sequence[tuple[str, str]] = (),
     title: str = "",
     key_end: float = PAGE.width - 2 * PAGE.gap,
 ) -> np.ndarray:
-    """Draw outlines and words over a page's colours.
+    """Draw outlines and words over a page's colors.
 
     Parameters
     ----------
     page : Sheet
-    colours : (height, width, 3) uint8 array
+    colors : (height, width, 3) uint8 array
     outlines : sequence of Outline
         The last is uppermost.
     words : sequence of Words
-    key : sequence of (text, colour)
-        What colours mean, written in them, in the page's header.
+    key : sequence of (text, color)
+        What colors mean, written in them, in the page's header.
     title : str
         In what room the key leaves.
     key_end : float
@@ -313,23 +313,23 @@ def _draw(
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    height, width = colours.shape[:2]
+    height, width = colors.shape[:2]
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
         # At 72 to the inch, Matplotlib's points are pixels.
         canvas = FigureCanvasAgg(Figure(figsize=(width / 72, height / 72), dpi=72))
         axes = canvas.figure.add_axes((0, 0, 1, 1))
         axes.set_axis_off()
-        axes.imshow(colours, interpolation="nearest", aspect="auto")
+        axes.imshow(colors, interpolation="nearest", aspect="auto")
         for outline in outlines:
             covered = page.coverage(outline.mask)
             if covered.max() > 127:  # else there is no line, of which Matplotlib would warn
-                axes.contour(covered, [127.5], colors=[outline.colour], linewidths=outline.width)
+                axes.contour(covered, [127.5], colors=[outline.color], linewidths=outline.width)
         for one in words:
             _write(axes, one)
         line = page.frame.header / 2
-        for text, colour in reversed(key):
-            key_end = _write(axes, Words(text, key_end, line, colour, "right")) - 18
+        for text, color in reversed(key):
+            key_end = _write(axes, Words(text, key_end, line, color, "right")) - 18
         room = key_end - 3 * PAGE.gap
         _write(axes, Words(title, 2 * PAGE.gap, line, PLAIN, "left", width=room))
         canvas.draw()
@@ -347,7 +347,7 @@ def _write(axes: Axes, words: Words) -> float:
     text = "".join(c if c.isprintable() and ord(c) in known else MISSING for c in text)
     label = axes.text(
         *(words.x, words.y, text),
-        color=words.colour,
+        color=words.color,
         horizontalalignment=words.align,
         verticalalignment="center",
         fontproperties=FontProperties(fname=path, size=12.5),

@@ -28,7 +28,7 @@ LARGEST_SCALE = 3.0
 """Pixels of a mm at most."""
 
 BACKGROUND = (14, 17, 22)
-"""Colour of a sheet between its cuts."""
+"""Color of a sheet between its cuts."""
 
 Box = tuple[slice, slice, slice]
 
@@ -156,12 +156,12 @@ class Sheet:
             sheet[panel.pixels] = Image.fromarray(plane).resize(size, Image.Resampling[method])
         return sheet
 
-    def colours(self) -> np.ndarray:
+    def colors(self) -> np.ndarray:
         """Draw the image's cuts in grey on the background, (height, width, 3) uint8."""
         sheet = np.empty((self.height, self.frame.width, 3), np.uint8)
         sheet[:] = BACKGROUND
         image = self.view.volume.data
-        shades = self.compose(image, lambda plane: grey(plane, self.view.window), "BICUBIC")
+        shades = self.compose(image, lambda plane: gray(plane, self.view.window), "BICUBIC")
         for panel in self.panels:
             sheet[panel.pixels] = shades[panel.pixels][..., None]
         return sheet
@@ -248,7 +248,7 @@ def window(volume: Volume, box: Box) -> tuple[float, float]:
     return float(low if low < high else values.min()), float(high)
 
 
-def grey(values: np.ndarray, window: tuple[float, float]) -> np.ndarray:
+def gray(values: np.ndarray, window: tuple[float, float]) -> np.ndarray:
     """Intensities as uint8, from black to white over a window; black if they are all the same."""
     low, high = window
     scaled = (values - np.float32(low)) * np.float32(255 / (high - low or 1))

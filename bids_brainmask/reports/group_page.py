@@ -269,7 +269,7 @@ def plots(rows: Sequence[Row], volumes: Iterable[Mapping[str, Value]]) -> list[d
         (row.prefix, "", session(row), row.values.get("volume_ml"), index)
         for index, row in enumerate(rows)
     ]
-    tumours = []
+    tumors = []
     for row in volumes:
         prefix = str(row["image"]).rpartition("/")[2].partition("_label-")[0]
         found = (
@@ -278,8 +278,8 @@ def plots(rows: Sequence[Row], volumes: Iterable[Mapping[str, Value]]) -> list[d
             str(row["session_id"] or ""),
             cell_number(row["volume_ml"]),
         )
-        tumours.append((*found, where.get(prefix, -1)))
-    drawn = [("Brain volume", lines(brains)), ("Meningioma volume", lines(tumours))]
+        tumors.append((*found, where.get(prefix, -1)))
+    drawn = [("Brain volume", lines(brains)), ("Meningioma volume", lines(tumors))]
     return [
         {
             "title": title,

@@ -39,7 +39,7 @@ def process(settings):
     return list(app.process(plan.prepare(settings)))
 
 
-def with_tumours(balls, spacing=1.5):
+def with_tumors(balls, spacing=1.5):
     """Make the phantom of two balls, with brighter ones in it."""
     shape = tuple(int(180 / spacing) for _ in range(3))
     head = head_phantom(shape, (spacing,) * 3)
@@ -74,7 +74,7 @@ def rows(job):
 
 
 def test_two_tumours_are_measured(dataset, arithmetic):
-    dataset.add(NAME, with_tumours(BALLS))
+    dataset.add(NAME, with_tumors(BALLS))
     (outcome,) = process(run(dataset.root))
     assert outcome.status == "done"
     table = rows(outcome.plan)
@@ -100,7 +100,7 @@ def test_two_tumours_are_measured(dataset, arithmetic):
 
 
 def test_masks_tables_and_sidecars_agree(dataset, arithmetic):
-    dataset.add(NAME, with_tumours(BALLS))
+    dataset.add(NAME, with_tumors(BALLS))
     (outcome,) = process(run(dataset.root, outputs=("mask", "brain", "probseg")))
     job = outcome.plan
     brain, tumour, both = (
@@ -128,7 +128,7 @@ def test_masks_tables_and_sidecars_agree(dataset, arithmetic):
 
 
 def test_a_tumour_outside_of_the_brain_is_in_the_union(dataset, arithmetic):
-    dataset.add(NAME, with_tumours({(0.0, 0.0, 70.0): 8.0}))
+    dataset.add(NAME, with_tumors({(0.0, 0.0, 70.0): 8.0}))
     (outcome,) = process(run(dataset.root))
     brain, tumour, both = (
         image.read_mask(outcome.plan.files[kind]) for kind in ("mask", "tumor", "brainandtumor")
@@ -139,7 +139,7 @@ def test_a_tumour_outside_of_the_brain_is_in_the_union(dataset, arithmetic):
 
 
 def test_no_tumour_is_an_answer(dataset, arithmetic):
-    dataset.add(NAME, with_tumours({}))
+    dataset.add(NAME, with_tumors({}))
     (outcome,) = process(run(dataset.root))
     assert outcome.status == "done"
     assert "no meningioma" in outcome.detail
@@ -152,7 +152,7 @@ def test_no_tumour_is_an_answer(dataset, arithmetic):
 
 
 def test_meningioma_alone_by_a_model_without_a_rule_needs_no_brain(dataset, arithmetic, tmp_path):
-    dataset.add(NAME, with_tumours(BALLS))
+    dataset.add(NAME, with_tumors(BALLS))
     file = tmp_path / "own.h5"
     file.write_bytes(b"never read: the network is arithmetic")
     options = {"analyses": ("meningioma",), "model": (str(file),)}
@@ -178,7 +178,7 @@ def test_what_nowhere_is_likely_is_no_meningioma(dataset, arithmetic, monkeypatc
         return brain if model.task == "brain" else backends.Network(graded, "arithmetic 1", 16)
 
     monkeypatch.setattr(backends, "load", load)
-    dataset.add(NAME, with_tumours(BALLS))
+    dataset.add(NAME, with_tumors(BALLS))
     (outcome,) = process(run(dataset.root))
     (row,) = rows(outcome.plan)
     where = [float(row[f"centroid_{axis}_mm"]) for axis in "xyz"]
@@ -199,7 +199,7 @@ def test_the_embedded_network_is_always_asked_about_the_mirror_image_too(dataset
         return brain if model.task == "brain" else backends.Network(tumours, "arithmetic 1", 16)
 
     monkeypatch.setattr(backends, "load", load)
-    dataset.add(NAME, with_tumours(BALLS))
+    dataset.add(NAME, with_tumors(BALLS))
     (outcome,) = process(run(dataset.root))
     plain, mirrored = seen
     np.testing.assert_array_equal(mirrored, plain[::-1])
@@ -216,7 +216,7 @@ NECK = (0.0, 20.0, -82.0)
 def test_what_lies_far_from_the_brain_is_no_meningioma(dataset, arithmetic, analyses):
     """Also where meningiomas alone are asked for: then the brain is found, and not written."""
     (kept,) = {middle: BALLS[middle] for middle in list(BALLS)[:1]}.items()
-    dataset.add(NAME, with_tumours(dict([kept]) | {NECK: 8.0}))
+    dataset.add(NAME, with_tumors(dict([kept]) | {NECK: 8.0}))
     (outcome,) = process(run(dataset.root, analyses=analyses))
     (row,) = rows(outcome.plan)
     where = [float(row[f"centroid_{axis}_mm"]) for axis in "xyz"]
@@ -234,8 +234,8 @@ def test_what_lies_far_from_the_brain_is_no_meningioma(dataset, arithmetic, anal
 
 
 def test_a_plain_image_is_refused_and_the_others_are_done(dataset, arithmetic, capsys):
-    dataset.add(NAME, with_tumours(BALLS))
-    dataset.add("sub-02_T1w.nii.gz", with_tumours(BALLS))
+    dataset.add(NAME, with_tumors(BALLS))
+    dataset.add("sub-02_T1w.nii.gz", with_tumors(BALLS))
     out = dataset.root.parent / "out"
     command = [str(dataset.root), str(out), "participant", "--analyses", "meningioma"]
     assert bids_app.main(command) == 0
@@ -251,7 +251,7 @@ def test_a_plain_image_is_refused_and_the_others_are_done(dataset, arithmetic, c
 
 
 def test_a_plain_image_has_its_brain_and_is_told_why_not_more(dataset, arithmetic):
-    dataset.add("sub-02_T1w.nii.gz", with_tumours(BALLS))
+    dataset.add("sub-02_T1w.nii.gz", with_tumors(BALLS))
     options = {"analyses": ("brain", "meningioma")}
     for status in ("done", "skipped"):
         (outcome,) = process(run(dataset.root, **options))
@@ -261,7 +261,7 @@ def test_a_plain_image_has_its_brain_and_is_told_why_not_more(dataset, arithmeti
 
 
 def test_what_is_done_is_skipped_and_what_changed_is_not(dataset, arithmetic):
-    dataset.add(NAME, with_tumours(BALLS))
+    dataset.add(NAME, with_tumors(BALLS))
     settings = run(dataset.root)
     assert process(settings)[0].status == "done"
     assert process(settings)[0].status == "skipped"
@@ -292,7 +292,7 @@ def test_a_stripped_image_is_told_of(dataset, monkeypatch):
 
 def test_flips_and_overlap_reach_the_network(dataset, monkeypatch, shared):
     """256^3 in 128^3 blocks, half overlapping, twice: 2 x 27."""
-    dataset.add(NAME, with_tumours(BALLS, 3.0))
+    dataset.add(NAME, with_tumors(BALLS, 3.0))
     seen = []
 
     def load(model, *_):

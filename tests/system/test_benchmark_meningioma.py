@@ -125,9 +125,9 @@ NOTHING = np.zeros(SHAPE, bool)
 
 def test_tumours_that_touch_at_a_corner_are_one_and_others_are_not():
     truth = cube(5, 2, 2, 2) | cube(5, 7, 7, 7) | cube(10, 20, 20, 20)
-    assert score(truth, NOTHING).tumours == ((8.0, False), (2.0, False))
+    assert score(truth, NOTHING).tumors == ((8.0, False), (2.0, False))
     apart = cube(5, 2, 2, 2) | cube(5, 8, 8, 8)
-    assert score(apart, NOTHING).tumours == ((1.0, False), (1.0, False))
+    assert score(apart, NOTHING).tumors == ((1.0, False), (1.0, False))
 
 
 @pytest.mark.parametrize(("voxels", "found"), [(99, False), (100, True)])
@@ -136,7 +136,7 @@ def test_a_lesion_is_found_from_a_tenth_of_its_voxels_on(voxels, found):
     predicted = NOTHING.copy()
     predicted[4:14, 4:14, 4:5] = True
     predicted[4, 4, 4] = voxels == 100
-    assert score(truth, predicted).tumours == ((8.0, found),)
+    assert score(truth, predicted).tumors == ((8.0, found),)
 
 
 def test_found_missed_false_and_noise_are_counted():
@@ -145,7 +145,7 @@ def test_found_missed_false_and_noise_are_counted():
     false = cube(3, 20, 2, 2) | cube(3, 20, 2, 30)
     noise = cube(1, 38, 2, 2)  # 8 uL, less than the smallest lesion
     one = score(truth, half | false | noise)
-    assert one.tumours == ((8.0, True), (1.0, False))
+    assert one.tumors == ((8.0, True), (1.0, False))
     assert one.false == 2
     assert one.predicted_ml == pytest.approx((500 + 2 * 27) / 125)
     assert one.dice == pytest.approx(2 * 500 / (1125 + 554))
@@ -155,13 +155,13 @@ def test_found_missed_false_and_noise_are_counted():
 
 def test_a_predicted_lesion_that_touches_the_truth_with_one_voxel_is_not_false():
     one = score(cube(10, 4, 4, 4), cube(5, 13, 13, 13))
-    assert (one.false, one.tumours) == (0, ((8.0, False),))
+    assert (one.false, one.tumors) == (0, ((8.0, False),))
     assert score(cube(10, 4, 4, 4), cube(5, 14, 14, 14)).false == 1
 
 
 def test_a_prediction_over_two_tumours_finds_both_and_is_not_false():
     one = score(cube(5, 4, 4, 4) | cube(5, 12, 4, 4), cube(16, 2, 2, 2))
-    assert one.tumours == ((1.0, True), (1.0, True))
+    assert one.tumors == ((1.0, True), (1.0, True))
     assert one.false == 0
 
 
@@ -170,8 +170,8 @@ def test_all_that_is_found_in_a_clear_head_is_false():
     assert score(NOTHING, NOTHING).false == 0
 
 
-def known(tumours=(), false=0, dice=1.0, predicted=1.0, number=0):
-    return meningioma.Score(number, f"sub-{number}", tumours, false, dice, predicted, 3.0)
+def known(tumors=(), false=0, dice=1.0, predicted=1.0, number=0):
+    return meningioma.Score(number, f"sub-{number}", tumors, false, dice, predicted, 3.0)
 
 
 SOME = [

@@ -249,8 +249,8 @@ def test_nor_do_the_other_pictures(codes):
         (figures.mosaic(*turned[:2]), figures.mosaic(volume, mask)),
         (figures.uncertainty(*turned), figures.uncertainty(volume, mask, unsure)),
         (
-            figures.tumours(turned[0], turned[1], None, place),
-            figures.tumours(volume, mask, None, place),
+            figures.tumors(turned[0], turned[1], None, place),
+            figures.tumors(volume, mask, None, place),
         ),
     ):
         assert one == other
@@ -350,7 +350,7 @@ def test_a_step_between_sure_voxels_is_not_uncertain(value):
 
 
 def test_the_bands_colours_grow_lighter_and_none_is_dark():
-    shades = figures._band_colours(np.linspace(*UNCERTAIN, 50)).astype(float)
+    shades = figures._band_colors(np.linspace(*UNCERTAIN, 50)).astype(float)
     luminance = shades @ [0.2126, 0.7152, 0.0722]
     assert (np.diff(luminance) > 0).all()
     assert shades.max(1).min() > 120
@@ -370,7 +370,7 @@ PLACES = [(-22, 10, 4), (20, 0, -20), (0, 20, 22), (10, -24, 0), (-10, -10, -24)
 @pytest.mark.slow
 @pytest.mark.parametrize(("count", "cuts"), [(0, 3), (1, 3), (2, 4), (3, 5), (5, 7), (6, 7)])
 def test_the_largest_lesion_is_cut_along_three_axes_and_four_more_along_one(count, cuts):
-    colours = read(figures.tumours(*lesions(*PLACES[:count])))
+    colours = read(figures.tumors(*lesions(*PLACES[:count])))
     page, header = below_header(colours), colours[: figures.PAGE.header]
     found = discs(page)
     assert len(found) == cuts
@@ -384,7 +384,7 @@ def test_the_largest_lesion_is_cut_along_three_axes_and_four_more_along_one(coun
 
 
 def test_the_outline_of_a_lesion_is_a_circle_where_it_is():
-    colours = below_header(read(figures.tumours(*lesions((-20, 10, 4)))))
+    colours = below_header(read(figures.tumors(*lesions((-20, 10, 4)))))
     axial, coronal, sagittal = found = discs(colours)
     marks = orange(colours)
     radius = HEAD * (1 - (4 / HEAD) ** 2) ** 0.5  # of the ball, where the axial cut is
@@ -400,11 +400,11 @@ def test_the_outline_of_a_lesion_is_a_circle_where_it_is():
 @pytest.mark.slow
 def test_lesions_without_a_brain_and_a_brain_without_lesions():
     volume, tumour, brain, named = lesions((-20, 10, 4))
-    alone = read(figures.tumours(volume, tumour, None, named))
+    alone = read(figures.tumors(volume, tumour, None, named))
     assert orange(alone).any()
     assert not cyan(alone).any()
     for mask in (None, brain, np.zeros_like(brain)):
-        none = read(figures.tumours(volume, np.zeros_like(tumour), mask, []))
+        none = read(figures.tumors(volume, np.zeros_like(tumour), mask, []))
         assert not orange(none[: figures.PAGE.header]).any()
         found = discs(below_header(none))
         assert len(found) == 3
@@ -421,7 +421,7 @@ def test_sizes_are_kept_whatever_the_noise():
     for content, most in (
         (figures.mosaic(volume, mask), figures.MOSAIC_BYTES),
         (figures.uncertainty(volume, mask, unsure), figures.UNCERTAINTY_BYTES),
-        (figures.tumours(volume, mask, mask, place * 5), figures.TUMOURS_BYTES),
+        (figures.tumors(volume, mask, mask, place * 5), figures.TUMORS_BYTES),
         (figures.thumbnail(volume, mask), figures.THUMBNAIL_BYTES),
     ):
         assert most / 4 < len(content) <= most
@@ -437,7 +437,7 @@ def test_odd_fields_of_view_make_pictures_that_fit(shape):
     for content in (
         figures.mosaic(volume, mask),
         figures.uncertainty(volume, mask, data),
-        figures.tumours(volume, mask, mask, [((9, 9, 9), "far off")]),
+        figures.tumors(volume, mask, mask, [((9, 9, 9), "far off")]),
     ):
         height, width, _ = read(content).shape
         assert width == figures.PAGE.width
@@ -455,7 +455,7 @@ def test_a_mask_of_one_voxel_is_seen(place):
         figures.mosaic(volume, mask),
         figures.uncertainty(volume, mask, 0.5 * mask),
         figures.thumbnail(volume, mask),
-        figures.tumours(volume, mask, None, [(volume.affine[:3] @ [*place, 1], "1")]),
+        figures.tumors(volume, mask, None, [(volume.affine[:3] @ [*place, 1], "1")]),
     ):
         colours = read(content)
         page = colours if len(colours) == 80 else below_header(colours)
@@ -537,7 +537,7 @@ def test_a_titles_signs_are_shown_as_they_are(phantom):
 
 def test_names_of_lesions_may_be_anything():
     volume, tumour, brain, _ = lesions((-20, 10, 4))
-    colours = read(figures.tumours(volume, tumour, brain, [((-20, 10, 4), t) for t in TITLES]))
+    colours = read(figures.tumors(volume, tumour, brain, [((-20, 10, 4), t) for t in TITLES]))
     page = below_header(colours)
     assert len(discs(page)) == 7
     assert alarm(colours[: figures.PAGE.header]).any()  # five more
@@ -626,8 +626,8 @@ def test_arrays_of_other_shapes_are_refused():
         lambda: figures.mosaic(volume, wrong),
         lambda: figures.uncertainty(volume, mask, wrong.astype(float)),
         lambda: figures.uncertainty(volume, wrong, mask.astype(float)),
-        lambda: figures.tumours(volume, wrong, None, []),
-        lambda: figures.tumours(volume, mask, wrong, []),
+        lambda: figures.tumors(volume, wrong, None, []),
+        lambda: figures.tumors(volume, mask, wrong, []),
         lambda: figures.thumbnail(volume, wrong),
         lambda: figures.viewer(volume, wrong, None),
         lambda: figures.viewer(volume, mask, wrong),

@@ -63,7 +63,7 @@ BRAIN = SIDECAR | {
     "AlreadyStripped": True,
     "Quality": dict.fromkeys(quality.columns(), 1.5),
 }
-TUMOUR = SIDECAR | {
+TUMOR = SIDECAR | {
     "Parameters": SIDECAR["Parameters"]
     | {
         "SmallestLesion": 0.05,
@@ -85,10 +85,10 @@ class Derivatives:
     def __init__(self, root):
         self.root = root
 
-    def add(self, prefix="sub-01", brain=BRAIN, tumour=None, pictures=("brain", "thumbnail")):
+    def add(self, prefix="sub-01", brain=BRAIN, tumor=None, pictures=("brain", "thumbnail")):
         """Write the records of an image, and pictures of a few bytes."""
         result = Result(prefix, f"{prefix.split('_')[0]}/anat")
-        for record, mask in ((brain, result.main("brain")), (tumour, result.main("meningioma"))):
+        for record, mask in ((brain, result.main("brain")), (tumor, result.main("meningioma"))):
             if record is not None:
                 self.write(mask.replace(".nii.gz", ".json"), json.dumps(record).encode())
         for kind in pictures:
@@ -178,10 +178,10 @@ def folder(tmp_path):
     return Derivatives(tmp_path)
 
 
-def everything(folder, brain=BRAIN, tumour=TUMOUR):
+def everything(folder, brain=BRAIN, tumor=TUMOR):
     """Put one of all that a page shows into a folder."""
     shown = ("brain", "uncertainty", "meningioma", "thumbnail", "viewer_image", "viewer_labels")
-    result = folder.add("sub-01_ses-1_ce-gad", brain, tumour, shown)
+    result = folder.add("sub-01_ses-1_ce-gad", brain, tumor, shown)
     lesion = ["1", "5.588", "22.7", "22.0", "35.0", "-20.0", "40.0", "1620", "0.83", "inside"]
     rows = [list(lesions.COLUMNS), lesion]
     text = "".join("\t".join(row) + "\n" for row in rows)
@@ -259,7 +259,7 @@ def test_text_of_a_record_is_shown_and_changes_nothing_else(folder, tmp_path, te
     pages = []
     for name, put in (("harmless", "word"), ("hostile", text)):
         other = Derivatives(tmp_path / name)
-        brain, tumour = spoilt(BRAIN, put), spoilt(TUMOUR, put)
+        brain, tumour = spoilt(BRAIN, put), spoilt(TUMOR, put)
         brain["Software"] = tumour["Software"] = {put: put}
         brain["Parameters"][put] = put
         everything(other, brain, tumour)
@@ -319,8 +319,8 @@ WRONG = [
 @pytest.mark.slow
 @pytest.mark.parametrize("value", WRONG, ids=repr)
 def test_no_value_of_any_type_breaks_a_page(folder, value):
-    for name in {**BRAIN, **TUMOUR}:
-        everything(folder, BRAIN | {name: value}, TUMOUR | {name: value})
+    for name in {**BRAIN, **TUMOR}:
+        everything(folder, BRAIN | {name: value}, TUMOR | {name: value})
         assert folder.page().find("h1") == ["sub-01"]
     for name in ("SourceFile", "Parameters", "Quality"):
         everything(folder, BRAIN | {name: dict.fromkeys(BRAIN[name], value)})
@@ -330,7 +330,7 @@ def test_no_value_of_any_type_breaks_a_page(folder, value):
 
 
 def test_a_record_of_an_older_version_makes_a_page(folder):
-    folder.add(brain={"Parameters": {}}, tumour={"Parameters": {}}, pictures=())
+    folder.add(brain={"Parameters": {}}, tumor={"Parameters": {}}, pictures=())
     page = folder.page()
     text = " ".join(page.html.split())
     assert "The sidecar has no quality measures." in text
@@ -401,7 +401,7 @@ def test_what_is_not_there_is_not_shown(folder):
 
 
 def test_an_image_with_tumours_alone(folder):
-    folder.add(brain=None, tumour=TUMOUR, pictures=())
+    folder.add(brain=None, tumor=TUMOR, pictures=())
     page = folder.page()
     assert page.find("h3") == ["Meningiomas", "Markdown"]
     assert page.row("sub-01 yes n/a n/a 1 5.588")
@@ -430,11 +430,11 @@ def test_two_images_are_within_three_megabytes(folder):
     sizes = {
         "brain": figures.MOSAIC_BYTES,
         "uncertainty": figures.UNCERTAINTY_BYTES,
-        "meningioma": figures.TUMOURS_BYTES,
+        "meningioma": figures.TUMORS_BYTES,
         "thumbnail": figures.THUMBNAIL_BYTES,
     }
     for prefix in ("sub-01_ses-1", "sub-01_ses-2"):
-        result = folder.add(prefix, BRAIN, TUMOUR, ())
+        result = folder.add(prefix, BRAIN, TUMOR, ())
         for kind, size in sizes.items():
             folder.write(result.figures[kind], bytes(size))
     folder.table([row(f"sub-01/anat/sub-01_ses-1{MASK}", 1.0)] * 30)
@@ -598,7 +598,7 @@ def test_models_are_cited(folder, name, cited):
         "Threshold": model.threshold,
     }
     record = SIDECAR | {"Parameters": parameters, "ModelCitation": model.citation}
-    part = "brain" if model.task == "brain" else "tumour"
+    part = "brain" if model.task == "brain" else "tumor"
     folder.add(**{"brain": None, part: record})
     page = folder.page()
     text, references = page.by_id("methods-text"), page.by_id("methods-references")
