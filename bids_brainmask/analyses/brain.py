@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The brain: found, cleaned, and how far its mask can be trusted."""
+"""Brain extraction: mask, clean-up and confidence."""
 
 from __future__ import annotations
 
@@ -26,24 +26,24 @@ class Extraction:
     volume_ml: float
     confidence: confidence.Confidence
     predicted_dice: float | None  # in [0, 1]; None for a model without a calibration
-    stripped: bool = False  # whether the image held a brain and nothing else, all of it kept
+    stripped: bool = False  # whether the image contained only a brain, which is kept whole
     quality: Mapping | None = None  # by the names of `quality.columns`
 
     @property
     def summary(self) -> str:
-        """How large, for a line about the scan."""
+        """Volume, for the scan's line of the closing table."""
         return f"{self.volume_ml:.0f} mL"
 
     @property
     def warning(self) -> str:
-        """What the user should know of the mask; empty where its predicted Dice is high."""
+        """Warning for users of the mask; empty if its predicted Dice is high."""
         if self.predicted_dice is None or self.predicted_dice >= confidence.DOUBTFUL:
             return ""
         return f"doubtful, predicted Dice {self.predicted_dice:.2f}: check the mask"
 
     @property
     def remarks(self) -> str:
-        """What to say of the mask in a line about the scan."""
+        """Remarks for the scan's line of the closing table; empty if there is none."""
         kept = "already skull-stripped, kept whole" if self.stripped else ""
         return "; ".join(filter(None, (kept, self.warning)))
 
@@ -70,7 +70,7 @@ def extract(
 ) -> Extraction:
     """Find the brain in an image: its largest component, without holes.
 
-    Of an image that was stripped before, the mask is everything that it holds. Its `quality` is
+    If the image is already skull-stripped, the mask is all of its content. Its `quality` is
     measured of this mask, which is written. `confidence`, and with it `predicted_dice`, is
     measured of the network's own mask, on which the calibration was fitted.
 

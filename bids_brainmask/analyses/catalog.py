@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The analyses, the files that each leaves, and their figures: one row each.
+"""The analyses, their output files and their figures: one row each.
 
 Command-line choices, file names, sidecars, ``.bidsignore``, the derivative's README, resuming,
 reports and tables follow from these rows. Importing this module is quick: what needs NumPy is
@@ -344,7 +344,7 @@ FIGURES: tuple[Figure, ...] = (
         viewer=True,
     ),
 )
-"""In the order of a participant's page."""
+"""In the order of a participant's report."""
 
 
 def analysis(name: str) -> Analysis:
@@ -363,7 +363,7 @@ def names() -> tuple[str, ...]:
 
 
 def with_model() -> tuple[str, ...]:
-    """Names of the analyses that a network carries out."""
+    """Names of the analyses that use a network."""
     return tuple(row.name for row in ANALYSES if row.has_model)
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How far a mask can be trusted, from the probabilities it was made of.
+"""Confidence in a mask, from its probabilities.
 
 No reference is wanted: what is measured is how sure the network was, and how a brain should look.
 """
@@ -20,23 +20,23 @@ DOUBTFUL = 0.90
 
 @dataclass(frozen=True)
 class Confidence:
-    """What is known of a mask's quality without a reference."""
+    """Confidence in a mask, without a reference."""
 
     boundary: float
-    """Share of the voxels on the mask's boundary that are uncertain, in [0, 1]."""
+    """Share of the mask's boundary voxels that are uncertain, in [0, 1]."""
 
     expected: float
-    """Dice of the mask with a truth drawn voxel by voxel from the probabilities, in [0, 1]."""
+    """Expected Dice with a truth sampled voxel by voxel from the probabilities, in [0, 1]."""
 
     roughness: float
-    """Surface of the mask over that of a sphere of its volume; 1.5 for a sphere of many voxels."""
+    """Surface divided by that of a sphere of the same volume; 1.5 for a sphere of many voxels."""
 
     removed: float
-    """Volume of the smaller components that were dropped, over that of the mask."""
+    """Volume of the removed components divided by the volume of the mask."""
 
     @property
     def features(self) -> np.ndarray:
-        """What a calibration weighs, (4,): log of 1 less `expected`, and the others' like."""
+        """Terms of a calibration, (4,): log of 1 minus `expected`, and those of the others."""
         return np.array(
             [
                 np.log(1 - min(self.expected, 0.9999)),
@@ -47,7 +47,7 @@ class Confidence:
         )
 
     def predicted_dice(self, calibration: Sequence[float]) -> float | None:
-        """Dice that a mask like this had with its reference, in [0, 1].
+        """Predicted Dice with a reference, in [0, 1].
 
         Parameters
         ----------
@@ -67,7 +67,7 @@ class Confidence:
 
 
 def of(mask: np.ndarray, probability: np.ndarray, spacing: np.ndarray, removed: int) -> Confidence:
-    """Measure how far a mask can be trusted.
+    """Measure the confidence in a mask.
 
     Parameters
     ----------

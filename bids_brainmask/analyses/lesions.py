@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From a mask of lesions to a list of them, each measured as a report would give it."""
+"""Lesions of a mask: labels and measures of each."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from bids_brainmask.tables import tsv
 from bids_brainmask.voxels.masks import bounds
 
 SMALLEST_ML = 0.05
-"""A connected piece of less than this, mL, is taken for noise and dropped."""
+"""Components with less than this volume, mL, are treated as noise and removed."""
 
 SMOOTHING = 1.2
-"""Standard deviation, voxels, of the Gaussian through which the surface's normals are seen. Wider
-is nearer the truth for a ball, and farther from it for a box."""
+"""Standard deviation, voxels, of the Gaussian for the surface's normals. A larger value is more
+accurate for a sphere, and less accurate for a box."""
 
 TIE = 1e-3
 """Diameters that differ by less than this, mm, are equally long."""
@@ -44,18 +44,18 @@ class Lesion:
 class Lesions:
     """All lesions of one image."""
 
-    mask: np.ndarray  # (I, J, K) bool, without the pieces that were dropped
+    mask: np.ndarray  # (I, J, K) bool, without the removed components
     labels: np.ndarray  # (I, J, K) int32, each lesion's index, 0 elsewhere
     found: tuple[Lesion, ...]
 
     @property
     def count(self) -> int:
-        """How many there are."""
+        """Number of lesions."""
         return len(self.found)
 
     @property
     def volume_ml(self) -> float:
-        """Volume of all of them, mL."""
+        """Volume of all lesions, mL."""
         return sum((lesion.volume_ml for lesion in self.found), 0.0)
 
 
@@ -66,7 +66,7 @@ def measure(
     brain: np.ndarray | None,
     smallest_ml: float = SMALLEST_ML,
 ) -> Lesions:
-    """Tell a mask's lesions apart and measure each.
+    """Label the lesions of a mask and measure each.
 
     Parameters
     ----------
@@ -108,7 +108,7 @@ def _check_shapes(mask: np.ndarray, probability: np.ndarray, brain: np.ndarray |
 
 
 def _labels(mask: np.ndarray, affine: np.ndarray, smallest_ml: float) -> np.ndarray:
-    """Give the pieces that are large enough numbers, (I, J, K) int32; the largest is 1."""
+    """Label the components that are large enough, (I, J, K) int32; the largest is 1."""
     labels = np.zeros(mask.shape, np.int32)
     if not (box := bounds(mask)):
         return labels
@@ -120,7 +120,7 @@ def _labels(mask: np.ndarray, affine: np.ndarray, smallest_ml: float) -> np.ndar
     middles = (np.stack(sums, 1) / sizes[:, None]) @ affine[:3, :3].T
     large = np.round(sizes * _voxel_ml(affine), 6) >= smallest_ml
     large[0] = False
-    # Their place in the world decides between equal ones, so that the order of the axes does not.
+    # Equal volumes are sorted by world position, independent of the order of the axes.
     order = np.lexsort((*middles.T[::-1].round(3), -sizes))
     order = order[large[order]]
     index = np.zeros(len(sizes), np.int32)
@@ -159,7 +159,7 @@ def _voxel_ml(affine: np.ndarray) -> float:
 
 
 def _slice_axis(affine: np.ndarray) -> int:
-    """Find the image axis that runs most nearly upwards: the one that axial slices are along.
+    """Find the image axis closest to head-foot, which axial slices are perpendicular to.
 
     Of two that are equally steep, as in a volume tilted by 45 degrees, it is the one with the
     larger voxels, along which it will have been acquired slice by slice; then the later one.
@@ -196,7 +196,7 @@ def _diameters(piece: np.ndarray, affine: np.ndarray) -> tuple[float, float]:
 
 
 def _outline(part: np.ndarray) -> np.ndarray:
-    """Outline of a slice: lines between the middles of neighbouring faces, as a contour at 0.5.
+    """Outline of a slice: lines between the centers of neighboring faces, as a contour at 0.5.
 
     Parameters
     ----------
@@ -224,7 +224,7 @@ def _outline(part: np.ndarray) -> np.ndarray:
 
 def _corners(outline: np.ndarray) -> np.ndarray:
     """Corners of the outline's convex hull, (M, 2), of which any two farthest points are two."""
-    from scipy.spatial import ConvexHull  # it is slow to import, and brains alone do without
+    from scipy.spatial import ConvexHull  # slow to import, and not needed for brains
 
     points = outline.reshape(-1, 2)
     return points[ConvexHull(points).vertices]
@@ -291,7 +291,7 @@ def _surface(piece: np.ndarray, affine: np.ndarray) -> float:
 
 
 def _location(piece: np.ndarray, box: tuple[slice, ...], brain: np.ndarray) -> Location:
-    """Tell where a lesion lies by its voxels and their neighbours; off the grid is no brain."""
+    """Locate a lesion by its voxels and their neighbors; outside of the grid is no brain."""
     reached = ndimage.binary_dilation(np.pad(piece, 1))
     wide = [slice(max(side.start - 1, 0), side.stop + 1) for side in box]
     missing = [

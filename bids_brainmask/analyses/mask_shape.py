@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Shape, place and contrast of a mask that is not empty, in numbers."""
+"""Shape, position and contrast of a mask that is not empty."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from bids_brainmask.voxels.image import Volume
 from bids_brainmask.voxels.masks import boundary, roughness
 
 RIM_MM = 3.0
-"""Depth of the rims on either side of the mask's surface whose intensities are compared, mm."""
+"""Depth on both sides of the mask's surface in which intensities are compared, mm."""
 
 HEAD_PERCENT = (1, 99)
-"""Percentiles of the places of bright voxels between which the head is taken to lie."""
+"""Percentiles of the positions of bright voxels that bound the head."""
 
 Box = tuple[slice, slice, slice]
 
 
 def towards_ras(volume: Volume) -> tuple[list[int], tuple[slice, ...]]:
-    """Find the image axes nearest to right, anterior and superior, and turn them to point there.
+    """Find the image axes nearest to right, anterior and superior, and their flips.
 
     Nearest is the pairing with the largest sum of absolute cosines; of equal ones, the first.
     """
@@ -55,7 +55,7 @@ def _profiles(mask: np.ndarray) -> list[np.ndarray]:
 
 
 def _places(box: Box, shape: tuple[int, ...], spacing: np.ndarray) -> dict[str, float]:
-    """Measure the box that holds the mask, and the way from it to the edge of the image, mm."""
+    """Measure the mask's bounding box, and its distances to the edge of the image, mm."""
     names = {"x": ("left", "right"), "y": ("posterior", "anterior"), "z": ("inferior", "superior")}
     found = {}
     for (axis, (low, high)), side, size, step in zip(
@@ -68,7 +68,7 @@ def _places(box: Box, shape: tuple[int, ...], spacing: np.ndarray) -> dict[str, 
 
 
 def _asymmetry(brain: np.ndarray, middle: float) -> float:
-    """Take 1 less the Dice of a mask and its mirror image along the first axis.
+    """Compute 1 minus the Dice of a mask and its mirror image along the first axis.
 
     Parameters
     ----------

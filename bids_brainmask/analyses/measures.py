@@ -14,7 +14,7 @@ Value = str | float | int | bool | None
 
 @dataclass(frozen=True)
 class Metric:
-    """How one measure is compared with those of like images."""
+    """Comparison of one measure with that of similar images."""
 
     words: str
     """Its name in a reason."""
@@ -81,7 +81,7 @@ class Measure:
     """Data dictionary: ``LongName``, ``Description`` and, of a quantity, ``Units``."""
 
     metric: Metric | None = None
-    """How it is compared with like images; None: it is not."""
+    """Comparison with similar images; None: it is not compared."""
 
     compute: Callable[[Any], float | int | None] | None = None
     """Its value, from what the analysis measures of (of the brain, a `quality.Sample`), for
@@ -94,5 +94,5 @@ class Measure:
     """Its place, from 1, among the measures that the group's page plots first; 0: after them."""
 
     def value(self, reading: Reading) -> Value:
-        """Read the measure from what was written; None where it is not known."""
+        """Read the measure from the written files; None if it is unknown."""
         return self.read(reading) if self.read else known_number(reading.quality.get(self.name))

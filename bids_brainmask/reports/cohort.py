@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where the measures of one mask lie among those of like images, from the group level's table."""
+"""Comparison of one mask's measures with those of similar images, from the group's table."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ TABLE = "group_desc-brain_qc.tsv"
 """The group level's table of measures, in the output folder."""
 
 PERCENTILES = (5, 50, 95)
-"""What is shown of the values of a group; between two values they are interpolated linearly."""
+"""Percentiles of a group's values that are shown; linear interpolation between values."""
 
 WIDTH, MARGIN = 150.0, 6.0
 """Units of the drawn scale, and those at either end that a dot does not enter."""
@@ -51,18 +51,18 @@ class ShownMeasure:
     units: str
     value: str
     spread: Spread | None
-    place: str  # in words, where it lies
+    place: str  # position in words
     outlier: bool
 
 
 @dataclass(frozen=True)
 class Peers:
-    """The images that one is compared with, itself among them."""
+    """The images that an image is compared with, including itself."""
 
     group: str
     rows: Sequence[Mapping[str, str]]
     reasons: Sequence[str]
-    """In what the table tells that the image is unlike them."""
+    """Reasons from the table why the image differs from them."""
 
     def is_reason(self, key: str) -> bool:
         """Tell whether a measure is among the reasons."""
@@ -80,12 +80,12 @@ class Peers:
 
 @dataclass(frozen=True)
 class Cohort:
-    """The table of all images; without rows where there is none yet."""
+    """The table of all images; without rows if it does not exist yet."""
 
     rows: Sequence[Mapping[str, str]] = ()
 
     def peers(self, image: str) -> Peers | None:
-        """Find the images that one is compared with; None where the table does not tell.
+        """Find the images that one is compared with; None if the table has no group for it.
 
         Parameters
         ----------
@@ -104,7 +104,7 @@ class Cohort:
 
 
 def read(root: Path) -> Cohort:
-    """Read the group level's table, if it has been made; one that cannot be read is told of.
+    """Read the group level's table if it exists; an unreadable one gives a warning.
 
     Parameters
     ----------
@@ -123,7 +123,7 @@ def read(root: Path) -> Cohort:
 
 
 def measures(record: Mapping, peers: Peers | None) -> list[ShownMeasure]:
-    """Describe every measure of a mask; none where none was recorded.
+    """Describe every recorded measure of a mask.
 
     Parameters
     ----------
@@ -175,7 +175,7 @@ def _place(value: float, spread: Spread) -> str:
 
 
 def finite_number(value: object) -> float | None:
-    """Take what is a finite number, or text of one; None for all else."""
+    """Convert a finite number, or its text; None for anything else."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     try:
@@ -186,7 +186,7 @@ def finite_number(value: object) -> float | None:
 
 
 def digits(value: float) -> str:
-    """Write a number for people: whole ones in full, others with four digits that count."""
+    """Write a number: integers in full, others with four significant digits."""
     if isinstance(value, int) or (math.isfinite(value) and value == int(value)):
         return str(int(value))
     if not math.isfinite(value):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The group level: tables and a page over all participants, from the derivatives alone.
+"""The group level: tables and a report of all participants, from the derivatives alone.
 
 It may run any number of times, while participants still run elsewhere: it reads sidecars, which
 are written last, and passes over what is not whole.
@@ -31,7 +31,7 @@ PAGE = "group_desc-brain.html"
 
 
 def write(settings: Settings) -> list[Path]:
-    """Write the tables and the page of a derivative dataset.
+    """Write the tables and the group report of a derivative dataset.
 
     Returns
     -------
@@ -84,14 +84,14 @@ def write(settings: Settings) -> list[Path]:
 
 
 def measure(root: Path, one: Result, analysis: str) -> dict:
-    """Read the measures of one image; `ValueError` and the like where they are not whole."""
+    """Read the measures of one image; `ValueError` and the like if its record is incomplete."""
     if analysis == "meningioma":
         tumor_growth.measured(one)  # an image is in both tables or in none
     return group_tables.row(one, analysis, readback.reading(root, one, analysis))
 
 
 def gather(found: Sequence[Result], measure: Callable[[Result], object]) -> dict[Result, object]:
-    """Measure every result; one whose record lacks something is told of and passed over."""
+    """Measure every result; incomplete records are ignored with a warning."""
     measured = {}
     for one in found:
         try:
@@ -112,10 +112,10 @@ def write_table(path: Path, columns: Mapping, rows: Sequence[Mapping]) -> list[P
 def write_page(
     settings: Settings, judged: Mapping[str, Mapping[Result, Mapping]], over_time
 ) -> Path:
-    """Write the page about all images that have a brain mask."""
+    """Write the group report of all images with a brain mask."""
     root = settings.output_dir
     columns = group_tables.columns("brain")
-    more = {}  # of analyses that have no page of their own
+    more = {}  # of analyses without their own report
     for row in catalog.ANALYSES:
         if row.on_page and row.name in judged:
             more[row.name] = {each.name: each.column for each in row.measures()}
@@ -141,13 +141,13 @@ def write_page(
 
 
 def copy_participants(settings: Settings) -> list[Path]:
-    """Copy participants.tsv and its dictionary from the raw dataset, as far as they are there."""
+    """Copy participants.tsv and its dictionary from the raw dataset, if they exist."""
     copied = []
     for name in ("participants.tsv", "participants.json"):
         try:
             content = (settings.bids_dir / name).read_bytes()
         except OSError:
-            continue  # the raw dataset may be gone
+            continue  # the raw dataset may be absent
         storage.write_bytes(settings.output_dir / name, content)
         copied.append(settings.output_dir / name)
     return copied

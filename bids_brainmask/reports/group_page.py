@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The page about all images: what stands out, how everything is spread, and what people think.
+"""The group report: outliers, distributions, a table and ratings.
 
 One file that opens from the disk and asks nobody for anything. Its pictures and the participants'
 pages lie beside it. `page` takes values and gives text; the drawing, in the browser, is Plotly's
@@ -49,7 +49,7 @@ LICENCES = {"Plotly": "web/plotly.LICENSE", "Tabulator": "web/tabulator.LICENSE"
 
 @dataclass(frozen=True)
 class Row:
-    """One image: its row in the table of quality, and where to look at it."""
+    """One image: its row in the table of quality, its report and its thumbnail."""
 
     prefix: str
     """Name of the image, as `query.Scan.key`; the anchor in its participant's page."""
@@ -82,7 +82,7 @@ def page(
     failures: Sequence[Mapping[str, str]] = (),
     made: datetime | None = None,
 ) -> str:
-    """Write the page about all images.
+    """Write the group report.
 
     Whatever it shows is shown as text: nothing in names, reasons or messages becomes a tag, an
     attribute or a script.
@@ -131,11 +131,11 @@ def page(
             licences={name: read(file) for name, file in LICENCES.items()},
         )
     )
-    return text.encode("utf-8", "replace").decode()  # names of files may be no text
+    return text.encode("utf-8", "replace").decode()  # names of files may be invalid UTF-8
 
 
 def counts(rows: Iterable[Row]) -> dict[str, int]:
-    """Count what the page's head counts."""
+    """Count images, participants, sessions and outliers for the report's header."""
     rows = list(rows)
     return {
         "images": len(rows),
@@ -146,7 +146,7 @@ def counts(rows: Iterable[Row]) -> dict[str, int]:
 
 
 def is_outlier(row: Row) -> bool:
-    """Tell whether an image could be judged, and something in it is unlike its group."""
+    """Tell whether an image was compared and differs from its group."""
     reasons, score = row.values.get("outlier_reasons"), row.values.get("outlier_score")
     return bool(reasons) and score is not None
 
@@ -162,7 +162,7 @@ def content(
     title: str,
     volumes: Iterable[Mapping[str, Value]] = (),
 ) -> dict:
-    """Gather what the page's script is given.
+    """Collect the data for the report's script.
 
     Returns
     -------
@@ -203,7 +203,7 @@ def content(
 def metrics(
     rows: Sequence[Row], columns: Mapping[str, Mapping[str, str]]
 ) -> tuple[list[dict], list[dict]]:
-    """Choose what is plotted: every column of numbers, the margins as one.
+    """Choose the plotted metrics: every column of numbers, with the margins as one.
 
     Returns
     -------
@@ -250,7 +250,7 @@ def is_number(name: str, rows: Iterable[Row]) -> bool:
 
 
 def plain(value: Value) -> Value:
-    """Make what is no number, or infinite, unknown: JSON has no word for it."""
+    """Replace NaN and infinity by None, because JSON cannot store them."""
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
@@ -358,7 +358,7 @@ def script(code: str) -> str:
 
 
 def policy(scripts: Iterable[str]) -> str:
-    """Forbid everything but these scripts, styles, and pictures from beside the page."""
+    """Allow only these scripts, styles, and images beside the report."""
     allowed = " ".join(templates.allow(code.encode()) for code in scripts)
     return (
         f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; "

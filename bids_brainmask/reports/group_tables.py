@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rows of the group level's tables of quality, from what the sidecars say of each image."""
+"""Rows of the group level's tables of quality, from the sidecars of each image."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def row(result: Result, analysis: str, reading: Reading) -> dict[str, Value]:
 def judge(
     analysis: str, rows: Sequence[dict[str, Value]], results: Sequence[Result]
 ) -> list[dict[str, Value]]:
-    """Add to the rows of an analysis how far each is from those of like images.
+    """Add the outlier columns to the rows of an analysis.
 
     Like images have the same model and parameters, and are alike contrast-enhanced or not, and of
     the same acquisition and reconstruction; where there are too few of them, the same model and

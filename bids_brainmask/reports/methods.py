@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What to write of masks in a paper, from the records of how they were made."""
+"""The methods text and its references, from the sidecars."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ class Use:
     """Images that were given to one model in one way."""
 
     images: int
-    stripped: int  # of which were known to hold a brain alone
+    stripped: int  # number of images that are already skull-stripped
     parameters: Mapping
-    near: Mapping  # of lesions: how near to the brain they are to come, and what found it
+    near: Mapping  # of lesions: largest distance to the brain, and its model
     grid: str  # empty where it is not known
     shipped: bool  # whether the model is a part of this package
     citation: str
@@ -48,7 +48,7 @@ class Account:
 
 @dataclass(frozen=True)
 class Methods:
-    """All that the text says."""
+    """Content of the methods text."""
 
     accounts: Sequence[Account]
     images: int
@@ -61,7 +61,7 @@ class Methods:
 def describe(
     records: Mapping[str, Sequence[Mapping]], suffixes: Iterable[str] = (DEFAULT_SUFFIX,)
 ) -> Methods:
-    """Sum up how results were made.
+    """Summarize the processing of results.
 
     Parameters
     ----------

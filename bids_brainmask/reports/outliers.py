@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which of many brain masks are unlike those of like images, and in what.
+"""Outliers among masks: masks that differ from those of similar images.
 
 An image is compared with its group, metric by metric, by the modified z-score of Iglewicz and
 Hoaglin (1993): how far its value lies from the group's median, over the group's scaled median
@@ -31,16 +31,16 @@ from bids_brainmask.analyses import quality
 from bids_brainmask.analyses.measures import Metric
 
 LEAST = 8
-"""Images of which a group must have values, for its median and its MAD to be trusted."""
+"""Smallest number of values in a group for a reliable median and MAD."""
 
 FLAGGED = 3.5
-"""Scaled MADs from which a metric is given as a reason (Iglewicz and Hoaglin)."""
+"""Smallest number of scaled MADs of a metric that is given as a reason (Iglewicz and Hoaglin)."""
 
 SCALED = 1.4826
 """Standard deviation of a normal distribution over its median absolute deviation."""
 
 HIGHEST = 999.0
-"""A score beyond this is given as this."""
+"""Largest score; higher ones are set to this."""
 
 EMPTY = 1000.0
 """Score of an empty mask: above all others."""
@@ -53,16 +53,16 @@ def metrics() -> dict[str, Metric]:
 
 @dataclass(frozen=True)
 class Verdict:
-    """How far one mask is unlike those of like images."""
+    """Difference of one mask from those of similar images."""
 
     score: float | None
-    """Largest number of scaled MADs, in [0, `HIGHEST`] or `EMPTY`; None: cannot be judged."""
+    """Largest number of scaled MADs, in [0, `HIGHEST`] or `EMPTY`; None: not compared."""
 
     reasons: tuple[str, ...]
-    """What is unlike, the farthest first; or why it cannot be judged."""
+    """Differing measures, the farthest first; or the reason why there is no comparison."""
 
     group: str
-    """Label of the images that it was compared with; the narrowest where there were too few."""
+    """Label of the group that it is compared with; the narrowest if all are too small."""
 
 
 def judge(
@@ -71,7 +71,7 @@ def judge(
     least: int = LEAST,
     compared: Mapping[str, Metric] | None = None,
 ) -> list[Verdict]:
-    """Compare every mask with those of like images.
+    """Compare every mask with those of similar images.
 
     Parameters
     ----------
@@ -167,7 +167,7 @@ def _compare(
     least: int,
     compared: Mapping[str, Metric],
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Compare every row with the members of the group that was chosen for it.
+    """Compare every row with the members of its chosen group.
 
     Returns
     -------
@@ -204,7 +204,7 @@ def _medians(values: np.ndarray, least: int) -> np.ndarray:
 
 
 def _badness(away: np.ndarray, compared: Mapping[str, Metric]) -> np.ndarray:
-    """Scaled MADs on the bad side, in [0, `HIGHEST`]; NaN where not known."""
+    """Scaled MADs on the bad side, in [0, `HIGHEST`]; NaN if unknown."""
     sides = [metric.side for metric in compared.values()]
     low, both = (np.array([side == name for side in sides]) for name in ("low", "both"))
     bad = np.where(both, abs(away), np.where(low, -away, away))

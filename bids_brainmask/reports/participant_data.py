@@ -36,7 +36,7 @@ class Fact:
 
 @dataclass(frozen=True)
 class Tile:
-    """A number that counts."""
+    """An important number."""
 
     name: str
     value: str
@@ -46,7 +46,7 @@ class Tile:
 
 @dataclass(frozen=True)
 class Remark:
-    """Something to be seen before the rest."""
+    """A remark at the start of a section."""
 
     badge: str
     title: str
@@ -206,7 +206,7 @@ def words(value) -> str:
 
 
 def remarks(records: Mapping[str, Mapping], peers: Peers | None) -> list[Remark]:
-    """List what is to be known of an image's masks before they are used."""
+    """List the warnings and remarks about an image's masks."""
     found = []
     for name, record in records.items():
         if record.get("Warning"):
@@ -241,7 +241,7 @@ def tiles(records: Mapping[str, Mapping]) -> list[Tile]:
 
 
 def picture(root: Path, result: Result, figure: Figure) -> Picture:
-    """Put a figure into the page, or say where it should be."""
+    """Embed a figure in the report, or give its path if it is missing."""
     path = result.figures[next(iter(figure.files))]
     return Picture(figure.caption, path, _inline(root / path), figure.alt.format(result.key))
 
@@ -267,7 +267,7 @@ def _viewer(root: Path, result: Result, library: str) -> Viewer | None:
 
 
 def provenance(result: Result) -> dict[str, list[Fact]]:
-    """Say how each result of an image came to be."""
+    """List the provenance of each result of an image."""
     return {
         row.title: _facts(_mapping(result.records[row.name]), result.main(row.name))
         for row in catalog.ANALYSES

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A participant's report: one page that holds all it shows, and asks nothing of any host.
+"""A participant's report: one self-contained page that makes no network requests.
 
 It is made of what the participant level left, which anybody may have changed: every value is text
 of unknown content and type, is escaped where it is shown, and may be missing.

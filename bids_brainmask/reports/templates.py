@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the participants' pages and the page of all images are made with."""
+"""Templates and scripts of the participant reports and the group report."""
 
 from __future__ import annotations
 

@@ -53,12 +53,12 @@ class Measured:
 
     @property
     def series(self) -> tuple:
-        """What images of several sessions share that can be compared."""
+        """Key that comparable images of several sessions share."""
         return (*(pair for pair in self.entities if pair[0] != "ses"), self.parameters)
 
 
 def measured(result: Result) -> Measured:
-    """Take what the table wants from the sidecar of a tumour mask.
+    """Read the values of the table from the sidecar of a tumor mask.
 
     Raises
     ------
@@ -102,7 +102,7 @@ def rows(found: Iterable[Measured]) -> list[dict[str, str]]:
 
 
 def change(one: Measured, other: Measured | None, name: str) -> dict[str, str]:
-    """Say how a volume differs from an earlier one, in mL and in % of it."""
+    """Write the change of a volume from an earlier one, in mL and in % of it."""
     difference = percent = None
     if other:
         difference = one.volume_ml - other.volume_ml
