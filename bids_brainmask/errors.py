@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What can go wrong, by whom it concerns.
+"""Errors of this package, by what they concern.
 
 ::
 
@@ -8,10 +8,10 @@
     ├── NothingToDo      the dataset holds no image that was asked for (exit status 3)
     ├── ImageError       one image cannot be read or used; the others go on (exit status 1)
     ├── OutputError      a result cannot be written
-    ├── WorkerError      the processes that do scans end, or cannot do them
+    ├── WorkerError      worker processes end, or cannot process scans
     └── ModelError       a model is unknown, absent, not the registered file, or unreadable
 
-Messages say where, what was found, what was wanted, and what to do.
+Messages say where, what was found, what was expected, and what to do.
 """
 
 from collections.abc import Sequence
@@ -38,7 +38,7 @@ class OutputError(BrainMaskError):
 
 
 class WorkerError(BrainMaskError):
-    """The processes that do scans end, or cannot do them."""
+    """Worker processes end, or cannot process scans."""
 
 
 class ModelError(BrainMaskError):
@@ -46,11 +46,11 @@ class ModelError(BrainMaskError):
 
 
 def in_a_line(error: Exception) -> str:
-    """Fold what an error says into one line; its kind, if it says nothing."""
+    """Fold an error's message into one line; the name of its type, if it has none."""
     return " ".join(str(error).split()) or type(error).__name__
 
 
 def some_of(labels: Sequence[str]) -> str:
-    """List labels, or the first twenty of more: a dataset may have a hundred thousand."""
+    """Join labels; only the first twenty of more, since a dataset may have a hundred thousand."""
     rest = len(labels) - 20
     return ", ".join(labels[:20]) + (f" and {rest} more" if rest > 0 else "")

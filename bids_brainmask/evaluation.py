@@ -76,7 +76,7 @@ class Mask:
 
 @dataclass(frozen=True)
 class Pair:
-    """A prediction and what it is compared with."""
+    """A prediction and its reference."""
 
     prediction: Mask
     reference: Mask
@@ -96,7 +96,7 @@ class Pairing:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What came of every pair."""
+    """Results of all pairs."""
 
     pairing: Pairing
     measured: Mapping[Pair, Agreement]
@@ -195,7 +195,7 @@ def match(predictions: Mapping[str, Mask], references: Mapping[str, Mask]) -> Pa
         elif found:
             raise UsageError(
                 f"{place}: the names of the predictions ({_names(found)}) and of the references "
-                f"({_names(wanted)}) do not tell which belong together. Say which to compare: "
+                f"({_names(wanted)}) do not identify pairs. Give the names to compare: "
                 "--mask NAME-ENDING, such as --mask desc-brain_mask, and --reference-mask "
                 "NAME-ENDING if the references' names end otherwise."
             )
@@ -340,12 +340,12 @@ def rows(evaluation: Evaluation) -> list[dict[str, str | float | None]]:
 
 
 def _finite(values: Mapping[str, float]) -> dict[str, float | None]:
-    """Put None, which JSON has, for NaN, which it has not."""
+    """Replace NaN, which JSON lacks, by None."""
     return {key: None if math.isnan(value) else value for key, value in values.items()}
 
 
 def dictionary() -> dict[str, dict[str, str]]:
-    """Describe every column of the TSV, as BIDS wants it."""
+    """Make the data dictionary of the TSV, in BIDS form."""
     found = {
         side: {"LongName": side.title(), "Description": f"Path of the {side} in its dataset"}
         for side in ("reference", "prediction")

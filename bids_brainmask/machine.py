@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What this process may use of the machine, and how much of it was used."""
+"""Processors and memory that this process may use, and the memory that it has used."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ CGROUP = Path("/sys/fs/cgroup")
 def cpus(root: Path = CGROUP) -> int:
     """Processors that this process may use.
 
-    The least of its affinity mask, its control group's quota and ``SLURM_CPUS_PER_TASK``: a node
-    has more than a job was given.
+    The minimum of its affinity mask, its control group's quota and ``SLURM_CPUS_PER_TASK``: a
+    job has fewer than its node.
 
     Parameters
     ----------
     root : Path
-        Where control groups are mounted.
+        Mount point of the control groups.
     """
     allowed = [len(os.sched_getaffinity(0)), *_cgroup_cpus(root)]
     slurm = os.environ.get("SLURM_CPUS_PER_TASK", "")
@@ -48,7 +48,7 @@ def memory_gb(root: Path = CGROUP) -> float:
     Parameters
     ----------
     root : Path
-        Where control groups are mounted.
+        Mount point of the control groups.
     """
     files = (root / "memory.max", root / "memory/memory.limit_in_bytes")
     texts = [file.read_text().strip() for file in files if file.is_file()]
@@ -57,5 +57,5 @@ def memory_gb(root: Path = CGROUP) -> float:
 
 
 def peak_memory_gb() -> float:
-    """Most memory that this process has held so far, in GB (1e9 bytes)."""
+    """Peak memory of this process so far, in GB (1e9 bytes)."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9  # Linux counts in KiB

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Signals that end a run: it unwinds, so that nothing is left half done."""
+"""Turn SIGTERM into an exception, so that a run cleans up before it ends."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ from contextlib import contextmanager
 from types import FrameType
 
 AGAIN = 0.01
-"""Seconds after which a signal is given again that came to nothing."""
+"""Seconds after which a lost signal is raised again."""
 
 
 class Stop(SystemExit):
-    """SIGTERM came; the exit status is that of a shell's commands, 128 more than its number."""
+    """Raised for SIGTERM; the exit status is 128 plus its number, as in a shell."""
 
 
 SIGNALS = {Stop: signal.SIGTERM, KeyboardInterrupt: signal.SIGINT}
-"""The signal that raises each."""
+"""Signal of each exception."""
 
 
 @contextmanager
 def stoppable() -> Iterator[None]:
-    """Have SIGTERM unwind this process: no file is left half done, and no worker or job behind.
+    """Raise `Stop` for SIGTERM while the context lasts: no partial file, worker or job is left.
 
-    Python drops what is raised while it calls a weak reference's callback or a ``__del__``: it
-    tells `sys.unraisablehook`, and goes on. SIGTERM and Ctrl-C that come at such a moment would
-    come to nothing, and are therefore given again a little later.
+    Python drops exceptions raised in a weak reference's callback or in ``__del__``, after a call
+    of `sys.unraisablehook`. A SIGTERM or Ctrl-C at such a moment would be lost; the hook raises
+    the signal again a little later.
     """
     if threading.current_thread() is not threading.main_thread():
-        yield  # which alone can be told of signals
+        yield  # only the main thread can handle signals
         return
 
     def stop(number: int, _frame: FrameType | None) -> None:

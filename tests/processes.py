@@ -15,7 +15,7 @@ import numpy as np
 import psutil
 from conftest import Dataset, head_phantom
 
-BEGUN = re.compile(r"INFO (begun|begun again) on \S+, process (\d+)")
+BEGUN = re.compile(r"INFO (started|started again) on \S+, process (\d+)")
 
 
 def heads(root: Path, count: int) -> Dataset:

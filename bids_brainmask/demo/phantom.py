@@ -28,7 +28,7 @@ REACH = 20.0
 """Gaps of the brain up to twice this wide, mm, are inside the smooth surface of the skull."""
 
 WHITE = 1000
-"""What white matter is stored as, before the bias field."""
+"""Stored intensity of white matter, before the bias field."""
 
 NOISE = 0.015
 """Standard deviation in each channel of the receiver, of white matter; 1.25 of it in air."""
@@ -45,7 +45,7 @@ INTENSITY = {
     "mucosa": (0.60, 1.20),
     "blood": (0.25, 1.50),
 }
-"""Of what a voxel outside the brain is made of, T1-weighted: plain, and with gadolinium."""
+"""T1-weighted intensities of tissues outside the brain: plain, and with gadolinium."""
 
 
 @dataclass(frozen=True)

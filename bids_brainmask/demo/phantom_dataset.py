@@ -65,7 +65,7 @@ def write_dataset(folder: Path) -> Path:
 
 
 def _describe(folder: Path, truth: Path) -> None:
-    """Write what a raw dataset and its derivative say of themselves."""
+    """Write the descriptions of the raw dataset and its derivative."""
     truth.mkdir(parents=True)
     authors = ["The bids_brainmask developers"]
     common: dict[str, object] = {

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where the scans of a run are done: this process, its workers, or a cluster's."""
+"""Run scans in this process, in worker processes of this machine, or on a cluster."""

@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Jobs of a batch system, in which the workers of `bids_brainmask.execution.driver` run.
 
-dask-jobqueue knows how each system is asked for a job. That a job is gone, and that another is
-wanted in its place, is found out here.
+dask-jobqueue submits the jobs. This module finds jobs that have ended, and replaces them.
 """
 
 from __future__ import annotations
@@ -37,32 +36,32 @@ SYSTEMS = {
 """Class in dask-jobqueue of each batch system."""
 
 QUEUED = {"slurm": ("squeue", "--noheader", "--format=%A", "--jobs")}
-"""Commands that print which of some jobs wait or run, where one has been tried."""
+"""Commands that print which of the given jobs wait or run, for the systems they were tested on."""
 
 GRACE = 20.0
-"""Seconds without its workers after which a job is taken to have ended; they may restart."""
+"""Seconds without workers after which a job counts as ended; workers may restart before."""
 
 EVERY = 5.0
-"""Seconds between two looks at the jobs."""
+"""Seconds between two checks of the jobs."""
 
 AGAIN = 30.0
-"""Seconds between two looks into the queue, and before a failed command is given again."""
+"""Seconds between two queries of the queue, and before a failed submission is repeated."""
 
 LONG = 600.0
-"""Seconds without any worker after which it is said again that there is none."""
+"""Seconds between two warnings that there is no worker."""
 
 LIMIT = 3
-"""Jobs in a row that may end, or fail to be submitted, without a worker to show for them."""
+"""Jobs in a row that end before they have a worker, or are refused; the run then stops."""
 
 
 class ClusterConfig(msgspec.Struct):
-    """The file of ``--cluster-config``, of which other keys are dask's own."""
+    """The file of ``--cluster-config``; it may hold other keys of dask."""
 
     jobqueue: dict[str, Any]
 
 
 def check(settings: Settings) -> None:
-    """Raise a `UsageError` where options do not fit together, or something is not installed."""
+    """Raise a `UsageError` if options exclude each other, or dask-jobqueue is not installed."""
     if settings.executor not in SYSTEMS:
         if settings.cluster_config:
             raise UsageError(
@@ -76,7 +75,7 @@ def check(settings: Settings) -> None:
 
 
 def noise(settings: Settings) -> int:
-    """Level from which dask's own messages are shown: what matters of them is said here."""
+    """Level from which dask's own messages are shown; this package reports what users need."""
     return (logging.CRITICAL, logging.WARNING, logging.INFO)[min(settings.verbose, 2)]
 
 
@@ -93,7 +92,7 @@ def import_jobqueue():
 
 
 def read_config(settings: Settings) -> dict:
-    """Read what to ask the batch system for: dask's own configuration, and the file over it.
+    """Read the configuration of the jobs: dask's own, updated by the file.
 
     Returns
     -------
@@ -129,19 +128,19 @@ def read_config(settings: Settings) -> dict:
     asked = {key.replace("_", "-"): value for key, value in asked.items()}
     if unknown := sorted(asked.keys() - config.keys()):
         raise UsageError(
-            f"--cluster-config: {path}: jobqueue.{system} has no key {', '.join(unknown)}; it has "
-            f"{', '.join(sorted(config))}"
+            f"--cluster-config: {path}: jobqueue.{system}: unknown key {', '.join(unknown)}; "
+            f"expected among {', '.join(sorted(config))}"
         )
     return config | asked
 
 
 def processes(config: dict, run: Run) -> int:
-    """Tell how many worker processes a job has: as asked for, or as many as its memory holds.
+    """Count the worker processes of a job: as configured, or as many as fit its memory.
 
     Raises
     ------
     UsageError
-        The configuration does not say what a job has, or that is too little for a process.
+        The configuration lacks cores or memory, or they are too small for one process.
     """
     from dask.utils import parse_bytes
 
@@ -151,21 +150,21 @@ def processes(config: dict, run: Run) -> int:
         count = int(config["processes"] or 0)
     except (TypeError, ValueError) as error:
         raise UsageError(
-            f"{where}: wants `cores`, `memory` such as 8GB, and may have `processes`, of a job; "
-            f"found {config['cores']}, {config['memory']} and {config['processes']}"
+            f"{where}: expected `cores`, `memory` such as 8GB, and optionally `processes`; found "
+            f"{config['cores']}, {config['memory']} and {config['processes']}"
         ) from error
     model = max(run.models.values(), key=lambda model: model.memory_gb)
     count = count or max(1, min(cores, int(memory / model.memory_gb)))
     if memory / count < model.memory_gb:
         raise UsageError(
-            f"{where}: {memory:.1f} GB for {count} processes, and {model.name} takes "
-            f"{model.memory_gb:g} GB in each. Ask for more memory, or fewer processes."
+            f"{where}: {memory:.1f} GB for {count} processes, but {model.name} needs "
+            f"{model.memory_gb:g} GB in each. Set more memory, or fewer processes."
         )
     return count
 
 
 class Jobs:
-    """The batch jobs of a run: as many as it has a use for, and new ones for those that end.
+    """The batch jobs of a run: as many as it needs; jobs that end are replaced.
 
     Parameters
     ----------
@@ -174,7 +173,7 @@ class Jobs:
     Raises
     ------
     UsageError
-        The configuration cannot be used, or this machine has no command to submit jobs.
+        The configuration is not usable, or this machine has no command to submit jobs.
     """
 
     def __init__(self, run: Run):
@@ -183,13 +182,15 @@ class Jobs:
         config = read_config(settings)
         self.processes = processes(config, run)
         self.logs = Path(config["log-directory"] or settings.output_dir / "logs/jobs")
-        self.refused: list[tuple[str, str]] = []  # names of jobs, and what the system said
+        self.refused: list[
+            tuple[str, str]
+        ] = []  # names of jobs, with the error of the batch system
         with ExitStack() as stack:
             self.cluster = stack.enter_context(self._start(config, settings))
             self.close = stack.pop_all().close  # cancels the jobs, and ends the scheduler
-        self.seen: dict[str, float] = {}  # names of jobs, and when they had a worker last
-        self.fruitless = 0  # jobs that came to nothing since there was a worker
-        self.look = self.submit = self.query = 0.0  # when to do so next
+        self.seen: dict[str, float] = {}  # names of jobs, with the time of their last worker
+        self.fruitless = 0  # failed jobs since the last worker
+        self.check = self.submit = self.query = 0.0  # times of the next ones
         self.complain = time.monotonic() + LONG
 
     @contextmanager
@@ -201,8 +202,8 @@ class Jobs:
         command = base.job_cls.submit_command.split()[0]
         if not shutil.which(command):
             raise UsageError(
-                f"--executor {self.system}: there is no command {command} here. Start where jobs "
-                "are submitted from, and not in a container that does not have it."
+                f"--executor {self.system}: the command {command} is not found. Start the program "
+                "on a machine that submits jobs, not in a container without the command."
             )
         if config["name"] == "dask-worker":  # dask-jobqueue's default
             config["name"] = "bids-brainmask"
@@ -234,9 +235,9 @@ class Jobs:
                 yield cluster
 
     def _job(self, base: type) -> type:
-        """Make dask-jobqueue's kind of job note that it is refused.
+        """Make a job class of dask-jobqueue that records when a job is refused.
 
-        What it raises is lost in the event loop.
+        An exception would be lost in the event loop.
         """
         from distributed.core import Status
 
@@ -246,8 +247,8 @@ class Jobs:
             async def start(self):
                 try:
                     await super().start()
-                    log.info("batch job %s is submitted", self.job_id)
-                except Exception as error:  # noqa: BLE001 - whatever it is, it is told of
+                    log.info("submitted batch job %s", self.job_id)
+                except Exception as error:  # noqa: BLE001 - any error is reported
                     refused.append((self.name, " ".join(str(error).split())))
                     self.status = Status.running
 
@@ -258,17 +259,17 @@ class Jobs:
         return Job
 
     def keep(self, tasks: int) -> None:
-        """Let go of jobs that have ended, and ask for as many as some tasks have a use for.
+        """Remove jobs that have ended, and submit as many as the tasks need.
 
         Raises
         ------
         UsageError
-            The batch system takes no jobs, or they end before a worker comes of them.
+            The batch system refuses jobs, or they end before they have a worker.
         """
         now = time.monotonic()
-        if now < self.look:
+        if now < self.check:
             return
-        self.look = now + EVERY
+        self.check = now + EVERY
         there = {worker.name for worker in list(self.cluster.scheduler.workers.values())}
         if self.processes > 1:  # names are JOB-0, JOB-1
             there = {name.rpartition("-")[0] for name in there}
@@ -278,7 +279,7 @@ class Jobs:
         gone = {name for name, when in self.seen.items() if now - when > GRACE}
         gone |= self._refused(now) | self._vanished(now)
         if gone:
-            log.info("batch jobs that have ended, or never begun: %d", len(gone))
+            log.info("batch jobs that have ended or were refused: %d", len(gone))
             self.cluster.sync(self.cluster.scale_down, gone)
             self.seen = {name: when for name, when in self.seen.items() if name not in gone}
         wanted = min(self.most, -(-tasks // self.processes))
@@ -287,10 +288,12 @@ class Jobs:
         if now > self.complain:
             self.complain = now + LONG
             ids = [job.job_id for job in list(self.cluster.workers.values())]
-            log.warning("no worker yet of jobs %s: look at the queue, and in %s", ids, self.logs)
+            log.warning(
+                "no worker from jobs %s yet: check the queue, and the logs in %s", ids, self.logs
+            )
 
     def _refused(self, now: float) -> set[str]:
-        """Names of jobs that the batch system did not take."""
+        """Names of jobs that the batch system refused."""
         names = set()
         while self.refused:
             name, why = self.refused.pop()
@@ -300,7 +303,7 @@ class Jobs:
         return names
 
     def _vanished(self, now: float) -> set[str]:
-        """Names of jobs that ended before a worker came of them, where the system can be asked."""
+        """Names of jobs that ended before they had a worker, if the system has a query command."""
         unseen = {
             job.job_id: name
             for name, job in list(self.cluster.workers.items())
@@ -313,12 +316,12 @@ class Jobs:
         for number in sorted(unseen.keys() - queued(self.system, unseen)):
             names.add(unseen[number])
             last = [line for path in self.logs.glob(f"*{number}.err") for line in tail(path)]
-            words = " ".join(last) or "it left no message"
-            self._fruitless(f"job {number} ended before its worker came: {words} ({self.logs})")
+            words = " ".join(last) or "its log is empty"
+            self._fruitless(f"job {number} ended before it had a worker: {words} ({self.logs})")
         return names
 
     def _fruitless(self, why: str, *, at_once: bool = False) -> None:
-        """Count a job that came to nothing, and give up after some in a row."""
+        """Count a job without a worker; raise after `LIMIT` in a row."""
         self.fruitless += 1
         if at_once or self.fruitless >= LIMIT:
             raise UsageError(f"--executor {self.system}: {why}")
@@ -327,9 +330,10 @@ class Jobs:
 
 @contextmanager
 def certificates(folder: Path) -> Iterator:
-    """Make certificates for the scheduler and its workers, in a hidden folder, for a while.
+    """Make certificates for the scheduler and its workers in a temporary hidden folder.
 
-    Whoever reaches a scheduler can have it run what they like; so only who can read them may.
+    A scheduler runs any code that it is sent, so only users who can read the certificates may
+    connect.
 
     Yields
     ------
@@ -353,19 +357,19 @@ def certificates(folder: Path) -> Iterator:
 
 
 def queued(system: str, numbers: Iterable[str]) -> set[str]:
-    """Tell which of some jobs wait or run; all of them where the system does not answer."""
+    """Jobs that wait or run, among the given ones; all of them if the query fails."""
     numbers = set(numbers)
     command = [*QUEUED[system], ",".join(sorted(numbers))]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)  # noqa: S603
     except (OSError, subprocess.TimeoutExpired):
         return numbers
-    unknown = "Invalid job id" in done.stderr  # said where none of them is known any more
+    unknown = "Invalid job id" in done.stderr  # the message if none of the jobs is known any more
     return numbers if done.returncode and not unknown else numbers & set(done.stdout.split())
 
 
 def tail(path: Path) -> list[str]:
-    """Last lines of a log; none where it cannot be read."""
+    """Last lines of a log; none if it cannot be read."""
     with suppress(OSError):
         return path.read_text(encoding="utf-8", errors="replace").splitlines()[-3:]
     return []

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a worker process of dask does for `bids_brainmask.execution.driver`: scans, and pages.
+"""Tasks of a dask worker for `bids_brainmask.execution.driver`: scans and participants' pages.
 
-Imported where dask is in use, and nowhere else.
+Imported only when dask is used.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ from bids_brainmask.settings import LEVELS
 
 log = logging.getLogger(__name__)
 
-AGAIN = "finished by a worker that ended before it could say so"
-"""Said of a scan that is there when another worker is about to do it again."""
+AGAIN = "finished by a worker that ended before it reported"
+"""Detail of a scan that a worker had finished before it crashed."""
 
 
 class Share(WorkerPlugin):
-    """What all scans of a run need, sent to each worker process once.
+    """Data that all scans of a run share, sent once to each worker process.
 
     Parameters
     ----------
     run : Run
-        Its scans are left out; its paths must hold on the workers.
+        Its scans are left out; its paths must exist on the workers.
     own : bool
-        The workers were started for this run, and do nothing else.
+        The workers were started for this run only.
     """
 
     def __init__(self, run: Run, *, own: bool):
@@ -51,11 +51,11 @@ class Share(WorkerPlugin):
         self.ready = False
 
     def setup(self, worker) -> None:
-        """Note the worker's threads, and leave out what dask does beside for its own sake.
+        """Store the worker's number of threads, and switch off unused functions of dask.
 
-        An engine keeps its memory for the next scan, so a full memory is no reason to pause: the
-        worker's nanny ends it where it has more than it was given. And nobody asks what dask's
-        profiler finds, which looks at a scan a hundred times a second.
+        A backend keeps its memory for the next scan, so a worker must not pause when memory is
+        full; its nanny ends it if it exceeds its limit. dask's profiler samples a hundred times
+        a second, and its result is not used.
         """
         self.threads = worker.state.nthreads
         if self.own:
@@ -68,7 +68,7 @@ class Share(WorkerPlugin):
                 signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the driver
 
     def prepare(self) -> None:
-        """Make this process fit for the run, once.
+        """Prepare this process for the run, once.
 
         Raises
         ------
@@ -79,8 +79,8 @@ class Share(WorkerPlugin):
         """
         if self.version != __version__:
             raise WorkerError(
-                f"bids_brainmask is {__version__} on {platform.node()}, and {self.version} where "
-                "the run was started: install one version in both places."
+                f"bids_brainmask is {__version__} on {platform.node()}; expected {self.version}, "
+                "the driver's. Install the same version on both."
             )
         if self.ready:
             return
@@ -94,13 +94,13 @@ class Share(WorkerPlugin):
 
 
 def _found_here(model):
-    """Forget where a registered model's file is, where that is another machine's place."""
+    """Drop the path of a registered model's file if it does not exist on this machine."""
     there = model.path and model.path.is_file()
     return model if there or model.name not in registry.models() else replace(model, path=None)
 
 
 def quiet(level: int) -> None:
-    """Keep messages for the logs of the scans: the terminal is the driver's."""
+    """Send messages to the logs of the scans only; the driver writes to the terminal."""
     logging.captureWarnings(capture=True)
     for name in ("bids_brainmask", "py.warnings"):
         logger = logging.getLogger(name)
@@ -111,7 +111,7 @@ def quiet(level: int) -> None:
 
 
 def do_scan(share: str, plan: ScanPlan, *, again: bool) -> tuple[str, str]:
-    """Do a scan on this worker.
+    """Process a scan on this worker.
 
     Parameters
     ----------
@@ -119,7 +119,7 @@ def do_scan(share: str, plan: ScanPlan, *, again: bool) -> tuple[str, str]:
         Name of the `Share` of its run.
     plan : ScanPlan
     again : bool
-        A worker before has ended over it, and may have finished it.
+        Another worker crashed on it, and may have finished it.
 
     Returns
     -------
@@ -130,7 +130,7 @@ def do_scan(share: str, plan: ScanPlan, *, again: bool) -> tuple[str, str]:
     mine.prepare()
     run = mine.run
     with messages_to(run.log(plan)):
-        words = "begun again" if again else "begun"
+        words = "started again" if again else "started"
         log.info("%s on %s, process %d", words, platform.node(), os.getpid())
         kept = again and not run.settings.overwrite
         if kept and finished(plan, run.parameters(plan)):
@@ -146,7 +146,7 @@ def do_scan(share: str, plan: ScanPlan, *, again: bool) -> tuple[str, str]:
 
 
 class Log(logging.FileHandler):
-    """The log of a scan. Where its disk is full a message is lost, and no scan."""
+    """Log of a scan; if the disk is full, messages are lost and the scan goes on."""
 
     def handleError(self, record) -> None:  # noqa: D102, N802 - as logging calls it
         pass
@@ -158,12 +158,12 @@ class Log(logging.FileHandler):
 
 @contextmanager
 def messages_to(path: Path) -> Iterator[None]:
-    """Add this package's messages, and Python's warnings, to a log while a scan is done."""
+    """Write this package's messages and Python's warnings to a log while a scan is processed."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handler = Log(path, encoding="utf-8")
     except OSError as error:
-        log.error("%s: no log can be written: %s", path, error)
+        log.error("%s: the log cannot be written: %s", path, error)
         yield
         return
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
@@ -179,7 +179,7 @@ def messages_to(path: Path) -> Iterator[None]:
 
 
 def write_page(share: str, participant: str) -> str:
-    """Write a participant's page on this worker, and say what went wrong, if anything did."""
+    """Write a participant's page on this worker; return the error message, or an empty text."""
     mine = get_worker().plugins[share]
     mine.prepare()
     return app.write_report(participant, mine.run.settings)

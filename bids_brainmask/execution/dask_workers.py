@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The worker processes of a run: where they come from, and what each does."""
+"""Start the worker processes of a run, assign tasks to them, and collect results."""
 
 from __future__ import annotations
 
@@ -27,56 +27,56 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 PATIENCE = 120.0
-"""Seconds without any worker after which local ones and those of an address are given up."""
+"""Seconds without any worker after which a run stops, unless it is in a batch system."""
 
 NONE = (
-    "there has been no worker for {:.0f} s. Finished scans are kept; look at what the workers' "
-    "logs say, and give the same command again."
+    "there has been no worker for {:.0f} s. Finished scans are kept. Check the workers' logs, and "
+    "run the same command again."
 )
-"""What is said then."""
+"""Error message in that case."""
 
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - only a folder of our own in it is used
-"""Where files can be put for a while, if not where temporary files belong."""
+"""Folder for temporary files if the usual one cannot be written to."""
 
-LOOK = 1.0
-"""Longest time between two looks at which workers there are, s."""
+POLL = 1.0
+"""Longest time between two checks of the workers, s."""
 
 
 @dataclass
 class Task:
-    """What a worker does at a time: a scan, or the page of a participant."""
+    """One task of a worker: a scan, or the page of a participant."""
 
     what: ScanPlan | str
     ends: int = 0
-    """Workers that ended over it so far."""
+    """Workers that have crashed on it."""
 
     last: str = ""
-    """Where the last of them was."""
+    """Address of the last of them."""
 
 
 class Workers:
-    """The worker processes that there are, and what each of them is doing.
+    """The present worker processes and their tasks.
 
     Parameters
     ----------
     client : distributed.Client
     share : str
-        Name of what they have been sent.
+        Name of the `Share` that they have.
     keep : callable
-        Is told how many tasks there are, and sees to it that there are workers.
+        Called with the number of tasks; starts workers for them.
     patience : float
-        Seconds without any worker after which there is no more hope.
+        Seconds without any worker after which a WorkerError is raised.
     """
 
     def __init__(self, client: Client, share: str, keep: Callable[[int], None], patience: float):
         self.client, self.share, self.keep, self.patience = client, share, keep, patience
         self.busy: dict[str, tuple[Task, Future]] = {}
         self.there: set[str] = set()
-        self.since = time.monotonic()  # when there was a worker last
+        self.since = time.monotonic()  # time of the last worker
         self.woken: queue.SimpleQueue = queue.SimpleQueue()
 
     def give(self, tasks: deque[Task]) -> None:
-        """Give the first tasks to the workers that have none."""
+        """Give the first tasks to the idle workers."""
         from bids_brainmask.execution import dask_tasks
 
         for address in sorted(self.there - self.busy.keys())[: len(tasks)]:
@@ -91,19 +91,19 @@ class Workers:
             future.add_done_callback(self.woken.put)
 
     def results(self) -> Iterator[tuple[Task, object]]:
-        """Wait a little, and give the tasks that have ended, with their results.
+        """Wait up to `POLL` seconds; yield the tasks that have ended, with their results.
 
         Yields
         ------
         task : Task
         result : object
-            None where the worker has ended over it.
+            None if the worker has crashed.
         """
         with suppress(queue.Empty):
-            self.woken.get(timeout=LOOK)
+            self.woken.get(timeout=POLL)
             while True:
                 self.woken.get_nowait()
-        self.look()
+        self.update()
         for address, (task, future) in list(self.busy.items()):
             result = None
             if future.done():
@@ -115,35 +115,37 @@ class Workers:
                 future.cancel()
                 task.ends, task.last = task.ends + 1, address
                 what = task.what.scan.relative if isinstance(task.what, ScanPlan) else task.what
-                log.warning("the worker at %s ended while it worked on %s", address, what)
+                log.warning("the worker at %s ended while it processed %s", address, what)
             yield task, result
 
-    def look(self) -> None:
-        """See which workers there are.
+    def update(self) -> None:
+        """Update the set of workers.
 
         Raises
         ------
         WorkerError
-            There has been none for too long, or the scheduler is gone.
+            There has been none for too long, or the scheduler does not answer.
         """
         try:
             self.there = set(self.client.nthreads())
         except (OSError, RuntimeError) as error:
-            raise WorkerError(f"the scheduler is gone ({error}). Finished scans stay.") from error
+            raise WorkerError(
+                f"the scheduler does not answer ({error}). Finished scans are kept."
+            ) from error
         if self.there:
             self.since = time.monotonic()
         elif time.monotonic() - self.since > self.patience:
             raise WorkerError(NONE.format(self.patience))
 
     def fetch(self, future: Future, address: str):
-        """Give the result of a task that has ended; None where it went with its worker.
+        """Get the result of a task that has ended; None if it was lost with its worker.
 
         Raises
         ------
         BrainMaskError
-            As raised by the worker, of what concerns all scans.
+            Raised by the worker; it concerns all scans.
         WorkerError
-            The worker cannot do it at all.
+            The worker cannot run tasks of this package.
         """
         from distributed import CancelledError, KilledWorker
 
@@ -156,31 +158,31 @@ class Workers:
 
 
 def cannot(error: Exception, who: str) -> BrainMaskError:
-    """Say why workers cannot do scans, unless the error says it well."""
+    """Error for workers that cannot process scans; errors of this package stay as they are."""
     if isinstance(error, BrainMaskError):
         return error
     return WorkerError(
-        f"{who} cannot do scans: {type(error).__name__}: {error}. "
-        f"It wants bids-brainmask {__version__}, as is here, and its dependencies."
+        f"{who} cannot process scans: {type(error).__name__}: {error}. Install bids-brainmask "
+        f"{__version__}, the version of the driver, with its dependencies there."
     )
 
 
 @contextmanager
 def start(run: Run, count: int, threads: int) -> Iterator[Workers]:
-    """Start workers, or find those that there are, and send them what all scans need.
+    """Start workers, or connect to running ones, and send them the `Share` of the run.
 
     Parameters
     ----------
     run : Run
     count, threads : int
-        Processes on this machine, and threads of each, where they are to be on this machine.
+        Processes on this machine, and threads of each, for a local executor.
 
     Raises
     ------
     UsageError
         There is no such batch system, scheduler or configuration.
     WorkerError
-        Processes cannot be started here, or cannot do scans there.
+        Processes cannot be started, or cannot process scans.
     """
     import dask.config
     from distributed import Client
@@ -194,7 +196,7 @@ def start(run: Run, count: int, threads: int) -> Iterator[Workers]:
         folder = stack.enter_context(scratch(run.settings))
         config = {
             "temporary-directory": str(folder),  # of this process
-            "distributed.scheduler.http.routes": [],  # pages that tell the names of scans
+            "distributed.scheduler.http.routes": [],  # pages that show the names of scans
         }
         stack.enter_context(dask.config.set(config))
         if executor in batch_system.SYSTEMS:
@@ -207,10 +209,12 @@ def start(run: Run, count: int, threads: int) -> Iterator[Workers]:
         try:
             client = stack.enter_context(Client(there, set_as_default=False))
         except (OSError, ValueError) as error:
-            raise UsageError(f"--executor {executor}: no scheduler answers: {error}") from error
+            raise UsageError(
+                f"--executor {executor}: the scheduler does not answer: {error}"
+            ) from error
         share = dask_tasks.Share(run, own=own)
         try:
-            if not own:  # whether they can take it is told by those that are there
+            if not own:  # registering fails only on workers that are present
                 client.wait_for_workers(1, timeout=PATIENCE)
             client.register_plugin(share)
         except TimeoutError as error:
@@ -221,17 +225,17 @@ def start(run: Run, count: int, threads: int) -> Iterator[Workers]:
             yield Workers(client, share.name, keep, patience)
         finally:
             if not own:
-                with suppress(OSError, RuntimeError):  # where the scheduler is gone, too
+                with suppress(OSError, RuntimeError):  # the scheduler may have ended
                     client.unregister_worker_plugin(share.name)
 
 
 def local(settings: Settings, count: int, threads: int):
-    """Start processes on this machine, which listen to none but each other.
+    """Start processes on this machine; only they can connect to each other.
 
     Raises
     ------
     WorkerError
-        It has no place for them, such as shared memory or a loopback interface.
+        The machine lacks shared memory or a loopback interface, for example.
     """
     from distributed import LocalCluster
     from distributed.security import Security
@@ -244,26 +248,26 @@ def local(settings: Settings, count: int, threads: int):
             host="127.0.0.1",
             dashboard_address=None,
             scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},
-            security=Security.temporary(),  # other users of this machine must not get in
-            memory_limit=None,  # the machine's, as for one process; a big scan may need it
+            security=Security.temporary(),  # other users of this machine must not connect
+            memory_limit=None,  # the machine's, as for one process: a large scan may need it
             silence_logs=batch_system.noise(settings),
         )
     except (OSError, RuntimeError) as error:
-        raise WorkerError(f"no processes can be started here: {error}") from error
+        raise WorkerError(f"no processes can be started on this machine: {error}") from error
 
 
 @contextmanager
 def scratch(settings: Settings) -> Iterator[Path]:
-    """Make a folder for what dask puts on the disk, wherever one can be made.
+    """Make a folder for dask's files, in the first place that can be written to.
 
     Raises
     ------
     WorkerError
-        It can be made nowhere.
+        None of the places can be written to.
     """
     places = [SHARED_MEMORY, settings.output_dir]
     usual = None
-    with suppress(FileNotFoundError):  # no place for temporary files can be written to
+    with suppress(FileNotFoundError):  # no folder for temporary files can be written to
         places.insert(0, usual := Path(tempfile.gettempdir()))
     for place in places:
         with suppress(OSError):
@@ -272,12 +276,14 @@ def scratch(settings: Settings) -> Iterator[Path]:
             )
             break
     else:
-        raise WorkerError(f"no folder can be made in {', '.join(map(str, places))}: make room")
+        raise WorkerError(
+            f"no folder can be made in {', '.join(map(str, places))}: free disk space"
+        )
     with folder as name:
         if usual:
             yield Path(name)
             return
-        # dask writes the keys of its connections to the usual place, in every process.
+        # dask writes the keys of its connections to the temporary folder, in every process.
         before = os.environ.get("TMPDIR", "")
         os.environ["TMPDIR"] = tempfile.tempdir = name
         try:
@@ -287,7 +293,7 @@ def scratch(settings: Settings) -> Iterator[Path]:
 
 
 def portable(run: Run) -> Run:
-    """Make the paths of a run hold in processes that have another working directory."""
+    """Make the paths of a run absolute, for processes with another working directory."""
     given = run.settings
     settings = replace(
         given,
@@ -303,7 +309,7 @@ def portable(run: Run) -> Run:
 
 
 def _portable(plan: ScanPlan) -> ScanPlan:
-    """Make the paths of a scan hold there, too."""
+    """Make the paths of a scan absolute."""
     files, figures = (
         {kind: path.absolute() for kind, path in paths.items()}
         for paths in (plan.files, plan.figures)

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Scans in several processes: of this machine, of a batch system, or of a dask that runs.
+"""Run scans in several processes: of this machine, of a batch system, or of a dask scheduler.
 
-The driver, this process, knows the whole: what is finished, what is next, what became of it. The
-workers do scans. Each has one at a time, chosen for it by the driver, so that a worker's end is
-laid to the scan that it worked on and to no other. Importing this imports no dask.
+This process is the driver: it plans the scans, assigns them and collects the outcomes. Each worker
+has one scan at a time, assigned by the driver, so that a crash can be attributed to the scan in
+progress. Importing this module does not import dask.
 """
 
 from __future__ import annotations
@@ -25,26 +25,26 @@ from bids_brainmask.settings import HERE, Settings
 log = logging.getLogger(__name__)
 
 TRIES = 2
-"""Workers that may end over one scan; it is then taken to be the reason."""
+"""Workers that crash on one scan before the scan counts as failed."""
 
 SCANS_EACH = 4
-"""Scans that a process must have to do before ``auto`` starts it: it takes seconds to start."""
+"""Scans for each process with ``auto``: a process takes seconds to start."""
 
 
 def process(run: Run) -> Generator[Outcome, None, None]:
-    """Do every scan that is not done yet, wherever the settings want it done.
+    """Process every scan that is not finished, with the executor of the settings.
 
     Yields
     ------
     Outcome
-        One a scan, as they end.
+        One for each scan, in the order in which they end.
 
     Raises
     ------
     UsageError
-        There is no such batch system, scheduler or configuration, or no workers come of it.
+        There is no such batch system, scheduler or configuration, or it provides no workers.
     WorkerError
-        The workers cannot do scans, or there are none any more.
+        The workers cannot process scans, or there are none any more.
     """
     settings = run.settings
     batch_system.check(settings)
@@ -55,7 +55,7 @@ def process(run: Run) -> Generator[Outcome, None, None]:
     app.begin(settings)
     settled = list(app.settle(run))
     left = sum(outcome is None for _, outcome in settled)
-    log.info("%d of %d images are to be done", left, len(settled))
+    log.info("%d of %d images are to be processed", left, len(settled))
     count = processes(run, left)
     with ExitStack() as stack:
         workers = None
@@ -67,20 +67,20 @@ def process(run: Run) -> Generator[Outcome, None, None]:
             except WorkerError as error:
                 if not auto:
                     raise
-                log.warning("%s: this process does the work", error)
+                log.warning("%s: the scans run in this process", error)
         yield from work(run, settled, workers) if workers else app.process(run, settled)
 
 
 def threads(run: Run) -> int:
-    """Tell how many processor threads a run may take of this machine."""
+    """Count the processor threads that a run may use on this machine."""
     return run.settings.n_cpus or machine.cpus()
 
 
 def processes(run: Run, scans: int) -> int:
-    """Tell in how many processes of this machine some scans are done: one, or more.
+    """Count the processes on this machine for some scans.
 
-    As many as there are processors, scans, and pieces of memory that the largest model fits in;
-    ``auto`` wants several scans for each, and leaves a GPU to one.
+    Limited by the threads, the scans, and the memory of the largest model in each process.
+    ``auto`` also requires `SCANS_EACH` scans for each process, and uses a GPU with one process.
     """
     settings = run.settings
     if settings.executor == "auto":
@@ -93,7 +93,7 @@ def processes(run: Run, scans: int) -> int:
 
 
 def work(run: Run, settled: list, workers: Workers) -> Iterator[Outcome]:
-    """Have the workers do what is left to do, and a participant's page after its last scan."""
+    """Give the workers the open scans, and a participant's page after its last scan."""
     for model in run.models.values():
         if model.notice:
             log.warning("%s: %s", model.name, model.notice)
@@ -122,14 +122,13 @@ def work(run: Run, settled: list, workers: Workers) -> Iterator[Outcome]:
 
 
 def lost(task: Task, settings: Settings) -> WorkerError:
-    """Say that workers have ended over a task, and what may help."""
-    help_ = "ask for more memory or time in --cluster-config"
+    """Error for a task on which workers have crashed, with advice."""
+    help_ = "set more memory or time in --cluster-config"
     if settings.executor in HERE:
-        help_ = "let fewer run at once: a smaller --n-cpus, or --executor serial"
+        help_ = "run fewer at once with a smaller --n-cpus, or --executor serial"
     elif settings.executor not in batch_system.SYSTEMS:
-        help_ = "start workers that have more"
+        help_ = "start workers with more memory"
     return WorkerError(
-        f"{task.ends} workers ended while they worked on it, the last at {task.last}. Usually it "
-        f"takes more memory than they have, or their job's time was over: {help_}. The same "
-        "command tries again."
+        f"{task.ends} workers ended while they processed it, the last at {task.last}. Usually "
+        f"memory or the time of the job runs out: {help_}. The same command tries again."
     )

@@ -170,15 +170,15 @@ def test_a_scan_that_takes_too_much_memory_fails_alone(disturbed):
     assert run.status["07"] == "failed"
     assert len(run.begun("07")) == 2
     record = json.loads(next(run.out.glob("logs/sub-07/*_crash-*.json")).read_text())
-    assert "2 workers ended while they worked on it" in record["Message"]
-    assert "ask for more memory or time in --cluster-config" in record["Message"]
+    assert "2 workers ended while they processed it" in record["Message"]
+    assert "set more memory or time in --cluster-config" in record["Message"]
     assert not (run.out / "sub-07").exists()
     assert run.said.rstrip().endswith("11 done, 0 skipped, 1 failed")
 
 
 def test_no_job_and_no_certificate_is_left_behind(disturbed, slurm):
     run, _, of_job = disturbed
-    submitted = set(re.findall(r"batch job (\d+) is submitted", run.said))
+    submitted = set(re.findall(r"submitted batch job (\d+)", run.said))
     assert set(of_job) <= submitted
     assert not submitted & set(jobs(slurm))
     assert not list(run.out.glob("logs/jobs/.*"))
@@ -200,14 +200,14 @@ def test_what_slurm_refuses_ends_the_run_with_what_it_said(refused):
 
 def test_jobs_that_end_before_their_workers_come_end_the_run(refused):
     assert refused[1].wait() == 2
-    assert "ended before its worker came: " in refused[1].said
+    assert "ended before it had a worker: " in refused[1].said
     assert "/none/python3: No such file" in refused[1].said
 
 
 def test_a_driver_that_is_told_to_end_cancels_its_jobs(slurm, twelve, folder):
     words = configuration(folder / "asleep.yaml", **{"job-script-prologue": "[sleep 600]"})
     run = Process(twelve, folder / "asleep", *words, "--max-jobs", "1", **slurm)
-    pattern = r"batch job (\d+) is submitted"
+    pattern = r"submitted batch job (\d+)"
     (job,) = run.until(lambda: re.findall(pattern, run.said))
     assert job in jobs(slurm)
     run.popen.terminate()

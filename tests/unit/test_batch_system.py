@@ -193,12 +193,12 @@ def test_nothing_is_left_when_the_jobs_are_closed(plan, tmp_path):
         ("", r"expected `jobqueue:`, below it `slurm:`"),
         ("jobqueue: 3", r"expected `jobqueue:`, below it `slurm:`"),
         ("jobqueue:\n  pbs:\n    cores: 2", r"expected `jobqueue:`, below it `slurm:`"),
-        (jobs(cpus=3), r"jobqueue\.slurm has no key cpus; it has account, cores, "),
-        (jobs(cores=None), "wants `cores`, `memory` such as 8GB"),
-        (jobs(memory=None), "wants `cores`, `memory` such as 8GB"),
+        (jobs(cpus=3), r"jobqueue\.slurm: unknown key cpus; expected among account, cores, "),
+        (jobs(cores=None), "expected `cores`, `memory` such as 8GB"),
+        (jobs(memory=None), "expected `cores`, `memory` such as 8GB"),
         (jobs(memory="much"), "found 2, much and None"),
         (jobs(processes="two"), "found 2, 4GB and two"),
-        (jobs(processes=4), r"4\.0 GB for 4 processes, and embedded takes 2 GB in each"),
+        (jobs(processes=4), r"4\.0 GB for 4 processes, but embedded needs 2 GB in each"),
         (jobs(interface="none0"), "dask-jobqueue cannot use it: .*none0"),
         (jobs(scheduler_options="[1]"), "dask-jobqueue cannot use it"),
     ],
@@ -214,7 +214,7 @@ def test_a_configuration_that_is_not_there_is_refused(plan, tmp_path):
 
 
 def test_without_a_file_dasks_own_configuration_counts(plan, tmp_path):
-    with pytest.raises(UsageError, match="wants `cores`"):
+    with pytest.raises(UsageError, match="expected `cores`"):
         batch_system.Jobs(plan())
     (tmp_path / "own.yaml").write_text(jobs(job_script_prologue="[echo here]"))
     code = (
@@ -251,7 +251,7 @@ def test_a_job_has_as_many_workers_as_it_has_memory_for(plan, keys, processes):
 
 def test_where_jobs_cannot_be_submitted_the_run_is_refused(plan, tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path / "none"))
-    with pytest.raises(UsageError, match="there is no command sbatch here"):
+    with pytest.raises(UsageError, match="the command sbatch is not found"):
         batch_system.Jobs(plan(jobs()))
 
 
