@@ -234,7 +234,7 @@ def test_the_document_says_first_what_it_is_and_that_the_tumours_are_synthetic()
     assert "4 tumor heads and 4 clear ones." in text
     assert ["median Dice", "at least 0.85", "0.700", "0.700"] in cells(text)
     assert "![Cases with tumors](m.png)" in text
-    assert "They say nothing of patients." in text
+    assert "They are not valid for patients." in text
     assert "![" not in meningioma.report({"a": SOME}, what, "")
 
 
