@@ -153,7 +153,7 @@ def test_the_demonstration_where_nothing_else_can_be_written(image, heads, out):
     assert ran.returncode == 0, ran.stdout
     assert "3 done" in ran.stdout
     warnings = [line for line in ran.stdout.splitlines() if "WARNING" in line]
-    assert all("learnt from synthetic tumours only" in line for line in warnings), ran.stdout
+    assert all("trained on synthetic tumors only" in line for line in warnings), ran.stdout
     assert agreement(heads, out / MASK) > 0.95
     ran = image.strictly("/data", "/out", "group", options=options)
     assert ran.returncode == 0, ran.stdout

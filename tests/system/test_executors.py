@@ -309,7 +309,7 @@ def test_no_network_is_needed(dataset, tmp_path):
     assert run.wait() == 1
     assert set(run.status.values()) == {"failed"}
     assert "the file is empty" in run.said
-    assert run.said.count("learnt from synthetic tumours only") == 1
+    assert run.said.count("trained on synthetic tumors only") == 1
 
 
 @pytest.mark.parametrize("executor", ["local", "auto"])

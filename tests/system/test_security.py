@@ -268,9 +268,9 @@ def test_a_registry_entry_without_a_hash_is_refused_unless_it_is_allowed(trained
     ("line", "message"),
     [
         (f'sha256 = "{"0" * 64}"\nsize = {{size}}', "found SHA-256 .*, expected 0000"),
-        (f'sha256 = "{"0" * 64}"', "key 'size' is missing"),
+        (f'sha256 = "{"0" * 64}"', "missing required field `size`"),
         ('sha256 = ""\nsize = 7', r"found \d+ bytes, expected 7"),
-        ("sha256 = 7\nsize = 7", "key 'sha256' is 7, expected of type str"),
+        ("sha256 = 7\nsize = 7", "key 'sha256' is 7, expected 64 lower-case hex digits"),
     ],
 )
 def test_a_hash_or_size_that_is_there_must_agree_all_the_same(trained, tmp_path, line, message):
