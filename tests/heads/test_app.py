@@ -286,7 +286,7 @@ def test_an_unexpected_error_is_recorded_and_does_not_stop_the_run(
     for label in ("01", "02"):
         dataset.add(f"sub-{label}_T1w.nii.gz", heads["pumi"].read_bytes())
 
-    def bug(source, *args):
+    def bug(source, *args, **more):
         monkeypatch.setattr(brains, "extract", extract)
         raise ZeroDivisionError("a bug")
 

@@ -164,7 +164,10 @@ def test_a_precision_that_is_not_to_be_had_ends_the_command(head, tmp_path, exec
     words = [*WORDS, "--engine", "tensorflow", "--precision", "bfloat16", "--executor", executor]
     run = Process(head, tmp_path / "out", *words)
     assert run.wait() == 2, run.said
-    assert run.said.count("only OpenVINO computes in it. Give --engine openvino") == 1
+    assert (
+        run.said.count("only OpenVINO computes in this precision here. Give --engine openvino")
+        == 1
+    )
     assert not list((tmp_path / "out").glob("sub-*"))
 
 
