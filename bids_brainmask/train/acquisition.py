@@ -75,7 +75,9 @@ def acquire(
 
 def axes_of(shape, ranges: Acquisition, rng: np.random.Generator):
     """Draw the voxel size along each axis; yield the matrices to it and back."""
-    thick = int(rng.integers(3)) if rng.random() < ranges.thick else -1
+    thick = -1
+    if rng.random() < ranges.thick:
+        thick = int(rng.choice(3, p=np.divide(ranges.across, sum(ranges.across))))
     for axis, size in enumerate(shape):
         gap = 0.0
         step = max(1.0, rng.uniform(*ranges.in_plane))

@@ -304,7 +304,7 @@ def read(path: Path | str, label_maps: str = "", **replacements: str) -> Config:
     """
     import yaml
 
-    text = _text(path)
+    text = text_of(path)
     try:
         content = yaml.safe_load(text)
         if not isinstance(content, dict):
@@ -343,7 +343,7 @@ def recipes() -> dict[str, Path]:
     return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
 
 
-def _text(path: Path | str) -> str:
+def text_of(path: Path | str) -> str:
     """Content of a file, or of the package's recipe of that name."""
     shipped = recipes()
     place = shipped.get(str(path), Path(path))

@@ -122,6 +122,10 @@ class Acquisition(Part):
     slices: Range = (1.5, 7.0)
     """Distance of those slices, mm."""
 
+    across: tuple[Amount, Amount, Amount] = (1.0, 1.0, 1.0)
+    """How often those slices lie across each axis of the head: left-right, posterior-anterior,
+    inferior-superior; relative to each other."""
+
     gap: Range = (0.0, 0.3)
     """Gap between slices, as a share of their distance."""
 
@@ -148,6 +152,10 @@ class Acquisition(Part):
 
     eight_bit: Share = 0.15
     """Chance that the image has 256 levels."""
+
+    def __post_init__(self):
+        if not sum(self.across):
+            raise ValueError("across: found 0 for all axes; expected one of them over 0")
 
 
 class Synthesis(Part):

@@ -240,3 +240,18 @@ def test_contrasts_that_miss_a_tissue_are_refused():
 def test_shares_of_contrasts_that_do_not_sum_to_one_are_refused():
     with pytest.raises(ValueError, match=r"shares sum to 0\.5"):
         Synthesis(contrasts={"random": Contrast(share=0.5)})
+
+
+@pytest.mark.parametrize("axis", range(3))
+def test_thick_slices_lie_across_the_axis_that_is_asked_for(axis):
+    across = np.eye(3)[axis]
+    some = Acquisition(thick=1, slices=(4, 4), across=tuple(across), in_plane=(1, 1))
+    for seed in range(5):
+        pairs = acquisition.axes_of((40, 40, 40), some, np.random.default_rng(seed))
+        samples = [len(down) for down, _ in pairs]
+        assert samples == [10 if n == axis else 40 for n in range(3)]
+
+
+def test_thick_slices_lie_across_some_axis():
+    with pytest.raises(ValueError, match="across: found 0 for all axes; expected one of them"):
+        Acquisition(across=(0, 0, 0))
