@@ -228,7 +228,9 @@ def method(name: str, run: Run, networks: Mapping[str, backends.Network]) -> Met
         return None
     options = Options(overlap=run.settings.overlap, flips=run.settings.tta)
     border = run.settings.border if catalog.analysis(name).has_border else 0.0
-    return Method(run.models[name], networks[name], run.thresholds[name], options, border)
+    expected = (run.settings.min_brain_volume, run.settings.max_brain_volume)
+    how = (run.thresholds[name], options, border, expected)
+    return Method(run.models[name], networks[name], *how)
 
 
 def failure(plan: ScanPlan, error: Exception, run: Run) -> Outcome:

@@ -21,7 +21,7 @@ from bids_brainmask.dataset.query import Scan
 from bids_brainmask.errors import NothingToDo, UsageError
 from bids_brainmask.models import registry
 from bids_brainmask.models.registry import Model
-from bids_brainmask.settings import HERE, Settings
+from bids_brainmask.settings import EXPECTED_ML, HERE, Settings
 
 
 @dataclass(frozen=True)
@@ -82,6 +82,9 @@ class Run:
             }
             if self.settings.border and catalog.analysis(name).has_border:
                 found["Border"] = self.settings.border
+            expected = (self.settings.min_brain_volume, self.settings.max_brain_volume)
+            if name == "brain" and expected != EXPECTED_ML:
+                found["ExpectedVolume"] = list(expected)
             if self.settings.overlap and model.block:
                 found["Overlap"] = True
             if self.settings.tta or model.flips:
@@ -121,6 +124,11 @@ def prepare(settings: Settings) -> Run:
         )
     if settings.viewer and not settings.reports:
         raise UsageError("--viewer: the viewer is part of the reports. Remove --no-reports.")
+    low, high = settings.min_brain_volume, settings.max_brain_volume
+    if low >= high:
+        raise UsageError(
+            f"--min-brain-volume {low:g} is not below --max-brain-volume {high:g}. Change one."
+        )
     if settings.viewer:
         from bids_brainmask.reports import participant_page  # with NumPy, likewise
 

@@ -21,6 +21,9 @@ HERE = ("auto", "serial", "local")
 EXECUTORS = (*HERE, "slurm", "pbs", "sge", "lsf", "htcondor")
 """All executors, except the address of a running scheduler."""
 
+EXPECTED_ML = (600.0, 2200.0)
+"""Volumes between which brain masks of adults, and of children from a year on, lie, mL."""
+
 LEVELS = (logging.WARNING, logging.INFO, logging.DEBUG)
 """Log levels, by `Settings.verbose`."""
 
@@ -108,6 +111,12 @@ class Settings:
 
     border: float = 0.0
     """Distance by which the edge of the brain mask is moved, mm; above 0 outward, below inward."""
+
+    min_brain_volume: float = EXPECTED_ML[0]
+    """A brain mask with a smaller volume is doubtful, mL."""
+
+    max_brain_volume: float = EXPECTED_ML[1]
+    """A brain mask with a larger volume is doubtful, mL."""
 
     overlap: bool = False
     """For models that process blocks: blocks overlap by half."""

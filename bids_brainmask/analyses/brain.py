@@ -8,11 +8,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bids_brainmask.analyses import confidence, quality
+from bids_brainmask.analyses import confidence, plausibility, quality
 from bids_brainmask.analyses.probability import probability_map
 from bids_brainmask.errors import ImageError
 from bids_brainmask.models.backends import Network
 from bids_brainmask.models.model import Model
+from bids_brainmask.settings import EXPECTED_ML
 from bids_brainmask.voxels import cleanup, image
 from bids_brainmask.voxels.inference import Options
 
@@ -28,6 +29,8 @@ class Extraction:
     predicted_dice: float | None  # in [0, 1]; None for a model without a calibration
     stripped: bool = False  # whether the image contained only a brain, which is kept whole
     quality: Mapping | None = None  # by the names of `quality.columns`
+    likeness: Mapping[str, float] | None = None  # by the names that `plausibility.measure` gives
+    implausible: tuple[str, ...] = ()  # in what it is unlike a brain, in words
 
     @property
     def summary(self) -> str:
@@ -35,11 +38,16 @@ class Extraction:
         return f"{self.volume_ml:.0f} mL"
 
     @property
-    def warning(self) -> str:
-        """Warning for users of the mask; empty if its predicted Dice is high."""
+    def doubts(self) -> tuple[str, ...]:
+        """Reasons to doubt the mask, in words; empty if there are none."""
         if self.predicted_dice is None or self.predicted_dice >= confidence.DOUBTFUL:
-            return ""
-        return f"doubtful, predicted Dice {self.predicted_dice:.2f}: check the mask"
+            return self.implausible
+        return (f"predicted Dice {self.predicted_dice:.2f}", *self.implausible)
+
+    @property
+    def warning(self) -> str:
+        """Warning for users of the mask; empty if there are no doubts."""
+        return f"doubtful, {', '.join(self.doubts)}: check the mask" if self.doubts else ""
 
     @property
     def remarks(self) -> str:
@@ -54,6 +62,7 @@ class Extraction:
             "BrainVolumeUnits": "mL",
             "BoundaryUncertainty": round(self.confidence.boundary, 4),
             "PredictedDice": self.predicted_dice and round(self.predicted_dice, 4),
+            "Doubts": list(self.doubts),
             "AlreadyStripped": self.stripped,
             "Quality": self.quality,
         }
@@ -67,12 +76,14 @@ def extract(
     options: Options = Options(),  # noqa: B008 - a frozen value
     *,
     border: float = 0.0,
+    expected_ml: tuple[float, float] = EXPECTED_ML,
 ) -> Extraction:
     """Find the brain in an image: its largest component, without holes.
 
     If the image is already skull-stripped, the mask is all of its content. Its `quality` is
     measured of this mask, which is written. `confidence`, and with it `predicted_dice`, is
-    measured of the network's own mask, on which the calibration was fitted.
+    measured of the network's own mask, on which the calibration was fitted; so is whether it is
+    like a brain.
 
     Parameters
     ----------
@@ -85,6 +96,8 @@ def extract(
     border : float
         Distance by which the edge of the mask is moved in the end, mm, as in
         `cleanup.move_border`.
+    expected_ml : tuple of 2 float
+        Volumes between which a brain is expected to lie, mL; beyond them the mask is doubtful.
 
     Raises
     ------
@@ -100,6 +113,7 @@ def extract(
         )
     voxel_ml = abs(np.linalg.det(volume.affine[:3, :3])) / 1000
     trust = confidence.of(cleaned.mask, found, volume.spacing, cleaned.removed)
+    likeness = plausibility.measure(volume, cleaned.mask)
     whole = cleanup.stripped_before(volume.data, cleaned.mask)
     mask = cleaned.mask if whole is None else whole
     mask = cleanup.move_border(mask, volume.spacing, border)
@@ -126,4 +140,6 @@ def extract(
         predicted_dice=predicted,
         stripped=whole is not None,
         quality=measured,
+        likeness=likeness,
+        implausible=tuple(plausibility.reasons(likeness, expected_ml)),
     )

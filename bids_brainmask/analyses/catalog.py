@@ -38,7 +38,7 @@ def _find_brain(source: Source, method: Method, findings: Findings) -> Finding: 
     from bids_brainmask.analyses import brain
 
     how = (method.model, method.network, method.threshold, method.options)
-    return brain.extract(source, *how, border=method.border)
+    return brain.extract(source, *how, border=method.border, expected_ml=method.expected_ml)
 
 
 def _is_doubtful(dice: float) -> bool:

@@ -9,6 +9,7 @@ import numpy as np
 
 from bids_brainmask.models.backends import Network
 from bids_brainmask.models.model import Model
+from bids_brainmask.settings import EXPECTED_ML
 from bids_brainmask.voxels import grid, image, inference, rows
 from bids_brainmask.voxels.inference import Options
 
@@ -25,6 +26,9 @@ class Method:
     options: Options = field(default_factory=Options)
     border: float = 0.0
     """Distance by which the edge of the mask is moved, mm; above 0 outward, below inward."""
+
+    expected_ml: tuple[float, float] = EXPECTED_ML
+    """Volumes between which a brain is expected to lie, mL."""
 
 
 def probability_map(

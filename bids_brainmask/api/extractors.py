@@ -14,7 +14,7 @@ from bids_brainmask.analyses.meningioma import find_meningiomas as find_tumors
 from bids_brainmask.api.findings import Brain, Meningiomas, PathLike
 from bids_brainmask.errors import UsageError
 from bids_brainmask.models import backends
-from bids_brainmask.settings import Engine, Precision
+from bids_brainmask.settings import EXPECTED_ML, Engine, Precision
 from bids_brainmask.voxels import image as images
 from bids_brainmask.voxels import nifti
 from bids_brainmask.voxels.inference import Options
@@ -38,6 +38,7 @@ class BrainOptions(NetworkOptions, total=False):
     """Parameters of `Extractor`, for those who hand them on."""
 
     border: float
+    expected_ml: tuple[float, float]
 
 
 class _Analysis:
@@ -115,6 +116,8 @@ class Extractor(_Analysis):
         What runs the network; ``auto`` is TensorFlow on a GPU, else OpenVINO.
     border : float
         Distance by which the edge of the mask is moved, mm; above 0 outward, below 0 inward.
+    expected_ml : tuple of 2 float
+        Volumes between which a brain is expected to lie, mL; beyond them the mask is doubtful.
     precision : {"float32", "bfloat16"}
         What the network computes in. ``bfloat16`` is faster on processors with AMX.
     overlap : bool
@@ -155,6 +158,7 @@ class Extractor(_Analysis):
         *,
         threshold: float | None = None,
         border: float = 0.0,
+        expected_ml: tuple[float, float] = EXPECTED_ML,
         threads: int | None = None,
         engine: Engine = "auto",
         precision: Precision = "float32",
@@ -164,6 +168,9 @@ class Extractor(_Analysis):
     ) -> None:
         if not math.isfinite(border):
             raise UsageError(f"border {border}: expected a distance in mm.")
+        low, high = expected_ml
+        if not 0 <= low < high:
+            raise UsageError(f"expected_ml {low} {high}: expected two volumes, the lower first.")
         super().__init__(
             model,
             threshold=threshold,
@@ -176,12 +183,15 @@ class Extractor(_Analysis):
         )
         self.border = border
         """Distance by which the edge of the mask is moved, mm."""
+        self.expected_ml = (low, high)
+        """Volumes between which a brain is expected to lie, mL."""
 
     def __call__(self, image: ImageLike) -> Brain:
         """Extract the brain from an image; parameters and errors as in `extract`."""
         source = images.read(image)
         how = (self.model, self._network, self.threshold, self._inference)
-        found = extract_brain(source, *how, border=self.border)
+        limits = {"border": self.border, "expected_ml": self.expected_ml}
+        found = extract_brain(source, *how, **limits)
         return Brain(nifti.name(image), source, found)
 
 
@@ -231,7 +241,7 @@ def extract(image: ImageLike, **options: Unpack[BrainOptions]) -> Brain:
         are taken to be in mm.
     **options
         Parameters of `Extractor`: ``model``, ``threshold``, ``threads``, ``engine``,
-        ``precision``, ``border``, ``overlap``, ``flips``, ``allow_unverified``.
+        ``precision``, ``border``, ``expected_ml``, ``overlap``, ``flips``, ``allow_unverified``.
 
     Returns
     -------

@@ -162,6 +162,7 @@ def run_extract(args: argparse.Namespace) -> int:
         args.model,
         threshold=args.threshold,
         border=args.border,
+        expected_ml=(args.min_brain_volume, args.max_brain_volume),
         threads=args.n_cpus,
         engine=args.engine,
         precision=args.precision,

@@ -7,17 +7,22 @@ Their defaults are those of `Settings`.
 from __future__ import annotations
 
 import argparse
-import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TypeVar, get_args
+from typing import get_args
 
 from bids_brainmask import __version__
 from bids_brainmask.analyses import catalog
 from bids_brainmask.analyses.rows import SUFFIXES
-from bids_brainmask.settings import EXECUTORS, RESEARCH_ONLY, Engine, Precision, Settings
-
-Number = TypeVar("Number", int, float)
+from bids_brainmask.cli.values import (
+    distance,
+    executor,
+    label,
+    positive,
+    probability,
+    threshold,
+)
+from bids_brainmask.settings import RESEARCH_ONLY, Engine, Precision, Settings
 
 EPILOG = f"""\
 exit status:
@@ -42,74 +47,6 @@ class Formatter(argparse.RawDescriptionHelpFormatter, argparse.ArgumentDefaultsH
         if text and isinstance(action.default, tuple):
             text = text.replace("%(default)s", " ".join(action.default))
         return text
-
-
-def label(prefix: str) -> Callable[[str], str]:
-    """Make a parser of labels, with or without ``sub-`` or ``ses-``."""
-
-    def parse(text: str) -> str:
-        bare = text.removeprefix(prefix)
-        if not re.fullmatch("[A-Za-z0-9+]+", bare):
-            raise argparse.ArgumentTypeError(
-                f"expected a label of letters and digits, found {text!r}"
-            )
-        return bare
-
-    return parse
-
-
-def positive(kind: type[Number]) -> Callable[[str], Number]:
-    """Make a parser of numbers above zero."""
-
-    def parse(text: str) -> Number:
-        number = kind(text)
-        if not 0 < number < float("inf"):
-            raise argparse.ArgumentTypeError(f"expected a number above 0, found {text}")
-        return number
-
-    parse.__name__ = kind.__name__
-    return parse
-
-
-LARGEST_BORDER = 100
-"""Largest distance by which the edge of a mask can be moved, mm."""
-
-
-def probability(text: str) -> float:
-    """Parse a number strictly between 0 and 1."""
-    number = float(text)
-    if not 0 < number < 1:
-        raise argparse.ArgumentTypeError(f"expected a number between 0 and 1, found {text}")
-    return number
-
-
-def distance(text: str) -> float:
-    """Parse a distance in mm, of either sign, that a head can hold."""
-    number = float(text)
-    if not -LARGEST_BORDER <= number <= LARGEST_BORDER:
-        raise argparse.ArgumentTypeError(
-            f"expected mm between -{LARGEST_BORDER} and {LARGEST_BORDER}, found {text}"
-        )
-    return number
-
-
-def threshold(text: str) -> tuple[str, float]:
-    """Parse a probability, and its analysis if the text has one."""
-    analysis, equals, number = text.rpartition("=")
-    if equals and analysis not in catalog.names():
-        named = ", ".join(f"{name}=P" for name in catalog.names())
-        raise argparse.ArgumentTypeError(f"expected {named} or P, found {text}")
-    return analysis, probability(number)
-
-
-def executor(text: str) -> str:
-    """Parse an executor: a name, or the address of a scheduler."""
-    if text not in EXECUTORS and not re.fullmatch(r"(\w+://)?\S+:\d+", text):
-        raise argparse.ArgumentTypeError(
-            f"expected {', '.join(EXECUTORS)} or a scheduler's address such as "
-            f"tcp://host:8786, found {text!r}"
-        )
-    return text
 
 
 def parser() -> argparse.ArgumentParser:
@@ -229,6 +166,7 @@ def add_extraction(group: argparse._ActionsContainer) -> None:
         "is the only analysis; the model's own if not given",
     )
     add_border(group)
+    add_brain_volume(group)
     add_engine(group)
     group.add_argument(
         "--overlap",
@@ -283,6 +221,7 @@ def add_model(group: argparse._ActionsContainer) -> None:
         help="lowest probability of a brain voxel; the model's own if not given",
     )
     add_border(group)
+    add_brain_volume(group)
     add_engine(group)
 
 
@@ -304,6 +243,25 @@ def add_border(group: argparse._ActionsContainer) -> None:
         metavar="MM",
         help="move the edge of the brain mask by this distance in mm; above 0 outward, below 0 "
         "inward (default: 0)",
+    )
+
+
+def add_brain_volume(group: argparse._ActionsContainer) -> None:
+    """Add the options for the volumes that are expected."""
+    group.add_argument(
+        "--min-brain-volume",
+        type=positive(float),
+        default=Settings.min_brain_volume,
+        metavar="ML",
+        help="warn of brain masks with a smaller volume, in mL; 250 for newborns "
+        "(default: %(default)g)",
+    )
+    group.add_argument(
+        "--max-brain-volume",
+        type=positive(float),
+        default=Settings.max_brain_volume,
+        metavar="ML",
+        help="warn of brain masks with a larger volume, in mL (default: %(default)g)",
     )
 
 

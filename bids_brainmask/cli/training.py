@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 from bids_brainmask.analyses import catalog
-from bids_brainmask.cli import options
+from bids_brainmask.cli import options, values
 from bids_brainmask.errors import UsageError
 from bids_brainmask.train.choices import Loss
 
@@ -49,14 +49,14 @@ def add_train(commands: argparse._SubParsersAction) -> None:
     )
     train.add_argument(
         "--workers",
-        type=options.positive(int),
+        type=values.positive(int),
         default=0,
         metavar="N",
         help="processes that make samples (default: two threads of the training process)",
     )
     train.add_argument(
         "--show",
-        type=options.positive(int),
+        type=values.positive(int),
         metavar="N",
         help="draw the first N samples and their labels into DIR/samples.png, and stop",
     )
@@ -120,7 +120,7 @@ def add_target(group: argparse._ActionsContainer) -> None:
     group.add_argument(
         "--exclude",
         nargs="+",
-        type=options.label("sub-"),
+        type=values.label("sub-"),
         default=(),
         metavar="LABEL",
         help="participants to leave out, with or without sub-",
@@ -136,7 +136,7 @@ def add_target(group: argparse._ActionsContainer) -> None:
 
 def add_learning(group: argparse._ActionsContainer) -> None:
     """Options about the training."""
-    positive = options.positive
+    positive = values.positive
     group.add_argument(
         "--epochs",
         type=positive(int),

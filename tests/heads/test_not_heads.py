@@ -126,7 +126,11 @@ def test_a_mask_or_a_refusal(name, run):
         return
     assert image.read_mask(mask).any()
     record = sidecar(out, name)
-    assert record.get("Warning", "").startswith("doubtful") == (record["PredictedDice"] < 0.9)
+    assert record.get("Warning", "").startswith("doubtful") == bool(record["Doubts"])
+    assert any("predicted Dice" in why for why in record["Doubts"]) == (
+        record["PredictedDice"] < 0.9
+    )
+    assert record["Doubts"] or name == "stripped"
 
 
 def test_a_brain_without_a_skull_is_kept_whole(run, head):

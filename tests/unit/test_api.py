@@ -105,13 +105,15 @@ class TestExtract:
         assert brain.quality["predicted_dice"] == pytest.approx(brain.predicted_dice, abs=1e-4)
         assert 0 <= brain.predicted_dice <= 1
         assert brain.stripped is False
-        assert (brain.warning == "") is (brain.predicted_dice >= 0.9)
+        assert "shape too round" in brain.warning  # it is a ball
+        assert ("predicted Dice" in brain.warning) is (brain.predicted_dice < 0.9)
 
     def test_a_doubtful_mask_is_warned_of(self, head):
         extractor = bids_brainmask.Extractor()
         extractor.model = replace(extractor.model, confidence=[-1.5, 0, 0, 0, 0])
         brain = extractor(head)
-        assert brain.warning == "doubtful, predicted Dice 0.78: check the mask"
+        assert brain.warning.startswith("doubtful, predicted Dice 0.78, ")
+        assert brain.warning.endswith(": check the mask")
         assert brain.warning in brain.remarks
 
     def test_a_model_without_a_calibration_predicts_nothing(self, head):
@@ -238,7 +240,7 @@ class TestExtractor:
         )
         bids_brainmask.extract(head, threshold=0.4, border=2, overlap=True, flips=True)
         options = inference.Options(overlap=True, flips=True)
-        assert seen == [((0.4, options), {"border": 2})]
+        assert seen == [((0.4, options), {"border": 2, "expected_ml": (600, 2200)})]
 
     @pytest.mark.parametrize(
         ("options", "words"),

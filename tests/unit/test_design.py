@@ -31,7 +31,12 @@ ORDER = (
 """The packages and the modules beside them; each may import itself and what is below it."""
 
 STEPS = {"voxels.grid", "voxels.inference", "voxels.scaling", "voxels.cleanup", "voxels.agreement"}
-MEASURES = {"analyses.confidence", "analyses.lesions", "analyses.mask_shape"}
+MEASURES = {
+    "analyses.confidence",
+    "analyses.lesions",
+    "analyses.mask_shape",
+    "analyses.plausibility",
+}
 VALUES = {"errors", "tables", "voxels.image", "voxels.masks", "voxels.nifti", "voxels.rows"}
 
 
