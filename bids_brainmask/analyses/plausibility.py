@@ -48,12 +48,12 @@ class Limits:
 
 
 LIMITS: dict[str, Limits] = {
-    "border": Limits(0, 0.12, "", "{:.0%} of the mask's surface is the edge of the image"),
-    "fill": Limits(0.90, 0.985, "shape unlike a brain's", "shape smoother than a brain's"),
-    "elongation": Limits(1.18, 1.75, "shape too round", "shape too long"),
-    "width": Limits(1.0, 1.4, "", "shape too flat"),
-    "roughness": Limits(1.6, 2.05, "surface smoother than a brain's", "surface rough"),
-    "gyri": Limits(0.05, 0.6, "no gyri in the image", "intensities vary too much"),
+    "border": Limits(0, 0.08, "", "{:.0%} of the mask's surface is the edge of the image"),
+    "fill": Limits(0.91, 0.975, "shape unlike a brain's", "shape smoother than a brain's"),
+    "elongation": Limits(1.18, 1.70, "shape too round", "shape too long"),
+    "width": Limits(1.0, 1.33, "", "shape too flat"),
+    "roughness": Limits(1.58, 1.95, "surface smoother than a brain's", "surface rough"),
+    "gyri": Limits(0.05, 0.45, "no gyri in the image", "intensities vary too much"),
 }
 """Of each measure but the volume, whose limits are the user's. They are those of good masks of
 heads, widened: ``benchmarks/no_heads.py --fit`` finds and prints them."""
