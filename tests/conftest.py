@@ -3,8 +3,13 @@
 
 import json
 import os
+import random
+import shutil
+import socket
 import subprocess
 import sys
+import tempfile
+from contextlib import ExitStack
 from itertools import permutations, product
 from pathlib import Path
 from typing import NoReturn
@@ -21,6 +26,9 @@ SHARED = ROOT.parent / "shared"
 
 AXCODES = ["".join(c) for p in permutations(("LR", "PA", "IS")) for c in product(*p)]
 """All 48 orientations of an image."""
+
+SLURM = ("munged", "slurmctld", "slurmd", "sbatch")
+"""Programs of a SLURM of one node."""
 
 
 @pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks for groups
@@ -195,3 +203,46 @@ def issues():
         return [(one["code"], one.get("location")) for one in found if one["severity"] == "error"]
 
     return validate
+
+
+def free_ports(*offsets: int) -> int:
+    """Find a port from which all ports at some offsets are free on loopback.
+
+    It lies below those that the kernel gives away. A program that an earlier, killed run has left
+    behind keeps its own ports, and is in nobody's way.
+    """
+    for start in random.sample(range(20_000, 32_000, 20), 100):
+        with ExitStack() as stack:
+            try:
+                for offset in offsets:
+                    place = stack.enter_context(socket.socket())
+                    place.bind(("127.0.0.1", start + offset))
+            except OSError:
+                continue
+            return start
+    raise OSError("no free ports on loopback")
+
+
+@pytest.fixture(scope="session")
+def slurm(shared):
+    """Environment of a SLURM of one node that is started on loopback.
+
+    Tests with it belong in the group `slurm`, so that it is started once.
+    """
+    scripts = shared / "tools"
+    if os.geteuid():
+        missing("SLURM can be started by root only")
+    if not all(map(shutil.which, SLURM)) and not shutil.which("apt-get"):
+        missing("SLURM is not installed: apt-get install munge slurm-wlm")
+    folder = tempfile.mkdtemp(prefix="slurm-")  # pytest's are closed to SLURM's own user
+    options = {"DIR": folder, "NODES": "1", "CPUS": "12", "MEM": "24000", "ACCT": "0"}
+    # Those of its controller, its accounts, and its node.
+    environment = os.environ | options | {"BASE_PORT": str(free_ports(0, 2, 11))}
+    up, down = (["bash", scripts / f"slurm_{way}.sh"] for way in ("up", "down"))
+    done = subprocess.run(up, env=environment, capture_output=True)
+    if not done.returncode:
+        yield {"SLURM_CONF": f"{folder}/slurm.conf"}
+    subprocess.run(down, env=environment, capture_output=True)
+    shutil.rmtree(folder, ignore_errors=True)
+    if done.returncode:
+        missing(f"SLURM cannot be started: {(done.stdout + done.stderr).decode()}")

@@ -4,10 +4,8 @@
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from pathlib import Path
@@ -243,50 +241,32 @@ def test_participants_without_images_are_no_failure_of_the_job(status, of_the_jo
     assert done.returncode == of_the_job
 
 
-@pytest.fixture
-def slurm(shared):
-    """Environment of a SLURM of one node, on loopback."""
-    folder = Path(tempfile.mkdtemp(prefix="slurm-"))
-    folder.chmod(0o755)  # its parts run as users of their own
-    own = {"DIR": folder, "NODES": 1, "CPUS": 4, "MEM": 16000, "ACCT": 0, "BASE_PORT": 18317}
-    env = light() | {name: str(value) for name, value in own.items()}
-    up = subprocess.run(
-        ["bash", shared / "tools/slurm_up.sh"],
-        env=env,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=PATIENCE,
-        check=False,
-    )
-    try:
-        if up.returncode:
-            missing(f"no SLURM can be started: {up.stdout[-500:]}")
-        yield env | {"SLURM_CONF": str(folder / "slurm.conf")}
-    finally:
-        run("bash", shared / "tools/slurm_down.sh", env=env)
-        shutil.rmtree(folder, ignore_errors=True)
-
-
 def jobs_of(env):
-    """State of every job that SLURM remembers, as often as there are such jobs."""
-    return re.findall(r"JobState=(\w+)", run("scontrol", "show", "job", env=env))
+    """State of every job of the page's that SLURM remembers, as often as there are such jobs."""
+    names = "--name=brainmask,brainmask-group"
+    return run(
+        "squeue", "--noheader", "--array", "--states=all", names, "--format=%T", env=env
+    ).split()
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("slurm")  # of fixed ports
+@pytest.mark.xdist_group("slurm")
 def test_the_array_of_the_page_runs_on_slurm(slurm, small_dataset, tmp_path):
     data = small_dataset("sub-01", "sub-02_ses-A", "sub-02_ses-B")
     data.add("sub-03_T2w.nii.gz")  # has nothing for us
     out, place, scratch = tmp_path / "out", tmp_path / "jobs", tmp_path / "scratch"
     for folder in (place, scratch):
         folder.mkdir()
-    env = slurm | {
-        "BIDS_DIR": str(data.root),
-        "OUTPUT_DIR": str(out),
-        "TMPDIR": str(scratch),
-        "BRAINMASK": str(APP),
-    }
+    env = (
+        light()
+        | slurm
+        | {
+            "BIDS_DIR": str(data.root),
+            "OUTPUT_DIR": str(out),
+            "TMPDIR": str(scratch),
+            "BRAINMASK": str(APP),
+        }
+    )
     (place / "brainmask.sh").write_text(block("trap"))
     prepare = block("mkdir -p").splitlines()[-1]
     script = "\n".join([prepare, block("find "), block("sbatch")])

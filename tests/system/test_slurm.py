@@ -4,43 +4,19 @@
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections import defaultdict
 from pathlib import Path
 
 import pytest
-from conftest import missing
 from processes import Process, heads, poison
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("slurm")]  # which has fixed ports
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("slurm")]
 
 VALIDATOR = Path(sys.executable).with_name("bids-validator-deno")
-PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch")
-
-
-@pytest.fixture(scope="module")
-def slurm(shared):
-    """Start SLURM on this machine; its commands are found by SLURM_CONF."""
-    scripts = shared / "tools"
-    if os.geteuid():
-        missing("SLURM can be started by root only")
-    if not all(map(shutil.which, PROGRAMS)) and not shutil.which("apt-get"):
-        missing("SLURM is not installed: apt-get install munge slurm-wlm")
-    folder = tempfile.mkdtemp(prefix="slurm-")  # pytest's are closed to SLURM's own user
-    options = {"DIR": folder, "NODES": "1", "CPUS": "12", "MEM": "24000", "ACCT": "0"}
-    environment = {**os.environ, **options}
-    up = subprocess.run(["bash", scripts / "slurm_up.sh"], env=environment, capture_output=True)
-    if not up.returncode:
-        yield {"SLURM_CONF": f"{folder}/slurm.conf"}
-    subprocess.run(["bash", scripts / "slurm_down.sh"], env=environment, capture_output=True)
-    shutil.rmtree(folder, ignore_errors=True)
-    if up.returncode:
-        missing(f"SLURM cannot be started: {(up.stdout + up.stderr).decode()}")
 
 
 @pytest.fixture(scope="module")
