@@ -24,7 +24,7 @@ from bids_brainmask.analyses import catalog, rendering, sidecar
 from bids_brainmask.analyses.probability import Method
 from bids_brainmask.analyses.rows import Finding
 from bids_brainmask.dataset import derivatives, query, storage
-from bids_brainmask.errors import BrainMaskError, ImageError, UsageError
+from bids_brainmask.errors import BrainMaskError, ImageError, UsageError, without_paths
 from bids_brainmask.models import backends
 from bids_brainmask.plan import Run, ScanPlan, finished, write_results
 from bids_brainmask.reports import participant_page
@@ -124,7 +124,7 @@ def settle(run: Run) -> Iterator[tuple[ScanPlan, Outcome | None]]:
             continue
         owners[first] = plan.scan.relative
         if run.settings.overwrite or not finished(plan, run.parameters(plan)):
-            storage.clear(run.log(plan).parent)  # where a killed process may have left a file
+            storage.clear(plan.log.parent)  # where a killed process may have left a file
             yield plan, None
             continue
         detail = "finished before, from the same image and parameters"
@@ -206,6 +206,7 @@ def segment_scan(plan: ScanPlan, run: Run, networks: Mapping[str, backends.Netwo
         findings[name] = catalog.analysis(name).find(source, how, findings)
     outputs = [catalog.output(kind) for kind in plan.files]
     files = {output.name: rendering.render(output, source, findings) for output in outputs}
+    modified = file.pop("Modified")
     scan = sidecar.of_scan(file, time.perf_counter() - started, contrast=plan.scan.contrast)
     parameters, used = run.parameters(plan), (run.command, run.models, networks, findings)
     records = {
@@ -215,7 +216,14 @@ def segment_scan(plan: ScanPlan, run: Run, networks: Mapping[str, backends.Netwo
         for output in outputs
     }
     figures = rendering.draw(plan.figures, source, findings, plan.scan.key)
-    write_results(plan, files, records, figures)
+    private = {
+        "Source": str(plan.scan.path),
+        "SHA256": file["SHA256"],
+        "Modified": modified,
+        "Command": list(run.typed),
+        "Host": platform.node(),
+    }
+    write_results(plan, files, records, figures, private)
     found = [findings[name] for name in plan.analyses]
     said = ", ".join(finding.summary for finding in found) + f" in {scan['Seconds']:.1f} s"
     remarks = [*(finding.remarks for finding in found), plan.refusal]
@@ -233,6 +241,21 @@ def method(name: str, run: Run, networks: Mapping[str, backends.Network]) -> Met
     return Method(run.models[name], networks[name], *how)
 
 
+def public(text: str, plan: ScanPlan, settings: Settings) -> str:
+    """Shorten the paths in a message, for pages that others read."""
+    known = {
+        plan.scan.path: plan.scan.relative,
+        settings.output_dir.absolute(): "OUTPUT_DIR",
+        settings.output_dir: "OUTPUT_DIR",
+        settings.bids_dir.absolute(): "BIDS_DIR",
+        settings.bids_dir: "BIDS_DIR",
+    }
+    for path, name in known.items():
+        if len(str(path)) > 1:  # not "." or "/"
+            text = text.replace(str(path), name)
+    return without_paths(text)
+
+
 def failure(plan: ScanPlan, error: Exception, run: Run) -> Outcome:
     """Record a failed scan in ``logs/``, with the details for a bug report."""
     now = datetime.now(UTC)
@@ -246,16 +269,16 @@ def failure(plan: ScanPlan, error: Exception, run: Run) -> Outcome:
         "Source": plan.scan.relative,
         "Error": type(error).__name__,
         "Message": reason,
+        "Reason": public(reason, plan, run.settings),
         "Traceback": "".join(traceback.format_exception(error)),
-        "Command": list(run.command),
+        "Command": list(run.typed),
         "Version": bids_brainmask.__version__,
         "Python": platform.python_version(),
         "Host": platform.node(),
         "PeakMemory": round(machine.peak_memory_gb(), 2),
     }
     stamp = now.strftime("%Y%m%dT%H%M%S%f")
-    beside = run.log(plan)
-    path = beside.with_name(f"{beside.stem}_crash-{stamp}-{os.getpid()}.json")
+    path = plan.log.with_name(f"{plan.log.stem}_crash-{stamp}-{os.getpid()}.json")
     try:
         storage.write_json(path, record)
     except BrainMaskError as second:

@@ -14,6 +14,7 @@
 Messages say where, what was found, what was expected, and what to do.
 """
 
+import re
 from collections.abc import Sequence
 
 
@@ -54,3 +55,14 @@ def some_of(labels: Sequence[str]) -> str:
     """Join labels; only the first twenty of more, since a dataset may have a hundred thousand."""
     rest = len(labels) - 20
     return ", ".join(labels[:20]) + (f" and {rest} more" if rest > 0 else "")
+
+
+PLACE = re.compile(
+    r"(?<![\w/.:<])~?/(?=[\w.-])(?:[^\s/'\"<>|]+/)*"  # the folders of an absolute path
+    r"|\b(?!https?:)[a-z]+://[^\s/'\"<>,;)]*/*(?:[^\s/'\"<>]+/)*"  # or of an address
+)
+
+
+def without_paths(text: str) -> str:
+    """Keep of absolute paths and addresses in a message only what is behind the last slash."""
+    return PLACE.sub("", text)

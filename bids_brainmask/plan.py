@@ -7,6 +7,7 @@ last, so a scan with its sidecars is finished.
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -18,10 +19,12 @@ from bids_brainmask import machine
 from bids_brainmask.analyses import catalog
 from bids_brainmask.dataset import query, storage
 from bids_brainmask.dataset.query import Scan
-from bids_brainmask.errors import NothingToDo, UsageError
+from bids_brainmask.errors import NothingToDo, OutputError, UsageError
 from bids_brainmask.models import registry
 from bids_brainmask.models.registry import Model
 from bids_brainmask.settings import EXPECTED_ML, HERE, Settings
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,14 @@ class ScanPlan:
 
     figures: Mapping[str, Path] = field(default_factory=dict)
     """Figures of its report, by the names of their files; none without reports."""
+
+    log: Path = Path()
+    """Its log. Crash records are beside it, and its `record`; their names begin with the same."""
+
+    @property
+    def record(self) -> Path:
+        """What the last run tells of persons and machines; nothing else does."""
+        return self.log.with_name(f"{self.log.stem}_run.json")
 
     @property
     def sidecars(self) -> dict[str, Path]:
@@ -60,8 +71,11 @@ class Run:
 
     thresholds: Mapping[str, float]
     plans: list[ScanPlan]
-    command: tuple[str, ...] = field(default_factory=lambda: tuple(sys.argv))
-    """The command line; worker processes have another one."""
+    command: tuple[str, ...] = ()
+    """The command line without paths, for sidecars: workers have other settings."""
+
+    typed: tuple[str, ...] = field(default_factory=lambda: tuple(sys.argv))
+    """The command line as it was given, for ``logs/``."""
 
     def needed(self, plan: ScanPlan) -> tuple[str, ...]:
         """List the analyses of a scan in order: its own, and those that they need."""
@@ -101,11 +115,6 @@ class Run:
             each = {name: self.of_analysis(name) for name in made_by}
             found[kind] = each if len(each) > 1 else each[made_by[0]]
         return found
-
-    def log(self, plan: ScanPlan) -> Path:
-        """Path of a scan's log; crash records are beside it and begin with the same name."""
-        folder = self.settings.output_dir / "logs" / f"sub-{plan.scan.participant}"
-        return folder / f"{plan.scan.prefix}_{plan.scan.suffix}.log"
 
 
 def prepare(settings: Settings) -> Run:
@@ -150,7 +159,8 @@ def prepare(settings: Settings) -> Run:
     if settings.executor in HERE:
         for model in models.values():
             check_memory(settings.mem_gb, model)
-    return Run(settings, models, choose_thresholds(settings, models), plans)
+    thresholds = choose_thresholds(settings, models)
+    return Run(settings, models, thresholds, plans, tuple(settings.command()))
 
 
 def plan_scan(scan: Scan, settings: Settings) -> ScanPlan:
@@ -257,7 +267,9 @@ def name_files(
         for row in catalog.OUTPUTS
         if set(row.made_by) <= set(analyses) and (not row.option or row.option in settings.outputs)
     }
-    return ScanPlan(scan, analyses, files, refusal, _figures(scan, settings, analyses))
+    logs = settings.output_dir / "logs" / f"sub-{scan.participant}"
+    log = logs / f"{scan.prefix}_{scan.suffix}.log"
+    return ScanPlan(scan, analyses, files, refusal, _figures(scan, settings, analyses), log)
 
 
 def _figures(scan: Scan, settings: Settings, analyses: tuple[str, ...]) -> dict[str, Path]:
@@ -285,6 +297,7 @@ def write_results(
     files: Mapping[str, bytes],
     records: Mapping[str, Mapping],
     figures: Mapping[str, bytes] = MappingProxyType({}),
+    private: Mapping = MappingProxyType({}),
 ) -> None:
     """Write the files of a scan and its figures, then their sidecars.
 
@@ -298,11 +311,18 @@ def write_results(
         The sidecar of a table has only its columns.
     figures : mapping of figure to bytes
         Pictures, and gzipped NIfTI files for the viewer.
+    private : mapping
+        What the run tells of persons and machines, for `ScanPlan.record`. If that cannot be
+        written, the scan does not fail.
     """
     storage.clear(*plan.folders)  # a worker may have been killed while it wrote here
     for sidecar in plan.sidecars.values():
         with storage.output_errors(sidecar):
             sidecar.unlink(missing_ok=True)  # of an earlier run, whose file is replaced below
+    try:
+        storage.write_json(plan.record, dict(private))
+    except OutputError as error:
+        log.warning("%s", error)
     for kind, path in plan.files.items():
         storage.write_bytes(path, files[kind])
     for kind, path in plan.figures.items():
@@ -320,7 +340,8 @@ def write_results(
 def finished(plan: ScanPlan, parameters: Mapping[str, Mapping]) -> bool:
     """Tell whether all files of a scan exist, from this source and with these parameters.
 
-    The source is the same if its size and modification time are the same, or its hash.
+    The source is the same if its size and modification time are the same, or its hash. The time
+    is in `ScanPlan.record`, which may be absent.
 
     Parameters
     ----------
@@ -341,10 +362,18 @@ def finished(plan: ScanPlan, parameters: Mapping[str, Mapping]) -> bool:
             status = plan.scan.path.stat()
             if record["Parameters"] != parameters[kind] or before["Bytes"] != status.st_size:
                 return False
-            if before["Modified"] != status.st_mtime_ns and before["SHA256"] != query.sha256(
-                plan.scan.path
-            ):
+            untouched = _modified(plan, before["SHA256"]) == status.st_mtime_ns
+            if not untouched and before["SHA256"] != query.sha256(plan.scan.path):
                 return False
         except (OSError, ValueError, KeyError, TypeError):
             return False  # absent, incomplete, or from another program
     return True
+
+
+def _modified(plan: ScanPlan, sha256: str) -> int | None:
+    """When the source of a certain hash was changed, ns since 1970; None: not recorded."""
+    try:
+        record = storage.read_json(plan.record)
+        return record["Modified"] if record["SHA256"] == sha256 else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

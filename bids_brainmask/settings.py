@@ -24,6 +24,9 @@ EXECUTORS = (*HERE, "slurm", "pbs", "sge", "lsf", "htcondor")
 EXPECTED_ML = (600.0, 2200.0)
 """Volumes between which brain masks of adults, and of children from a year on, lie, mL."""
 
+SWITCHES = {"reports": "--no-reports"}
+"""Options whose names are not those of their fields."""
+
 LEVELS = (logging.WARNING, logging.INFO, logging.DEBUG)
 """Log levels, by `Settings.verbose`."""
 
@@ -142,7 +145,45 @@ class Settings:
     verbose: int = 0
     """0: progress and warnings; 1: every step; 2: everything."""
 
+    def command(self) -> list[str]:
+        """Write the command line with all options that are not the defaults, for records.
+
+        It tells nothing of persons and machines: paths and addresses are replaced by words in
+        capitals, and of a model's file only the name is kept.
+        """
+        words = ["bids-brainmask", "BIDS_DIR", "OUTPUT_DIR", self.analysis_level]
+        for field in fields(self):
+            value, name = getattr(self, field.name), f"--{field.name.replace('_', '-')}"
+            if value == field.default or field.name in ("bids_dir", "output_dir"):
+                continue
+            if field.name in SWITCHES:
+                words.append(SWITCHES[field.name])
+            elif isinstance(value, bool):
+                words.append(name)
+            elif isinstance(value, Path):
+                words += [name, field.name.upper()]
+            elif field.name == "executor":
+                words += [name, value if value in EXECUTORS else "SCHEDULER:8786"]
+            elif field.name == "model":
+                words += [name, *map(_without_folder, value)]
+            elif field.name == "threshold":
+                words += [name, *("=".join(filter(None, (a, f"{p:g}"))) for a, p in value)]
+            elif isinstance(value, tuple):
+                words += [
+                    name,
+                    *(each if isinstance(each, str) else f"{each:g}" for each in value),
+                ]
+            elif field.name not in ("analysis_level", "verbose"):
+                words += [name, f"{value}"]
+        return words + ["-v"] * self.verbose
+
     @classmethod
     def from_args(cls, args: Namespace) -> Settings:
         """Make settings from a parsed command line; a missing field is an AttributeError."""
         return cls(**{field.name: getattr(args, field.name) for field in fields(cls)})
+
+
+def _without_folder(model: str) -> str:
+    """Drop the folders of a model's file; keep the name of an analysis before it."""
+    analysis, equals, path = model.rpartition("=")
+    return f"{analysis}{equals}{Path(path).name}" if "/" not in analysis else Path(model).name

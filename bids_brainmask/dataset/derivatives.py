@@ -28,7 +28,11 @@ and probabilities has the suffix: `*_desc-brainT2w_mask.nii.gz`.
 
 `sub-*.html` are reports, one per participant. `group_*` are the group report and tables of all
 images. The JSON file beside each mask has its source, model, threshold and versions. `logs/` has a
-record of every image that failed.
+record of every image that failed, and the commands, paths and machines of all runs.
+
+No file outside of `logs/` has names of machines, users or folders: remove `logs/` before you share
+this dataset. Texts and extensions of the source's headers were not copied. Brain images show the
+brain alone, but brain images, too, are data of persons.
 
 {research_only}
 """
@@ -48,7 +52,7 @@ def describe_dataset(settings: Settings) -> None:
     out = settings.output_dir.resolve()
     source = query.description(raw)
     doi = source.get("DatasetDOI")
-    reference = {"DOI": doi} if isinstance(doi, str) and doi else {"URL": raw.as_uri()}
+    reference = {"DOI": doi} if isinstance(doi, str) and doi else {"URL": "bids:raw:"}
     generator = {
         "Name": "bids_brainmask",
         "Version": bids_brainmask.__version__,
@@ -57,12 +61,12 @@ def describe_dataset(settings: Settings) -> None:
         "CodeURL": bids_brainmask.CODE_URL,
     } | ({"Container": container} if (container := _container()) else {})
     content = {
-        "Name": f"Brain masks of {source.get('Name') or raw.name}",
+        "Name": f"Brain masks of {source.get('Name') or 'a dataset without a name'}",
         "BIDSVersion": BIDS_VERSION,
         "DatasetType": "derivative",
         "GeneratedBy": [generator],
         "SourceDatasets": [reference],
-        "DatasetLinks": {"raw": quote(os.path.relpath(raw, out))},
+        "DatasetLinks": links(raw, out),
         "HowToAcknowledge": "See the model's citation in the sidecars.",
     }
     if isinstance(license_ := source.get("License"), str):
@@ -79,11 +83,18 @@ def describe_dataset(settings: Settings) -> None:
         raise UsageError(str(error)) from error
 
 
+def links(raw: Path, out: Path) -> dict[str, str]:
+    """Link to the raw dataset; none if the link would have to name a folder above it."""
+    up = os.path.relpath(raw, out)
+    named = [part for part in Path(up).parts if part != ".."]
+    return {"raw": quote(up)} if len(named) < 2 else {}
+
+
 def _container() -> dict[str, str]:
     """Describe the container that this process runs in; empty outside of containers."""
     for kind in ("apptainer", "singularity"):
         if image := os.environ.get(f"{kind.upper()}_CONTAINER"):
-            return {"Type": kind, "URI": image}
+            return {"Type": kind, "URI": image.rpartition("/")[2] if image[0] == "/" else image}
     tag = os.environ.get("BIDS_BRAINMASK_IMAGE", "")  # which our own image sets
     if tag or Path("/.dockerenv").exists() or Path("/run/.containerenv").exists():
         return {"Type": "docker"} | ({"Tag": tag} if tag else {})
@@ -92,7 +103,7 @@ def _container() -> dict[str, str]:
 
 def ignored() -> str:
     """Write ``.bidsignore``: reports, and files that BIDS has no names for."""
-    lines = ["*.html", "sub-*/figures", "group_*"]  # a slash behind would spare the folder
+    lines = ["*.html", "logs", "sub-*/figures", "group_*"]  # a slash behind would spare the folder
     for row in catalog.OUTPUTS:
         if not row.in_bids:
             lines += [f"*_{row.ending}", f"*_{row.ending.split('.')[0]}.json"]

@@ -18,6 +18,7 @@ from bids_brainmask.analyses import catalog
 from bids_brainmask.analyses.measures import Reading
 from bids_brainmask.analyses.rows import DEFAULT_SUFFIX, SUFFIXES, scan_key
 from bids_brainmask.dataset import storage
+from bids_brainmask.errors import without_paths
 
 log = logging.getLogger(__name__)
 
@@ -162,7 +163,7 @@ def failures(root: Path, participants: Iterable[str] = ()) -> list[dict]:
     -------
     list of dict
         Records under ``logs/``, sorted by image; ``Log`` is the record's path in the output
-        folder.
+        folder, and ``Message`` has no absolute paths.
     """
     newest: dict[str, dict] = {}
     for folder in [f"sub-{label}" for label in participants] or ["sub-*"]:
@@ -170,8 +171,10 @@ def failures(root: Path, participants: Iterable[str] = ()) -> list[dict]:
             try:
                 record = storage.read_json(path)
                 source = str(record["Source"])
-                record = record | {"Log": path.relative_to(root).as_posix()}
-                str(record["Time"]), str(record["Message"])
+                reason = record.get("Reason", record["Message"])
+                shown = without_paths(reason) if isinstance(reason, str) else reason
+                log_path = path.relative_to(root).as_posix()
+                record = record | {"Message": shown, "Log": log_path}
             except (OSError, ValueError, KeyError, TypeError) as error:
                 log.warning("%s: ignored, not a complete record: %r", path, error)
                 continue

@@ -129,7 +129,7 @@ def do_scan(share: str, plan: ScanPlan, *, again: bool) -> tuple[str, str]:
     mine = get_worker().plugins[share]
     mine.prepare()
     run = mine.run
-    with messages_to(run.log(plan)):
+    with messages_to(plan.log):
         words = "started again" if again else "started"
         log.info("%s on %s, process %d", words, platform.node(), os.getpid())
         kept = again and not run.settings.overwrite

@@ -314,4 +314,4 @@ def _portable(plan: ScanPlan) -> ScanPlan:
         {kind: path.absolute() for kind, path in paths.items()}
         for paths in (plan.files, plan.figures)
     )
-    return replace(plan, files=files, figures=figures)
+    return replace(plan, files=files, figures=figures, log=plan.log.absolute())

@@ -132,7 +132,7 @@ def write_page(
     page = group_page.page(
         rows,
         columns,
-        title=str(query.description(root).get("Name") or root.resolve().name),
+        title=str(query.description(root).get("Name") or "Brain masks"),
         volumes=over_time,
         failures=readback.failures(root, settings.participant_label),
     )

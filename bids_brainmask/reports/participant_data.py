@@ -12,7 +12,6 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import quote, unquote
 
@@ -287,7 +286,6 @@ def _facts(record: Mapping, mask: str) -> list[Fact]:
         Fact("Source", _source(record), code=True),
         Fact("Source SHA-256", words(source.get("SHA256")), code=True),
         Fact("Source size, bytes", words(source.get("Bytes"))),
-        Fact("Source modified", _moment(source.get("Modified"))),
         *(
             Fact(_spaced(key), words(value), code=key == "ModelSHA256")
             for key, value in parameters.items()
@@ -305,15 +303,6 @@ def _source(record: Mapping) -> str:
     sources = record.get("Sources")
     first = sources[0] if isinstance(sources, list) and sources else sources
     return unquote(words(first).removeprefix("bids:raw:"))
-
-
-def _moment(nanoseconds) -> str:
-    """Write a time, given in ns since 1970, as a date and a time of day."""
-    seconds = cohort.finite_number(nanoseconds)
-    try:
-        return datetime.fromtimestamp(seconds / 1e9, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-    except (TypeError, ValueError, OverflowError, OSError):
-        return words(nanoseconds)
 
 
 def _spaced(key: str) -> str:

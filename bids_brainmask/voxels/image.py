@@ -8,6 +8,7 @@ unchanged.
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -34,6 +35,13 @@ LARGEST_VALUE = 1e12
 
 SMALLEST_RANGE = 1e-20
 """An image with a smaller range of intensities counts as constant."""
+
+GRID_FIELDS = (
+    *("pixdim", "xyzt_units", "dim_info", "qform_code", "sform_code"),
+    *("quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z"),
+    *("srow_x", "srow_y", "srow_z"),
+)
+"""Fields of a header about the grid. The others, some of them free text, are not copied."""
 
 SAME_GRID = 1e-3
 """Largest difference of two affines of the same grid, mm."""
@@ -215,16 +223,29 @@ def _intensities(file: nb.Nifti1Image) -> np.ndarray:
 
 
 def _header_like(source: Source, kind: DTypeLike) -> nb.Nifti1Header:
-    """Header with the grid, transforms, codes and units of the source, and no other field."""
-    header = source.file.header.copy()
-    header.extensions.clear()
+    """Header with the grid, transforms, codes and units of the source, and no other field.
+
+    Other fields and extensions may have names of persons, of machines or of folders.
+    """
+    before = source.file.header
+    if before.extensions:
+        _tell_of_extensions()
+    header = type(before)(endianness=before.endianness)
     header.set_data_shape(source.volume.data.shape)
     header.set_data_dtype(kind)
     header.set_slope_inter(1, 0)
-    header["cal_min"] = header["cal_max"] = 0
-    header["descrip"] = b""
-    header["intent_code"] = 0
+    for field in GRID_FIELDS:
+        header[field] = before[field]
     return header
+
+
+@functools.cache
+def _tell_of_extensions() -> None:
+    """Tell once per process that header extensions are dropped."""
+    log.warning(
+        "headers have extensions, which may have names and dates; results have none of them, and "
+        "no text of a header"
+    )
 
 
 def mask_like(source: Source, mask: np.ndarray) -> nb.Nifti1Image:
@@ -267,12 +288,9 @@ def brain_like(source: Source, mask: np.ndarray) -> nb.Nifti1Image:
     if stored.dtype.kind in "iu":
         limits = np.iinfo(stored.dtype)
         blank = int(np.clip(round(blank), limits.min, limits.max))
-    header = source.file.header.copy()
-    header.set_data_shape(mask.shape)
-    header["cal_min"] = header["cal_max"] = 0
     mask = _as_stored(mask)
     kept = np.where(mask, stored, stored.dtype.type(blank))
-    brain = type(source.file)(kept, source.file.affine, header)
+    brain = type(source.file)(kept, source.file.affine, _header_like(source, stored.dtype))
     brain.header.set_slope_inter(slope, intercept)  # set by hand: the array is stored as it is
     return brain
 

@@ -56,7 +56,7 @@ def test_what_it_leaves_is_counted(study):
     rows = cells(text)
     assert [rows[name][0] for name in ("participants", "the same again", "group")] == ["12"] * 3
     found = scale.weigh(work / "out")
-    assert (found["mask"].files, found["T1w"].files, found["logs"].files) == (12, 12, 12)
+    assert (found["mask"].files, found["T1w"].files, found["logs"].files) == (12, 12, 24)
     assert found["sidecars and folders"].files == found["sidecars and folders"].folders == 24
     assert found["mask"].bytes == sum(
         path.stat().st_size for path in (work / "out").glob("sub-*/anat/*_mask.nii.gz")

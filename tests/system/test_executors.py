@@ -218,7 +218,7 @@ def test_what_is_done_is_what_one_process_does(disturbed, tmp_path):
         other = run.out / path.relative_to(tmp_path / "out")
         assert other.read_bytes() == path.read_bytes()
     record = json.loads(next(run.out.glob("sub-05/anat/*_mask.json")).read_text())
-    assert record["Command"].endswith("--outputs mask brain -v")
+    assert record["Command"].startswith("bids-brainmask BIDS_DIR OUTPUT_DIR participant ")
 
 
 def test_the_same_command_does_what_is_missing(disturbed, tmp_path):

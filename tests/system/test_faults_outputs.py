@@ -17,7 +17,7 @@ from processes import Process
 
 PARTICIPANT, GROUP = ("../bids", "out", "participant"), ("../bids", "out", "group")
 FULL = "No space left on device"
-ENOUGH = 15  # files and folders, for a run of one plain head
+ENOUGH = 18  # files and folders, for a run of one plain head
 
 
 @pytest.fixture(scope="module")

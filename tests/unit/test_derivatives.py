@@ -105,14 +105,13 @@ EACH = dict.fromkeys((row.name for row in catalog.OUTPUTS), PARAMETERS)
 @pytest.fixture
 def written(tmp_path):
     job = name_files(scan(tmp_path), settings(tmp_path), ("brain", "meningioma"))
-    record = {
-        "SourceFile": query.fingerprint(job.scan.path),
-        "Parameters": PARAMETERS,
-    }
+    file = query.fingerprint(job.scan.path)
+    private = {"Modified": file.pop("Modified"), "SHA256": file["SHA256"]}
+    record = {"SourceFile": file, "Parameters": PARAMETERS}
     files = {kind: kind.encode() for kind in job.files}
     records = dict.fromkeys(files, record) | {"lesions": {"index": {}}}
     figures = {kind: kind.encode() for kind in job.figures}
-    write_results(job, files, records, figures)
+    write_results(job, files, records, figures, private)
     return job
 
 
@@ -134,6 +133,33 @@ def test_what_is_written_is_finished(written):
 def test_a_touched_source_is_still_the_same_by_its_hash(written):
     os.utime(written.scan.path, (1, 1))
     assert finished(written, EACH)
+
+
+def test_the_source_is_read_only_if_its_time_is_another_or_unknown(written, monkeypatch):
+    def read(_):
+        raise OSError("read")
+
+    monkeypatch.setattr(query, "sha256", read)
+    assert finished(written, EACH)
+    before = written.record.read_text()
+    for content in (None, "{", before.replace('"SHA256": "', '"SHA256": "0')):
+        if content:
+            written.record.write_text(content)
+        else:
+            written.record.unlink()
+        assert not finished(written, EACH)
+    written.record.write_text(before)
+    assert finished(written, EACH)
+
+
+@pytest.mark.parametrize(
+    ("out", "link"),
+    [("bids/derivatives/x", "../.."), ("out", "../bids"), ("out/x/y", "../../../bids")],
+)
+def test_the_link_to_the_source_names_no_folder_above_it(tmp_path, out, link):
+    raw(tmp_path)
+    assert described(tmp_path, output_dir=tmp_path / out)["DatasetLinks"] == {"raw": link}
+    assert derivatives.links(Path("/home/me/bids"), Path("/data/out")) == {}
 
 
 def change_source(job):
@@ -211,27 +237,27 @@ def test_the_dataset_is_described(tmp_path):
     assert (tmp_path / "out" / link).resolve() == tmp_path / "bids"
 
 
-def test_a_dataset_without_doi_is_referred_to_by_its_place(tmp_path):
+def test_a_dataset_without_doi_is_referred_to_by_its_link(tmp_path):
     raw(tmp_path)
     found = described(tmp_path, output_dir=tmp_path / "bids/derivatives/bids_brainmask")
-    assert found["SourceDatasets"] == [{"URL": (tmp_path / "bids").as_uri()}]
+    assert found["SourceDatasets"] == [{"URL": "bids:raw:"}]
     assert found["DatasetLinks"] == {"raw": "../.."}
     assert "License" not in found
 
 
 @pytest.mark.parametrize("content", [None, "{", "[]"])
-def test_a_dataset_without_description_is_called_by_its_folder(tmp_path, content):
+def test_a_dataset_without_description_has_no_name(tmp_path, content):
     (tmp_path / "bids").mkdir()
     if content:
         (tmp_path / "bids/dataset_description.json").write_text(content)
-    assert described(tmp_path)["Name"] == "Brain masks of bids"
+    assert described(tmp_path)["Name"] == "Brain masks of a dataset without a name"
 
 
 @pytest.mark.parametrize(
     ("variable", "expected"),
     [
-        ("APPTAINER_CONTAINER", {"Type": "apptainer", "URI": "/x/y.sif"}),
-        ("SINGULARITY_CONTAINER", {"Type": "singularity", "URI": "/x/y.sif"}),
+        ("APPTAINER_CONTAINER", {"Type": "apptainer", "URI": "y.sif"}),
+        ("SINGULARITY_CONTAINER", {"Type": "singularity", "URI": "y.sif"}),
     ],
 )
 def test_the_container_is_named(tmp_path, monkeypatch, variable, expected):

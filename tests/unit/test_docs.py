@@ -103,6 +103,7 @@ def test_every_key_of_the_record_is_documented():
         "Version",
         "Python",
         "Host",
+        "Reason",
         "PeakMemory",
     }
     for key in set(keys) - crash - {"Model"}:

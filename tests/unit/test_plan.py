@@ -2,11 +2,13 @@
 """Which analysis, with which model, of which image; and what is refused before any work."""
 
 import shutil
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from bids_brainmask import plan
-from bids_brainmask.cli import bids_app
+from bids_brainmask.cli import bids_app, options
 from bids_brainmask.errors import ModelError, NothingToDo, UsageError
 from bids_brainmask.models import registry
 from bids_brainmask.settings import Settings
@@ -213,3 +215,27 @@ def test_a_dry_run_lists_analyses_and_refusals(mixed, capsys):
     assert "desc-brainandtumor_mask.nii.gz" in rows[4][3]
     assert "desc-meningioma_lesions.tsv" in rows[4][3]
     assert not out.exists()
+
+
+def test_the_command_for_records_gives_the_same_settings_but_for_paths():
+    words = (
+        "/home/me/bids out participant --participant-label 01 02 --suffix all --run-id 1 "
+        "--bids-filter-file /x/f.json --model meningioma=/x/a.npz embedded --threshold 0.4 "
+        "meningioma=0.25 --border -1.5 --outputs mask --no-reports --tta --n-cpus 2 "
+        "--executor tcp://node:1 --work-dir /x/w -vv"
+    )
+    given = options.settings_of(options.parser().parse_args(words.split()))
+    command = given.command()
+    assert not any("/" in word or "node" in word for word in command)
+    again = options.settings_of(options.parser().parse_args(command[1:]))
+    hidden = {
+        "bids_dir": Path("BIDS_DIR"),
+        "output_dir": Path("OUTPUT_DIR"),
+        "bids_filter_file": Path("BIDS_FILTER_FILE"),
+        "work_dir": Path("WORK_DIR"),
+        "model": ("meningioma=a.npz", "embedded"),
+        "executor": "SCHEDULER:8786",
+    }
+    assert again == replace(given, **hidden)
+    few = options.settings_of(options.parser().parse_args(["in", "out", "participant"]))
+    assert few.command() == ["bids-brainmask", "BIDS_DIR", "OUTPUT_DIR", "participant"]
