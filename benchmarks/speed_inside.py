@@ -78,7 +78,7 @@ def memory(data: Path, out: Path) -> list[int]:
 
     backends.load = both
     words = [str(data), str(out), "participant", "--model", "embedded", "--no-reports"]
-    settings = options.settings_of(options.parser().parse_args([*words, "--n-cpus", "2"]))
+    (settings,) = options.each_level(options.parser().parse_args([*words, "--n-cpus", "2"]))
     own = psutil.Process()
     outcomes = app.process(plan.prepare(settings))
     return [own.memory_info().rss for outcome in outcomes if outcome.status == "done"]

@@ -42,6 +42,12 @@ class Outcome:
     plan: ScanPlan
     status: Literal["done", "skipped", "refused", "failed"]
     detail: str
+    """What was found or why it failed; then remarks, each after a semicolon."""
+
+    @property
+    def remarkable(self) -> bool:
+        """Whether a person should look: it failed, was refused, or has a remark."""
+        return self.status in ("failed", "refused") or "; " in self.detail
 
 
 def process(

@@ -15,7 +15,7 @@ Messages say where, what was found, what was expected, and what to do.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 
 class BrainMaskError(Exception):
@@ -66,3 +66,18 @@ PLACE = re.compile(
 def without_paths(text: str) -> str:
     """Keep of absolute paths and addresses in a message only what is behind the last slash."""
     return PLACE.sub("", text)
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Ask for the known word that is most like a word; empty if none is like it.
+
+    Returns
+    -------
+    str
+        A sentence with a space before it.
+    """
+    from difflib import get_close_matches
+
+    spelled = {each.lower(): each for each in known}
+    near = get_close_matches(word.lower(), spelled, n=1)
+    return f" Did you mean {spelled[near[0]]}?" if near else ""

@@ -17,7 +17,7 @@ from urllib.parse import quote
 
 from bids_brainmask import machine
 from bids_brainmask.analyses import catalog
-from bids_brainmask.dataset import query, storage
+from bids_brainmask.dataset import folders, query, storage
 from bids_brainmask.dataset.query import Scan
 from bids_brainmask.errors import NothingToDo, OutputError, UsageError
 from bids_brainmask.models import registry
@@ -142,6 +142,7 @@ def prepare(settings: Settings) -> Run:
         from bids_brainmask.reports import participant_page  # with NumPy, likewise
 
         participant_page.viewer_library()
+    folders.check_order(settings)
     models = choose_models(settings)
     plans = [plan_scan(scan, settings) for scan in query.find_scans(settings)]
     needed = {name for plan in plans for name in plan.analyses}

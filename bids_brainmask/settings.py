@@ -27,7 +27,10 @@ EXPECTED_ML = (600.0, 2200.0)
 SWITCHES = {"reports": "--no-reports"}
 """Options whose names are not those of their fields."""
 
-LEVELS = (logging.WARNING, logging.INFO, logging.DEBUG)
+LEVELS = ("participant", "group")
+"""Levels of the app, in the order in which they run."""
+
+LOG_LEVELS = (logging.WARNING, logging.INFO, logging.DEBUG)
 """Log levels, by `Settings.verbose`."""
 
 
@@ -144,6 +147,9 @@ class Settings:
 
     verbose: int = 0
     """0: progress and warnings; 1: every step; 2: everything."""
+
+    quiet: bool = False
+    """Print only warnings, errors, and the images that failed or are doubtful."""
 
     def command(self) -> list[str]:
         """Write the command line with all options that are not the defaults, for records.

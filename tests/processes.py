@@ -66,8 +66,8 @@ class Process:
 
     @property
     def status(self) -> dict[str, str]:
-        """Status of each participant, by the closing table."""
-        rows = re.findall(r"^sub-(\w+)/\S+ +(done|skipped|failed|refused) ", self.said, re.M)
+        """Status of each participant, by the lines of the images."""
+        rows = re.findall(r"\] sub-(\w+)/\S+: (done|skipped|failed|refused): ", self.said)
         return dict(rows)
 
     def begun(self, label: str = "*") -> list[int]:

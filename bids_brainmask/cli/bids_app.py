@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING
 
 from bids_brainmask.cli import options
 from bids_brainmask.errors import BrainMaskError, ModelError, NothingToDo, UsageError
-from bids_brainmask.settings import LEVELS, RESEARCH_ONLY, Settings
+from bids_brainmask.settings import LOG_LEVELS, Settings
 from bids_brainmask.signals import stoppable
 
 if TYPE_CHECKING:
@@ -38,11 +38,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     top = options.parser()
     words = options.dashed(sys.argv[1:] if argv is None else argv)
-    settings = options.settings_of(top.parse_args(words))
-    start_logging(settings.verbose)
+    levels = options.each_level(top.parse_args(words))
+    start_logging(levels[0].verbose, quiet=levels[0].quiet)
     try:
         with stoppable():
-            return run(settings)
+            return max(run(settings) for settings in levels)
     except BrainMaskError as error:
         print(f"{top.prog}: error: {error}", file=sys.stderr)
         return exit_status(error)
@@ -59,7 +59,7 @@ def exit_status(error: BrainMaskError) -> int:
 
 
 def run(settings: Settings) -> int:
-    """Run a level, and print a table of the outcome of every image at the end."""
+    """Run a level: say what it does, a line for each image, and what to look at in the end."""
     if settings.analysis_level == "group":
         return run_group(settings)
     from bids_brainmask.plan import prepare
@@ -71,11 +71,15 @@ def run(settings: Settings) -> int:
     from tqdm import tqdm
     from tqdm.contrib.logging import logging_redirect_tqdm
 
+    from bids_brainmask.cli import messages
     from bids_brainmask.execution import driver
 
+    for line in messages.at_start(run):
+        log.info("%s", line)
     outcomes = []
     with logging_redirect_tqdm(), closing(driver.process(run)) as found:
-        bar = tqdm(total=len(run.plans), unit="image", disable=not sys.stderr.isatty())
+        hidden = settings.quiet or not sys.stderr.isatty()
+        bar = tqdm(total=len(run.plans), unit="image", disable=hidden)
         for outcome in found:
             outcomes.append(outcome)
             level = logging.ERROR if outcome.status == "failed" else logging.INFO
@@ -83,7 +87,8 @@ def run(settings: Settings) -> int:
             log.log(level, "%s: %s: %s", place, outcome.status, outcome.detail)
             bar.update()
         bar.close()
-    print_outcomes(sorted(outcomes, key=lambda outcome: outcome.plan.scan.relative))
+    for line in messages.at_end(run, outcomes):
+        print(line)
     return 1 if any(outcome.status == "failed" for outcome in outcomes) else 0
 
 
@@ -91,8 +96,11 @@ def run_group(settings: Settings) -> int:
     """Run the group level on the existing derivatives, and print the files written."""
     from bids_brainmask.reports import group
 
-    for path in group.write(settings):
-        print(path)
+    written = group.write(settings)
+    if not settings.quiet:
+        from bids_brainmask.cli import messages
+
+        print(*messages.after_group(written), sep="\n")
     return 0
 
 
@@ -118,28 +126,15 @@ def print_scans(run: Run) -> None:
             print(plan.scan.relative, plan.refusal, "", "", sep="\t")
 
 
-def print_outcomes(outcomes: Iterable) -> None:
-    """Print a table of images with outcome and reason, and the totals."""
-    outcomes = list(outcomes)
-    width = max(len(outcome.plan.scan.relative) for outcome in outcomes)
-    print(f"\n{'image':{width}}  status   detail")
-    for outcome in outcomes:
-        detail = " ".join(outcome.detail.split())
-        print(f"{outcome.plan.scan.relative:{width}}  {outcome.status:7}  {detail}")
-    count = {
-        status: sum(outcome.status == status for outcome in outcomes)
-        for status in ("done", "skipped", "failed", "refused")
-    }
-    print(RESEARCH_ONLY)
-    print(", ".join(f"{n} {status}" for status, n in count.items() if n or status != "refused"))
+def start_logging(verbose: int, *, quiet: bool = False) -> None:
+    """Log to standard error: warnings and progress; with -v steps; with -vv all messages.
 
-
-def start_logging(verbose: int) -> None:
-    """Log to standard error: warnings and progress; with -v steps; with -vv all messages."""
+    Quiet: only warnings and errors.
+    """
     logging.captureWarnings(capture=True)
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S")
-    level = LEVELS[min(verbose, 2)]
+    level = LOG_LEVELS[min(verbose, 2)]
     logging.getLogger("bids_brainmask").setLevel(level)
-    log.setLevel(min(logging.INFO, level))
+    log.setLevel(logging.WARNING if quiet else min(logging.INFO, level))
     if verbose > 1:
         logging.getLogger().setLevel(logging.DEBUG)

@@ -6,27 +6,26 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from bids_brainmask import __version__
-from bids_brainmask.cli import bids_app, options, training
-from bids_brainmask.errors import BrainMaskError, ModelError, UsageError
+from bids_brainmask.cli import bids_app, extract, options, training
+from bids_brainmask.cli.parser import Parser
+from bids_brainmask.errors import BrainMaskError, ModelError
 from bids_brainmask.settings import RESEARCH_ONLY, Settings
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     """Build the command line."""
-    top = argparse.ArgumentParser(
+    top = Parser(
         prog="brainmask",
         description="Tools for single files, evaluation, training and models.",
         epilog=RESEARCH_ONLY,
-        allow_abbrev=False,
     )
-    top.add_argument("--version", action="version", version=f"brainmask {__version__}")
+    top.add_version(f"brainmask {__version__}")
     commands = top.add_subparsers(required=True, metavar="COMMAND")
-    add_extract(commands)
+    extract.add_extract(commands)
     add_evaluate(commands)
     training.add_train(commands)
     training.add_finetune(commands)
@@ -38,20 +37,6 @@ def parser() -> argparse.ArgumentParser:
     demo.set_defaults(command=run_demo)
     add_descriptor(commands)
     return top
-
-
-def add_extract(commands: argparse._SubParsersAction) -> None:
-    """``brainmask extract``: one file, no BIDS."""
-    extract = commands.add_parser("extract", help="extract the brain from one NIfTI file")
-    extract.add_argument("image", type=Path, help="a T1-weighted image of a head, .nii or .nii.gz")
-    extract.add_argument("-m", "--mask", type=Path, help="output file of the mask")
-    extract.add_argument(
-        "-o", "--brain", type=Path, help="output file of the skull-stripped image"
-    )
-    extract.add_argument("-p", "--probability", type=Path, help="output file of the probabilities")
-    options.add_model(extract)
-    extract.add_argument("-v", "--verbose", action="count", default=0, help="more messages")
-    extract.set_defaults(command=run_extract)
 
 
 def add_evaluate(commands: argparse._SubParsersAction) -> None:
@@ -147,35 +132,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrainMaskError as error:
         print(f"{top.prog}: error: {error}", file=sys.stderr)
         return bids_app.exit_status(error)
-
-
-def run_extract(args: argparse.Namespace) -> int:
-    """Extract one brain."""
-    from bids_brainmask import api
-
-    places = {"mask": args.mask, "brain": args.brain, "probability": args.probability}
-    if not any(places.values()):
-        raise UsageError("no output file is given. Add -m MASK, -o BRAIN or -p PROBABILITY.")
-    api.check_places(str(args.image), *places.values())
-    started = time.perf_counter()
-    extractor = api.Extractor(
-        args.model,
-        threshold=args.threshold,
-        border=args.border,
-        expected_ml=(args.min_brain_volume, args.max_brain_volume),
-        threads=args.n_cpus,
-        engine=args.engine,
-        precision=args.precision,
-        allow_unverified=args.allow_unverified,
-    )
-    brain = extractor(args.image)
-    for path in brain.save(**places):
-        print(path)
-    seconds = time.perf_counter() - started
-    model = f"{extractor.model.name} {extractor.model.version} on {extractor.engine}"
-    said = f"{brain.volume_ml:.1f} mL, {model}, {seconds:.1f} s"
-    print("; ".join(filter(None, (said, brain.remarks))), file=sys.stderr)
-    return 0
 
 
 def run_evaluate(args: argparse.Namespace) -> int:

@@ -106,7 +106,7 @@ def _input(action: argparse.Action, program: str) -> dict:
         found["command-line-flag"] = flag
     if action.choices:
         found["value-choices"] = list(action.choices)
-    if action.nargs == "+":
+    if flag and action.nargs == "+":  # one level: workflows run each as a step of its own
         found |= {"list": True, "min-list-entries": 1}
     if found["type"] != "Flag" and action.default not in (None, ()):
         found["default-value"] = list(action.default) if found.get("list") else action.default
@@ -115,7 +115,8 @@ def _input(action: argparse.Action, program: str) -> dict:
 
 def _metavar(action: argparse.Action) -> str:
     """Return the placeholder of the value in the help; empty if there is none."""
-    return action.metavar if isinstance(action.metavar, str) else ""
+    named = action.option_strings and isinstance(action.metavar, str)
+    return str(action.metavar) if named else ""
 
 
 def _type(action: argparse.Action) -> dict:

@@ -14,6 +14,8 @@ from typing import get_args
 from bids_brainmask import __version__
 from bids_brainmask.analyses import catalog
 from bids_brainmask.analyses.rows import SUFFIXES
+from bids_brainmask.cli import other_programs
+from bids_brainmask.cli.parser import Parser
 from bids_brainmask.cli.values import (
     distance,
     executor,
@@ -22,7 +24,7 @@ from bids_brainmask.cli.values import (
     probability,
     threshold,
 )
-from bids_brainmask.settings import RESEARCH_ONLY, Engine, Precision, Settings
+from bids_brainmask.settings import LEVELS, RESEARCH_ONLY, Engine, Precision, Settings
 
 EPILOG = f"""\
 exit status:
@@ -37,32 +39,30 @@ and only `brainmask models get` downloads files.
 """
 
 
-class Formatter(argparse.RawDescriptionHelpFormatter, argparse.ArgumentDefaultsHelpFormatter):
-    """Show defaults, and the epilog as it is."""
-
-    def _get_help_string(self, action: argparse.Action) -> str | None:
-        if action.nargs == 0 or action.default in (None, ()):
-            return action.help  # the help says what absence means
-        text = super()._get_help_string(action)
-        if text and isinstance(action.default, tuple):
-            text = text.replace("%(default)s", " ".join(action.default))
-        return text
-
-
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     """Build the command line. Every option is a field of `Settings`, which has the defaults."""
-    top = argparse.ArgumentParser(
+    top = Parser(
         prog="bids-brainmask",
+        usage="bids-brainmask BIDS_DIR OUTPUT_DIR {participant,group} ... [options]",
         description="Extract the brain from every T1-weighted image of a BIDS dataset, and "
         "segment meningiomas on contrast-enhanced ones.",
         epilog=EPILOG,
-        formatter_class=Formatter,
-        allow_abbrev=False,
+        same=other_programs.APP_SAME,
+        answers=other_programs.APP_ANSWERS,
     )
-    top.add_argument("bids_dir", type=Path, help="the BIDS dataset to read")
-    top.add_argument("output_dir", type=Path, help="the derivative dataset to write")
-    top.add_argument("analysis_level", choices=["participant", "group"])
-    top.add_argument("--version", action="version", version=f"bids-brainmask {__version__}")
+    top.add_argument("bids_dir", type=Path, metavar="BIDS_DIR", help="the BIDS dataset to read")
+    top.add_argument(
+        "output_dir", type=Path, metavar="OUTPUT_DIR", help="the derivative dataset to write"
+    )
+    top.add_argument(
+        "analysis_level",
+        nargs="+",
+        choices=LEVELS,
+        metavar="LEVEL",
+        help="participant: process the images; group: compare the results of all participants, "
+        "which reads only OUTPUT_DIR; participant group: both",
+    )
+    top.add_version(f"bids-brainmask {__version__}")
     add_selection(top.add_argument_group("selection of images"))
     add_extraction(top.add_argument_group("processing"))
     add_resources(top.add_argument_group("resources"))
@@ -70,7 +70,7 @@ def parser() -> argparse.ArgumentParser:
         **{
             action.dest: getattr(Settings, action.dest)
             for action in top._actions
-            if hasattr(Settings, action.dest)
+            if action.option_strings and hasattr(Settings, action.dest)
         }
     )
     return top
@@ -326,6 +326,12 @@ def add_resources(group: argparse._ActionsContainer) -> None:
         help="folder for temporary files",
     )
     group.add_argument("-v", "--verbose", action="count", help="more messages; -vv: all messages")
+    group.add_argument(
+        "-q",
+        "--quiet",
+        action="store_true",
+        help="print only warnings, errors, and the images that failed or are doubtful",
+    )
 
 
 def dashed(argv: Sequence[str]) -> list[str]:
@@ -337,9 +343,14 @@ def dashed(argv: Sequence[str]) -> list[str]:
     return spelled
 
 
-def settings_of(args: argparse.Namespace) -> Settings:
-    """Make settings from parsed arguments; lists become tuples."""
-    for name, value in vars(args).items():
-        if isinstance(value, list):
-            setattr(args, name, tuple(dict.fromkeys(value)))
-    return Settings.from_args(args)
+def each_level(args: argparse.Namespace) -> list[Settings]:
+    """Make the settings of each requested level; lists become tuples."""
+    given = {
+        name: tuple(dict.fromkeys(value)) if isinstance(value, list) else value
+        for name, value in vars(args).items()
+    }
+    levels = [level for level in LEVELS if level in given["analysis_level"]]
+    return [
+        Settings.from_args(argparse.Namespace(**given | {"analysis_level": level}))
+        for level in levels
+    ]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Parsers of the values of options."""
+"""Parsers of the values of options, such as labels, numbers and thresholds."""
 
 from __future__ import annotations
 

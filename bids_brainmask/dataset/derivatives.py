@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 import bids_brainmask
 from bids_brainmask.analyses import catalog
-from bids_brainmask.dataset import query, storage
+from bids_brainmask.dataset import folders, storage
 from bids_brainmask.errors import OutputError, UsageError
 from bids_brainmask.settings import RESEARCH_ONLY, Settings
 
@@ -50,7 +50,7 @@ def describe_dataset(settings: Settings) -> None:
     """
     raw = settings.bids_dir.resolve()
     out = settings.output_dir.resolve()
-    source = query.description(raw)
+    source = folders.description(raw)
     doi = source.get("DatasetDOI")
     reference = {"DOI": doi} if isinstance(doi, str) and doi else {"URL": "bids:raw:"}
     generator = {

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from bids_brainmask.analyses.rows import DEFAULT_SUFFIX, SUFFIXES
 from bids_brainmask.dataset import storage
-from bids_brainmask.errors import UsageError
+from bids_brainmask.errors import UsageError, did_you_mean
 
 log = logging.getLogger(__name__)
 
@@ -53,12 +53,14 @@ def read(path: Path, known: Iterable[str], suffix: str = DEFAULT_SUFFIX) -> dict
         )
     for key in sorted(set(content) - {own}):
         level = logging.INFO if key in OTHER_FILTERS else logging.WARNING
-        log.log(level, "%s: key %r is not for %s images; ignored", path, key, suffix)
+        guess = "" if key in OTHER_FILTERS else did_you_mean(key, [own])
+        log.log(level, "%s: key %r is not for %s images; ignored.%s", path, key, suffix, guess)
     special = {None: Query.NONE, "*": Query.ANY}
     filters = {}
     for entity, value in asked.items():
         if entity in (*FIXED, "suffix") or entity not in known:
-            log.warning("%s: %r is not a known entity; ignored", path, entity)
+            guess = did_you_mean(entity, known)
+            log.warning("%s: %r is not a known entity; ignored.%s", path, entity, guess)
             continue
         values = value if isinstance(value, list) else [value]
         if not all(isinstance(v, str | int | None) for v in values):

@@ -6,15 +6,20 @@ from __future__ import annotations
 import csv
 import functools
 import logging
-import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from bids_brainmask.analyses.rows import DEFAULT_SUFFIX, SUFFIXES, scan_key
-from bids_brainmask.dataset import contrast, filter_file, storage
-from bids_brainmask.errors import NothingToDo, UsageError, some_of
+from bids_brainmask.dataset import contrast, filter_file
+from bids_brainmask.dataset.folders import (
+    check_folders,
+    is_derivative,
+    of_derivative,
+    participants,
+)
+from bids_brainmask.errors import NothingToDo, UsageError, did_you_mean, some_of
 from bids_brainmask.hashes import sha256
 from bids_brainmask.settings import Settings
 
@@ -32,6 +37,9 @@ DERIVED = {"space", "seg", "res", "den", "label", "desc", "hemi", "atlas", "scal
 FEW = 10
 """Largest number of requested participants that are indexed one by one. For more, pybids reads
 all names of the dataset, which takes as long for a thousand participants."""
+
+MAGNITUDE = {"part": ["mag"]}
+"""Entities of images with parts, of which only the magnitude is used."""
 
 INDEXED = r"(/ses-[A-Za-z0-9+]+)?(/anat)?(/[^/]+\.nii(\.gz)?)?"
 """Paths that pybids reads in the folder of a participant."""
@@ -79,55 +87,6 @@ class Scan:
         return dict(self.entities)["sub"]
 
 
-def participants(bids_dir: Path) -> list[str]:
-    """Labels of the participants that have a folder, sorted, without ``sub-``."""
-    try:
-        entries = [entry for entry in os.scandir(bids_dir) if entry.name.startswith("sub-")]
-    except OSError:
-        return []
-    # Only links are followed, because each check takes time on a network disk.
-    folder = (e for e in entries if e.is_dir(follow_symlinks=False) or Path(e).is_dir())
-    return sorted(entry.name[4:] for entry in folder)
-
-
-def check_dataset(settings: Settings) -> None:
-    """Raise unless the input is a raw BIDS dataset.
-
-    Raises
-    ------
-    UsageError
-        The folder does not exist. Or, unless validation is skipped, dataset_description.json is
-        absent, not JSON, or without Name and BIDSVersion.
-    """
-    root = settings.bids_dir
-    if not root.is_dir():
-        found = "a file" if root.exists() else "no such folder"
-        raise UsageError(f"{root}: {found}; expected the folder of a BIDS dataset.")
-    if os.path.realpath(settings.output_dir) == os.path.realpath(root):
-        raise UsageError(
-            f"{root}: the output folder is the dataset itself, which must not be changed. "
-            f"Choose another folder, such as {root / 'derivatives' / 'bids_brainmask'}."
-        )
-    if settings.skip_bids_validation:
-        return
-    path = root / "dataset_description.json"
-    hint = "Correct it, or add --skip-bids-validation."
-    if not path.is_file():
-        raise UsageError(
-            f"{path}: not found; a BIDS dataset must have it. Check the order of the folders, or "
-            "add --skip-bids-validation."
-        )
-    try:
-        description = storage.read_json(path)
-    except (OSError, ValueError) as error:
-        raise UsageError(f"{path}: not JSON ({error}). {hint}") from error
-    missing = {"Name", "BIDSVersion"} - set(description if isinstance(description, dict) else ())
-    if missing:
-        raise UsageError(
-            f"{path}: required keys are missing: {', '.join(sorted(missing))}. {hint}"
-        )
-
-
 def find_scans(settings: Settings) -> list[Scan]:
     """Find every image that the settings select, one `Scan` per file, sorted by path.
 
@@ -137,11 +96,11 @@ def find_scans(settings: Settings) -> list[Scan]:
     Raises
     ------
     UsageError
-        Not a dataset, an unknown participant or session, or an unreadable filter file.
+        Not a raw dataset, an unknown participant or session, or an unreadable filter file.
     NothingToDo
         No image matches.
     """
-    check_dataset(settings)
+    check_folders(settings)
     labels = choose_participants(settings)
     layouts = _layouts(settings, labels)
     filters = {
@@ -162,15 +121,20 @@ def find_scans(settings: Settings) -> list[Scan]:
     root = settings.bids_dir.absolute()
     chosen = {str(root / f"sub-{label}") for label in labels}
     ours = (path for path in found if path[: path.find("/", len(str(root)) + 1)] in chosen)
-    scans = list(filter(None, (_scan(Path(path), settings, sidecars) for path in ours)))
+    # Most images of a derivative dataset are no raw ones.
+    level = logging.INFO if is_derivative(root) else logging.WARNING
+    scans = list(filter(None, (_scan(Path(path), settings, sidecars, level) for path in ours)))
     scans.sort(key=lambda scan: scan.relative)
     if not scans:
         suffix, first = next(iter(filters.items()))
-        asked = {key: value for key, value in first.items() if key not in filter_file.FIXED}
+        fixed = {*filter_file.FIXED, *MAGNITUDE}
+        asked = {key: value for key, value in first.items() if key not in fixed}
+        if is_derivative(root) and not asked:
+            raise of_derivative(settings.bids_dir)
+        having = f" with {filter_file.in_words(asked)}" if asked else ""
         raise NothingToDo(
-            f"{settings.bids_dir}: no {' or '.join(filters)} image of {len(labels)} participants "
-            f"has {filter_file.in_words(asked)}. Expected names such as "
-            f"sub-01/anat/sub-01_{suffix}.nii.gz."
+            f"{settings.bids_dir}: found no {' or '.join(filters)} image of {len(labels)} "
+            f"participants{having}. Expected names such as sub-01/anat/sub-01_{suffix}.nii.gz."
         )
     return scans
 
@@ -199,7 +163,7 @@ def choose_participants(settings: Settings) -> list[str]:
     if unknown:
         raise UsageError(
             f"--participant-label: {', '.join(unknown)} not found in {settings.bids_dir}. "
-            f"Existing labels: {some_of(there)}."
+            f"Existing labels: {some_of(there)}.{did_you_mean(unknown[0], there)}"
         )
     return sorted(set(settings.participant_label)) or there
 
@@ -223,9 +187,9 @@ def _layouts(settings: Settings, labels: list[str]) -> list:
     elsewhere = re.compile(f"^(?!({wanted})$)(?!/$)")
     # Names are checked in `_scan`: pybids would ignore invalid ones without a message.
     indexer = BIDSLayoutIndexer(validate=False, index_metadata=False, ignore=[elsewhere])
-    derived = description(root).get("DatasetType") == "derivative"
+    derived = is_derivative(root)
     options = {
-        "validate": False,  # of dataset_description.json, which check_dataset has checked
+        "validate": False,  # of dataset_description.json, which `check_folders` has checked
         "derivatives": False,
         "config": ["bids", "derivatives"] if derived else ["bids"],
         "indexer": indexer,
@@ -241,7 +205,7 @@ def _filters(settings: Settings, layouts: list, labels: list[str], suffix: str) 
     """Map entities, by pybids' names, to the values that images of a suffix must have."""
     from bids.layout import Query
 
-    filters = {"part": ["mag", Query.NONE]}
+    filters = {key: [*values, Query.NONE] for key, values in MAGNITUDE.items()}
     if settings.bids_filter_file:
         known = set(layouts[0].get_entities())
         filters |= filter_file.read(settings.bids_filter_file, known, suffix)
@@ -267,11 +231,12 @@ def _check_sessions(settings: Settings, layouts: list, labels: list[str]) -> Non
         raise UsageError(
             f"--session-label: {', '.join(unknown)} not found in {root}. "
             f"Existing labels: {some_of(sorted(sessions)) or 'none'}."
+            f"{did_you_mean(unknown[0], sessions)}"
         )
 
 
-def _scan(path: Path, settings: Settings, sidecars: Sidecars) -> Scan | None:
-    """Describe a file that pybids found; None, with a warning, if its name is not BIDS."""
+def _scan(path: Path, settings: Settings, sidecars: Sidecars, level: int) -> Scan | None:
+    """Describe a file that pybids found; None, with a message, if its name is not BIDS."""
     from bids_validator import BIDSValidator
 
     relative = path.relative_to(settings.bids_dir.absolute()).as_posix()
@@ -284,7 +249,7 @@ def _scan(path: Path, settings: Settings, sidecars: Sidecars) -> Scan | None:
         or len(set(keys)) < len(keys)
         or DERIVED & set(keys)
     ):
-        log.warning("%s: not a valid name of a raw image in this folder; ignored", relative)
+        log.log(level, "%s: not a valid name of a raw image in this folder; ignored", relative)
         return None
     if not settings.skip_bids_validation and not BIDSValidator().is_bids(f"/{relative}"):
         log.warning(
@@ -333,15 +298,6 @@ def select_participants(bids_dir: Path, select: Mapping[str, str]) -> list[str]:
     if not labels & set(there):
         raise UsageError(f"{path}: no participant with an image folder has {dict(select)}")
     return sorted(labels & set(there))
-
-
-def description(root: Path) -> dict:
-    """Read dataset_description.json; empty if it is absent or unreadable."""
-    try:
-        content = storage.read_json(root / "dataset_description.json")
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
 
 
 def fingerprint(path: Path) -> dict:

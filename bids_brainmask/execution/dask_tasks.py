@@ -23,7 +23,7 @@ from bids_brainmask import __version__, app
 from bids_brainmask.errors import WorkerError
 from bids_brainmask.models import registry
 from bids_brainmask.plan import Run, ScanPlan, finished
-from bids_brainmask.settings import LEVELS
+from bids_brainmask.settings import LOG_LEVELS
 
 log = logging.getLogger(__name__)
 
@@ -89,7 +89,7 @@ class Share(WorkerPlugin):
         settings = replace(self.run.settings, n_cpus=self.threads)
         models = {name: _found_here(model) for name, model in self.run.models.items()}
         self.run = replace(self.run, settings=settings, models=models)
-        quiet(LEVELS[min(settings.verbose, 2)])
+        quiet(LOG_LEVELS[min(settings.verbose, 2)])
         self.ready = True
 
 

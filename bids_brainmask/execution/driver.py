@@ -71,6 +71,18 @@ def process(run: Run) -> Generator[Outcome, None, None]:
         yield from work(run, settled, workers) if workers else app.process(run, settled)
 
 
+def workers(run: Run, scans: int) -> str:
+    """Say where some scans are processed."""
+    settings = run.settings
+    if settings.executor in batch_system.SYSTEMS:
+        return f"up to {settings.max_jobs} jobs of {settings.executor}"
+    if settings.executor not in HERE:
+        return f"workers of {settings.executor}"
+    count = 1 if settings.executor == "serial" else processes(run, scans)
+    each = threads(run) // count
+    return f"{count} process{'es' * (count > 1)} of {each} thread{'s' * (each > 1)}"
+
+
 def threads(run: Run) -> int:
     """Count the processor threads that a run may use on this machine."""
     return run.settings.n_cpus or machine.cpus()

@@ -16,7 +16,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from bids_brainmask.errors import ModelError
+from bids_brainmask.errors import ModelError, did_you_mean
 from bids_brainmask.hashes import sha256
 from bids_brainmask.models.model import Model, parse
 
@@ -156,7 +156,7 @@ def resolve(
         raise ModelError(
             f"unknown model {text!r}; expected {'auto, ' * bool(automatic)}{', '.join(known)}, a "
             "folder that `brainmask "
-            f"train` left, or the path of a {', '.join(LOCAL)} file"
+            f"train` left, or the path of a {', '.join(LOCAL)} file.{did_you_mean(text, known)}"
         )
     if not is_file(path):
         raise ModelError(f"{path}: there is no such model file. Check the path.")
@@ -256,7 +256,10 @@ def registered(name: str) -> Model:
     """Look up a model by name."""
     known = models()
     if name not in known:
-        raise ModelError(f"unknown model {name!r}; expected one of {', '.join(known)}")
+        raise ModelError(
+            f"unknown model {name!r}; expected one of {', '.join(known)}."
+            f"{did_you_mean(name, known)}"
+        )
     return known[name]
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from bids_brainmask.analyses import catalog
-from bids_brainmask.dataset import query, readback, storage
+from bids_brainmask.dataset import folders, readback, storage
 from bids_brainmask.dataset.readback import Result
 from bids_brainmask.errors import NothingToDo, UsageError
 from bids_brainmask.reports import group_page, group_tables, tumor_growth
@@ -132,7 +132,7 @@ def write_page(
     page = group_page.page(
         rows,
         columns,
-        title=str(query.description(root).get("Name") or "Brain masks"),
+        title=str(folders.description(root).get("Name") or "Brain masks"),
         volumes=over_time,
         failures=readback.failures(root, settings.participant_label),
     )

@@ -16,7 +16,7 @@ import msgspec
 import numpy as np
 from scipy import linalg, ndimage
 
-from bids_brainmask.dataset import query
+from bids_brainmask.dataset import folders, query
 from bids_brainmask.errors import ImageError, UsageError
 from bids_brainmask.settings import Settings
 from bids_brainmask.train import records
@@ -83,7 +83,7 @@ def find_pairs(data: Data, root: Path) -> list[Pair]:
         raise UsageError(f"labels: {labels}: no such folder; expected a dataset with labels.")
     chosen = query.select_participants(bids_dir, data.select) if bids_dir.is_dir() else []
     named = {*data.exclude, *data.often}
-    if unknown := sorted(named - set(query.participants(bids_dir))):
+    if unknown := sorted(named - set(folders.participants(bids_dir))):
         raise UsageError(f"exclude, often: no participants {', '.join(unknown)} in {bids_dir}")
     settings = Settings(
         bids_dir=bids_dir,

@@ -16,7 +16,7 @@ import numpy as np
 
 import bids_brainmask
 from bids_brainmask.analyses.probability import probability_map
-from bids_brainmask.dataset import query
+from bids_brainmask.dataset import folders
 from bids_brainmask.hashes import sha256
 from bids_brainmask.models import registry
 from bids_brainmask.models.backends import Network
@@ -231,7 +231,7 @@ def stage_table(config: Config) -> str:
 def data_name(config: Config) -> str:
     """Name of a dataset from its description, else of its folder."""
     folder = Path(config.data.bids_dir)
-    return str(query.description(folder).get("Name") or folder.name)
+    return str(folders.description(folder).get("Name") or folder.name)
 
 
 def score_text(scores: list[dict]) -> str:

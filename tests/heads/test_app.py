@@ -20,7 +20,7 @@ from bids_brainmask import app
 from bids_brainmask import plan as planning
 from bids_brainmask.analyses import brain as brains
 from bids_brainmask.analyses.brain import extract
-from bids_brainmask.cli import bids_app
+from bids_brainmask.cli import bids_app, messages
 from bids_brainmask.dataset import query
 from bids_brainmask.errors import ImageError, ModelError, UsageError
 from bids_brainmask.models import backends, registry
@@ -126,7 +126,7 @@ def test_sidecars_say_how_far_to_trust_the_mask(finished):
 
 
 @pytest.mark.parametrize(("calibration", "said"), [([-1.5, 0, 0, 0, 0], True), ([], False)])
-def test_a_mask_of_low_predicted_dice_is_flagged(heads, tmp_path, calibration, said, capsys):
+def test_a_mask_of_low_predicted_dice_is_flagged(heads, tmp_path, calibration, said):
     """A calibration that predicts 0.78 whatever the mask; and a model without one."""
     data = Dataset(tmp_path / "bids")
     data.add("sub-01_T1w.nii.gz", heads["pumi"].read_bytes())
@@ -136,9 +136,8 @@ def test_a_mask_of_low_predicted_dice_is_flagged(heads, tmp_path, calibration, s
     outcomes = list(app.process(plan))
     record = json.loads(outcomes[0].plan.sidecars["mask"].read_text())
     assert outcomes[0].status == "done"
-    bids_app.print_outcomes(outcomes)
     words = "doubtful, predicted Dice 0.78: check the mask"
-    assert (words in capsys.readouterr().out) is said
+    assert (words in " ".join(messages.table(outcomes))) is said
     assert (record.get("Warning") == words) is said
     assert ("PredictedDice" in record) is said
 

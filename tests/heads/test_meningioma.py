@@ -240,14 +240,14 @@ def test_a_plain_image_is_refused_and_the_others_are_done(dataset, arithmetic, c
     command = [str(dataset.root), str(out), "participant", "--analyses", "meningioma"]
     assert bids_app.main(command) == 0
     lines = capsys.readouterr().out.strip().splitlines()
-    assert lines[-1] == "1 done, 0 skipped, 0 failed, 1 refused"
-    assert lines[-2] == "For research only; not a medical device."
+    assert "1 done, 0 skipped, 0 failed, 1 refused" in lines
+    assert "For research only; not a medical device." in lines
     (refused,) = (line for line in lines if line.startswith("sub-02"))
     assert "refused" in refused
     assert "--force-contrast" in refused
     assert not (out / "sub-02").exists()
     assert bids_app.main([*command, "--force-contrast"]) == 0
-    assert capsys.readouterr().out.strip().splitlines()[-1] == "1 done, 1 skipped, 0 failed"
+    assert "1 done, 1 skipped, 0 failed" in capsys.readouterr().out.splitlines()
 
 
 def test_a_plain_image_has_its_brain_and_is_told_why_not_more(dataset, arithmetic):

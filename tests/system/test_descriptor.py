@@ -46,7 +46,8 @@ def simulated(file, tmp_path, invocation):
     *_, line = bosh("exec", "simulate", "-i", path, file).splitlines()
     program, *words = shlex.split(line)
     assert program == options.parser().prog
-    return options.settings_of(options.parser().parse_args(options.dashed(words)))
+    (settings,) = options.each_level(options.parser().parse_args(options.dashed(words)))
+    return settings
 
 
 def example(each):
@@ -98,7 +99,8 @@ def test_every_option_is_in_it_with_its_help():
         each = inputs[action.option_strings[-1] if action.option_strings else action.dest]
         assert each.get("description", "").startswith((action.help or "")[:20])
         assert each["optional"] is not action.required
-        assert each.get("list", False) is (action.nargs == "+")
+        several = action.nargs == "+" and action.dest != "analysis_level"
+        assert each.get("list", False) is several
     grouped = [member for group in content["groups"] for member in group["members"]]
     assert len(grouped) == len(set(grouped)) == len([a for a in actions if a.option_strings])
 

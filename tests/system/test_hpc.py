@@ -372,7 +372,7 @@ def test_the_job_that_babs_makes(level, babs, tmp_path):
     image = "containers/.datalad/environments/bids-brainmask-0-2-0/image"
     before, after = words[: words.index(image)], words[words.index(image) + 1 :]
     assert before == ["run", "-B", str(place), "--containall"]
-    settings = options.settings_of(options.parser().parse_args(options.dashed(after)))
+    (settings,) = options.each_level(options.parser().parse_args(options.dashed(after)))
     assert settings.bids_dir == place / "inputs/data/BIDS"
     assert settings.output_dir == place / "outputs/bids_brainmask"
     assert settings.work_dir == place / ".git/tmp/wkdir"

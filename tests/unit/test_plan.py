@@ -224,10 +224,10 @@ def test_the_command_for_records_gives_the_same_settings_but_for_paths():
         "meningioma=0.25 --border -1.5 --outputs mask --no-reports --tta --n-cpus 2 "
         "--executor tcp://node:1 --work-dir /x/w -vv"
     )
-    given = options.settings_of(options.parser().parse_args(words.split()))
+    given = options.each_level(options.parser().parse_args(words.split()))[0]
     command = given.command()
     assert not any("/" in word or "node" in word for word in command)
-    again = options.settings_of(options.parser().parse_args(command[1:]))
+    again = options.each_level(options.parser().parse_args(command[1:]))[0]
     hidden = {
         "bids_dir": Path("BIDS_DIR"),
         "output_dir": Path("OUTPUT_DIR"),
@@ -237,5 +237,5 @@ def test_the_command_for_records_gives_the_same_settings_but_for_paths():
         "executor": "SCHEDULER:8786",
     }
     assert again == replace(given, **hidden)
-    few = options.settings_of(options.parser().parse_args(["in", "out", "participant"]))
+    few = options.each_level(options.parser().parse_args(["in", "out", "participant"]))[0]
     assert few.command() == ["bids-brainmask", "BIDS_DIR", "OUTPUT_DIR", "participant"]

@@ -6,13 +6,16 @@ import logging
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from bids.layout import Query
+from conftest import Dataset
 
-from bids_brainmask.dataset import filter_file, query
+from bids_brainmask.dataset import filter_file, folders, query
 from bids_brainmask.errors import NothingToDo, UsageError
+from bids_brainmask.plan import prepare
 from bids_brainmask.settings import Settings
 
 
@@ -60,7 +63,7 @@ def test_every_example_is_in_the_table(examples):
 def test_images_of_the_example_datasets(name, examples):
     images, people = EXAMPLES[name]
     if not images:
-        with pytest.raises(NothingToDo, match="no T1w image of 4 participants"):
+        with pytest.raises(UsageError, match="a derivative dataset of fMRIPrep, without raw"):
             find(examples / name)
         return
     found = find(examples / name)
@@ -249,7 +252,7 @@ def test_unknown_sessions_are_refused_with_those_that_exist(varied):
 
 
 def test_nothing_matches(varied, tmp_path):
-    reason = r"no T1w image of 2 participants has part mag or absent, acquisition nine\. Expected"
+    reason = r"found no T1w image of 2 participants with acquisition nine\. Expected names such as"
     with pytest.raises(NothingToDo, match=reason):
         find(varied.root, acquisition=("nine",))
 
@@ -306,6 +309,75 @@ def test_a_home_that_cannot_be_looked_into_is_told_of(dataset, tmp_path):
 def test_an_absent_dataset_is_refused(tmp_path):
     with pytest.raises(UsageError, match="no such folder"):
         find(tmp_path / "absent")
+
+
+def test_a_file_is_no_dataset(dataset):
+    image = dataset.add("sub-01_T1w.nii.gz")
+    with pytest.raises(UsageError, match=r"For a single image: brainmask extract .*T1w.nii.gz -o"):
+        find(image)
+    with pytest.raises(UsageError, match=r"a file; .* Give the folder of the dataset that it is"):
+        find(dataset.root / "README")
+
+
+def derivative(folder):
+    """Make a dataset such as fMRIPrep writes."""
+    data = Dataset(folder)
+    description = {
+        "Name": "x",
+        "BIDSVersion": "1.10.0",
+        "DatasetType": "derivative",
+        "GeneratedBy": [{"Name": "fMRIPrep"}],
+        "SourceDatasets": [{"URL": "file:///raw"}],
+    }
+    (folder / "dataset_description.json").write_text(json.dumps(description))
+    data.add("sub-01_desc-preproc_T1w.nii.gz")
+    return data
+
+
+def test_a_derivative_dataset_is_answered_in_one_sentence(tmp_path, caplog):
+    data = derivative(tmp_path / "derivative")
+    with pytest.raises(
+        UsageError, match=r"derivative dataset of fMRIPrep, .* made from: file:///"
+    ):
+        find(data.root)
+    assert not caplog.messages
+    data.add("sub-01_T1w.nii.gz")  # some pipelines write images with names of raw ones
+    assert names(data.root) == ["sub-01_T1w.nii.gz"]
+
+
+def test_swapped_folders_are_told_of_with_the_right_command(dataset, tmp_path):
+    dataset.add("sub-01_T1w.nii.gz")
+    out = derivative(tmp_path / "derivative").root
+    for other in (out, tmp_path / "empty", tmp_path / "absent"):
+        (tmp_path / "empty").mkdir(exist_ok=True)
+        settings = Settings(bids_dir=other, output_dir=dataset.root, analysis_level="participant")
+        with pytest.raises(UsageError, match="The folders are swapped: write bids-") as caught:
+            prepare(settings)
+        assert f" {dataset.root} {other} participant." in str(caught.value)
+    folders.check_order(replace(settings, bids_dir=dataset.root, output_dir=out))
+
+
+@pytest.mark.parametrize(
+    ("options", "guess"),
+    [
+        ({"participant_label": ("O12",)}, "Did you mean 012?"),
+        ({"session_label": ("preop",)}, "Did you mean preOP?"),
+    ],
+)
+def test_a_label_that_is_like_one_that_exists(dataset, options, guess):
+    dataset.add("sub-012_ses-preOP_T1w.nii.gz")
+    with pytest.raises(UsageError) as caught:
+        find(dataset.root, **options)
+    assert guess in str(caught.value)
+
+
+def test_an_entity_that_is_like_one_that_exists(dataset, tmp_path, caplog):
+    dataset.add("sub-01_acq-x_T1w.nii.gz")
+    path = tmp_path / "filter.json"
+    path.write_text('{"T1W": {}, "t1w": {"aquisition": "x"}}')
+    assert names(dataset.root, bids_filter_file=path) == ["sub-01_acq-x_T1w.nii.gz"]
+    assert "'aquisition' is not a known entity; ignored. Did you mean acquisition?" in caplog.text
+    assert "key 'T1W' is not for T1w images; ignored. Did you mean t1w?" in caplog.text
 
 
 def test_the_dataset_is_not_its_own_output(dataset):
@@ -389,10 +461,12 @@ def test_only_the_participants_asked_for_are_looked_at(varied):
 
 FOLDER_OPENED = """
 import sys
+from dataclasses import replace
 from pathlib import Path
 opened = []
 sys.addaudithook(lambda event, args: opened.append(args) if event == "os.scandir" else None)
-from bids_brainmask.dataset import filter_file, query
+from bids_brainmask.dataset import filter_file, folders, query
+from bids_brainmask.plan import prepare
 from bids_brainmask.settings import Settings
 root, *labels = sys.argv[1:]
 settings = Settings(bids_dir=Path(root), output_dir=Path("out"), analysis_level="participant",
@@ -473,7 +547,7 @@ def test_links_to_participants_are_followed(dataset, tmp_path, labels):
     (dataset.root / "sub-02").symlink_to("absent")
     (dataset.root / "sub-03").symlink_to("sub-03")
     (dataset.root / "sub-04").touch()
-    assert query.participants(dataset.root) == ["01"]
+    assert folders.participants(dataset.root) == ["01"]
     assert names(dataset.root, participant_label=labels) == ["sub-01_T1w.nii.gz"]
 
 
@@ -490,4 +564,4 @@ def test_a_filter_of_a_derivative_holds_with_labels_too(dataset, tmp_path):
 
 
 def test_a_folder_that_is_not_there_has_no_participants(tmp_path):
-    assert query.participants(tmp_path / "absent") == []
+    assert folders.participants(tmp_path / "absent") == []
