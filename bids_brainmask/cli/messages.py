@@ -28,7 +28,7 @@ def at_start(run: Run) -> list[str]:
     images = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
     people = len({plan.scan.participant for plan in plans})
     before = sum(all(path.exists() for path in plan.files.values()) for plan in plans)
-    kept = f"{before} of {many(len(plans), 'image')} have results from an earlier run"
+    kept = f"{many(before, 'image')} with results from an earlier run"
     if before:
         kept += "; they are made again" if settings.overwrite else "; what is up to date is kept"
     models = [f"{name}: {model.name} {model.version}" for name, model in run.models.items()]
