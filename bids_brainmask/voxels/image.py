@@ -18,6 +18,7 @@ import nibabel as nb
 import numpy as np
 from isal import igzip
 from nibabel.arrayproxy import ArrayProxy
+from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
 from nibabel.volumeutils import apply_read_scaling
 
 from bids_brainmask.errors import ImageError
@@ -293,6 +294,29 @@ def brain_like(source: Source, mask: np.ndarray) -> nb.Nifti1Image:
     brain = type(source.file)(kept, source.file.affine, _header_like(source, stored.dtype))
     brain.header.set_slope_inter(slope, intercept)  # set by hand: the array is stored as it is
     return brain
+
+
+def reoriented(file: nb.Nifti1Image, codes: str = "") -> nb.Nifti1Image:
+    """Reorder and flip the axes of an image; both transforms become its affine.
+
+    Parameters
+    ----------
+    file : nibabel image
+        With its stored voxels, as `mask_like` and `brain_like` make it.
+    codes : str
+        Directions of the axes, such as ``RAS``; empty: the axes stay.
+    """
+    header = file.header
+    code = int(header["sform_code"]) or int(header["qform_code"]) or 1
+    slope, intercept = header.get_slope_inter()
+    if codes:
+        wanted = axcodes2ornt(tuple(codes))
+        file = file.as_reoriented(ornt_transform(io_orientation(file.affine), wanted))
+    turned = type(file)(np.asanyarray(file.dataobj), file.affine, file.header)
+    turned.set_sform(file.affine, code)
+    turned.set_qform(file.affine, code)
+    turned.header.set_slope_inter(slope, intercept)
+    return turned
 
 
 def of_volume(volume: Volume) -> nb.Nifti1Image:

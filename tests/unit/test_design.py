@@ -17,7 +17,7 @@ ORDER = (
     {"cli"},
     {"execution"},
     {"app"},
-    {"plan", "train", "demo", "evaluation"},
+    {"plan", "train", "demo", "evaluation", "export"},
     {"api"},
     {"reports"},
     {"dataset"},
@@ -176,7 +176,11 @@ def test_only_its_commands_import_training(name):
 @pytest.mark.parametrize("name", sorted(MODULES))
 def test_only_image_imports_a_reader_of_images(name):
     readers = {x for x in imports(MODULES[name]) if x in ("nibabel", "gzip", "isal")}
-    assert not readers or name in {"voxels.image", "voxels.nifti"} or name.startswith("demo.")
+    assert (
+        not readers
+        or name in {"voxels.image", "voxels.nifti", "voxels.mgh"}
+        or name.startswith("demo.")
+    )
 
 
 @pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: path.stem)

@@ -36,6 +36,7 @@ def test_every_tool_is_in_the_usage():
     assert set(commands.choices) == {
         "extract",
         "evaluate",
+        "export",
         "train",
         "finetune",
         "models",
@@ -47,7 +48,9 @@ def test_every_tool_is_in_the_usage():
         assert f"`brainmask {words}" in usage, words
 
 
-@pytest.mark.parametrize("name", ["extract", "evaluate", "train", "finetune", "descriptor"])
+@pytest.mark.parametrize(
+    "name", ["extract", "evaluate", "export", "train", "finetune", "descriptor"]
+)
 def test_every_option_of_a_tool_is_documented(name):
     commands = next(a for a in brainmask.parser()._actions if a.choices)
     words = text("docs/training.md" if name in ("train", "finetune") else "docs/usage.md")
