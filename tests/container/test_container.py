@@ -4,6 +4,7 @@
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from conftest import missing
 from images import BARE_PODMAN, ROOT, TOOLS, USER, Image, build, done
 
 from bids_brainmask import __version__
+from bids_brainmask.cli import container
 from bids_brainmask.demo import phantom_dataset
 from bids_brainmask.models import registry
 from bids_brainmask.voxels import image as pictures
@@ -235,3 +237,24 @@ def test_apptainer(options, apptainer, heads, out, tmp_path, intruder):
     assert agreement(heads, out / MASK) > 0.95
     assert files(tmp_path / "home") == before
     assert files(tmp_path / "tmp", tmp_path / "vartmp") == []
+
+
+def test_the_launcher_runs_the_image(image, heads, tmp_path):
+    """The dataset at the same path inside, read-only; files of the caller's in the output."""
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    engine = Path(image.engine[0]).name
+    limits = "--ulimit=nofile=1024:4096 --ulimit=nproc=4096:4096" if engine == "podman" else ""
+    program = programs / engine
+    real = shlex.join([shutil.which(image.engine[0]), *image.engine[1:]])
+    program.write_text(f'#!/bin/sh\n[ "$1" = run ] && shift\nexec {real} run {limits} "$@"\n')
+    program.chmod(0o755)
+    out = tmp_path / "derivatives" / "masks"
+    command = [sys.executable, container.__file__, "--engine", engine, "--image", image.name]
+    path = f"{programs}:{os.environ['PATH']}"
+    ran = done([*command, heads, out, *ONE], env={**os.environ, "PATH": path}, cwd="/")
+    assert ran.returncode == 0, ran.stdout
+    assert agreement(heads, out / MASK) > 0.9
+    assert (out / MASK).stat().st_uid == os.getuid()
+    link = json.loads((out / "dataset_description.json").read_text())["DatasetLinks"]["raw"]
+    assert (out / link).resolve() == heads.resolve()
