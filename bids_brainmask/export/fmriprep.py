@@ -11,7 +11,6 @@ sMRIPrep then takes for the reference.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import quote
@@ -20,7 +19,7 @@ import numpy as np
 
 import bids_brainmask
 from bids_brainmask.dataset import storage
-from bids_brainmask.dataset.derivatives import BIDS_VERSION
+from bids_brainmask.dataset.derivatives import BIDS_VERSION, links
 from bids_brainmask.errors import ImageError
 from bids_brainmask.export import heads
 from bids_brainmask.export.heads import Head
@@ -151,8 +150,9 @@ def describe(dest: Path, bids_dir: Path, output_dir: Path) -> None:
             }
         ],
         "DatasetLinks": {
-            "raw": quote(os.path.relpath(bids_dir.resolve(), here)),
-            "brainmask": quote(os.path.relpath(output_dir.resolve(), here)),
+            name: link
+            for name, root in (("raw", bids_dir), ("brainmask", output_dir))
+            for link in links(root.resolve(), here).values()
         },
     }
     text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"

@@ -48,7 +48,8 @@ def raw_dataset(output_dir: Path) -> Path:
     if not isinstance(link, str):
         raise UsageError(
             f"{output_dir}: dataset_description.json has no DatasetLinks with 'raw'; expected an "
-            "output folder of bids-brainmask. Give the raw dataset with --bids-dir."
+            "output folder of bids-brainmask, in its dataset or beside it. Give the raw dataset "
+            "with --bids-dir."
         )
     root = (output_dir / unquote(link.removeprefix("file://"))).resolve()
     if not root.is_dir():
