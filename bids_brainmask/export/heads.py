@@ -11,7 +11,7 @@ from urllib.parse import unquote
 import numpy as np
 
 from bids_brainmask.analyses import catalog
-from bids_brainmask.dataset import query, storage
+from bids_brainmask.dataset import folders, query, storage
 from bids_brainmask.errors import ImageError, UsageError
 from bids_brainmask.hashes import sha256
 from bids_brainmask.settings import Settings
@@ -43,7 +43,7 @@ def raw_dataset(output_dir: Path) -> Path:
     UsageError
         There is no such link, or no dataset where it leads.
     """
-    links = query.description(output_dir).get("DatasetLinks")
+    links = folders.description(output_dir).get("DatasetLinks")
     link = links.get("raw") if isinstance(links, dict) else None
     if not isinstance(link, str):
         raise UsageError(

@@ -11,7 +11,7 @@ from conftest import head_phantom
 from export_phantoms import ExportedDataset, places, turned
 
 from bids_brainmask.cli import brainmask
-from bids_brainmask.dataset import query, storage
+from bids_brainmask.dataset import folders, storage
 from bids_brainmask.export import heads, targets
 from bids_brainmask.voxels import grid, image, mgh
 
@@ -52,7 +52,7 @@ def test_one_image_gives_one_mask_on_the_canonical_grid(exported):
     np.testing.assert_array_equal(places(mask), places(raw, 100))
     record = json.loads((exported.dest / names[0].replace(".nii.gz", ".json")).read_text())
     assert record["Sources"][0] == "bids:raw:sub-01/anat/sub-01_run-1_T1w.nii.gz"
-    links = query.description(exported.dest)["DatasetLinks"]
+    links = folders.description(exported.dest)["DatasetLinks"]
     assert links == {"raw": "../raw%20%26%20more", "brainmask": "../out"}
 
 
