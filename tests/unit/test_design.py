@@ -17,7 +17,7 @@ ORDER = (
     {"cli"},
     {"execution"},
     {"app"},
-    {"plan", "train", "demo", "evaluation", "export"},
+    {"plan", "train", "demo", "evaluation", "export", "interfaces"},
     {"api"},
     {"reports"},
     {"dataset"},
