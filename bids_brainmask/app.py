@@ -14,7 +14,6 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -23,7 +22,7 @@ from bids_brainmask import machine
 from bids_brainmask.analyses import catalog, rendering, sidecar
 from bids_brainmask.analyses.probability import Method
 from bids_brainmask.analyses.rows import Finding
-from bids_brainmask.dataset import derivatives, query, storage
+from bids_brainmask.dataset import derivatives, query, readback, storage
 from bids_brainmask.errors import BrainMaskError, ImageError, UsageError, without_paths
 from bids_brainmask.models import backends
 from bids_brainmask.plan import Run, ScanPlan, finished, write_results
@@ -166,17 +165,13 @@ def write_report(participant: str, settings: Settings) -> str:
     str
         The error message; empty if the report was written.
     """
-    path = settings.output_dir / f"sub-{participant}.html"
-    make = partial(
-        participant_page.participant, settings.output_dir, participant, viewer=settings.viewer
-    )
-    written = None
+    root = settings.output_dir
+    path = root / f"sub-{participant}.html"
     try:
-        # Repeat until the report is up to date: another process may have finished a session
-        # meanwhile and written a report of both, which this one has replaced.
-        while (page := make()) != written:
-            storage.write_changed(path, page.encode())
-            written = page
+        if settings.viewer is False:
+            for old in participant_page.viewer_files(root, readback.read(root, [participant])):
+                old.unlink(missing_ok=True)
+        participant_page.write(root, participant, viewer=settings.viewer)
     except Exception as error:  # noqa: BLE001 - the masks are there, and the rest goes on
         trouble = f"{path}: the report cannot be written: {error!r}"
         log.error(trouble)

@@ -68,6 +68,11 @@ def without_paths(text: str) -> str:
     return PLACE.sub("", text)
 
 
+def to_install(extra: str) -> str:
+    """Command that installs the packages of an extra."""
+    return f"in the folder of the source code, pip install '.[{extra}]'"
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Ask for the known word that is most like a word; empty if none is like it.
 

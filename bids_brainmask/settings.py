@@ -24,8 +24,8 @@ EXECUTORS = (*HERE, "slurm", "pbs", "sge", "lsf", "htcondor")
 EXPECTED_ML = (600.0, 2200.0)
 """Volumes between which brain masks of adults, and of children from a year on, lie, mL."""
 
-SWITCHES = {"reports": "--no-reports"}
-"""Options whose names are not those of their fields."""
+SWITCHES = {"reports": "--no-reports", "viewer": "--no-viewer"}
+"""Options that say no, by their fields."""
 
 LEVELS = ("participant", "group")
 """Levels of the app, in the order in which they run."""
@@ -136,8 +136,11 @@ class Settings:
     reports: bool = True
     """Write a report for each participant, and its figures."""
 
-    viewer: bool = False
-    """Add an interactive viewer to these reports."""
+    viewer: bool | None = None
+    """Add an interactive viewer to these reports, or remove it; None: it stays as it is."""
+
+    single_file: bool = False
+    """Put the thumbnails into the group report, so that it is complete without other files."""
 
     overwrite: bool = False
     """Process finished images again."""
@@ -162,7 +165,7 @@ class Settings:
             value, name = getattr(self, field.name), f"--{field.name.replace('_', '-')}"
             if value == field.default or field.name in ("bids_dir", "output_dir"):
                 continue
-            if field.name in SWITCHES:
+            if field.name in SWITCHES and value is False:
                 words.append(SWITCHES[field.name])
             elif isinstance(value, bool):
                 words.append(name)

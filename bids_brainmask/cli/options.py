@@ -196,7 +196,18 @@ def add_extraction(group: argparse._ActionsContainer) -> None:
         "--viewer",
         action="store_true",
         help="add an interactive viewer to each participant's report; adds 1 MB per report and 3 "
-        "to 5 MB per image",
+        "to 5 MB per image. Later runs keep it",
+    )
+    group.add_argument(
+        "--no-viewer",
+        dest="viewer",
+        action="store_false",
+        help="remove the viewer from the reports of these participants",
+    )
+    group.add_argument(
+        "--single-file",
+        action="store_true",
+        help="group level: put the thumbnails into the report, so that it can be mailed alone",
     )
     group.add_argument("--overwrite", action="store_true", help="process finished images again")
     group.add_argument("--dry-run", action="store_true", help="print the planned work, and stop")

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, get_args
 
 from bids_brainmask.analyses import catalog
 from bids_brainmask.cli import options, values
-from bids_brainmask.errors import UsageError
+from bids_brainmask.errors import UsageError, to_install
 from bids_brainmask.train.choices import Loss
 
 if TYPE_CHECKING:
@@ -317,6 +317,4 @@ def check_packages() -> None:
     """Raise a `UsageError` unless the packages of the extra ``train`` are installed."""
     missing = [name for name in PACKAGES if not importlib.util.find_spec(name)]
     if missing:
-        raise UsageError(
-            f"training needs {', '.join(missing)}: pip install 'bids-brainmask[train]'"
-        )
+        raise UsageError(f"training needs {', '.join(missing)}: {to_install('train')}")

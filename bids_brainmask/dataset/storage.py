@@ -116,12 +116,19 @@ def prepare(folder: Path) -> None:
         ) from error
 
 
-def write_changed(path: Path, content: bytes) -> None:
-    """Write a file as `write_bytes` does, unless it already has this content."""
+def write_changed(path: Path, content: bytes) -> bool:
+    """Write a file as `write_bytes` does, unless it already has this content.
+
+    Returns
+    -------
+    bool
+        Whether it was written.
+    """
     with suppress(OSError):
         if path.read_bytes() == content:
-            return
+            return False
     write_bytes(path, content)
+    return True
 
 
 def write_json(path: Path, content: Mapping) -> None:

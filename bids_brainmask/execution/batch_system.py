@@ -20,7 +20,7 @@ from typing import Any
 
 import msgspec
 
-from bids_brainmask.errors import UsageError
+from bids_brainmask.errors import UsageError, to_install
 from bids_brainmask.plan import Run
 from bids_brainmask.settings import Settings
 
@@ -70,7 +70,7 @@ def check(settings: Settings) -> None:
     elif not find_spec("dask_jobqueue"):
         raise UsageError(
             f"--executor {settings.executor}: dask-jobqueue is not installed: "
-            "pip install 'bids-brainmask[cluster]'"
+            f"{to_install('cluster')}"
         )
 
 

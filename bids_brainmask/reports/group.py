@@ -14,8 +14,15 @@ from pathlib import Path
 from bids_brainmask.analyses import catalog
 from bids_brainmask.dataset import folders, readback, storage
 from bids_brainmask.dataset.readback import Result
-from bids_brainmask.errors import NothingToDo, UsageError
-from bids_brainmask.reports import group_page, group_tables, tumor_growth
+from bids_brainmask.errors import BrainMaskError, NothingToDo, UsageError
+from bids_brainmask.reports import (
+    cohort,
+    group_page,
+    group_tables,
+    participant_data,
+    participant_page,
+    tumor_growth,
+)
 from bids_brainmask.reports.group_page import Row
 from bids_brainmask.settings import Settings
 
@@ -80,7 +87,29 @@ def write(settings: Settings) -> list[Path]:
             written.append(write_page(settings, judged, over_time))
     if tumors:
         written += write_table(root / VOLUMES, tumor_growth.COLUMNS, over_time)
+    update_pages(settings)
     return written
+
+
+def update_pages(settings: Settings) -> int:
+    """Bring the participants' reports up to date with the tables of all images.
+
+    Returns
+    -------
+    int
+        Number of reports that changed.
+    """
+    root, changed = settings.output_dir, 0
+    everybody = cohort.read(root)
+    for path in sorted(root.glob("sub-*.html")):
+        label = path.stem.removeprefix("sub-")
+        if settings.participant_label and label not in settings.participant_label:
+            continue
+        try:
+            changed += participant_page.write(root, label, everybody=everybody)
+        except (BrainMaskError, OSError) as error:
+            log.error("%s: the report cannot be brought up to date: %s", path, error)
+    return changed
 
 
 def measure(root: Path, one: Result, analysis: str) -> dict:
@@ -123,12 +152,14 @@ def write_page(
     rows = []
     for result, values in judged["brain"].items():
         thumbnail = result.figures["thumbnail"]
-        there = (root / thumbnail).is_file()
+        shown = thumbnail if (root / thumbnail).is_file() else None
+        if shown and settings.single_file:
+            shown = participant_data.inline(root / thumbnail) or None
         report = f"sub-{result.participant}.html"
         for name, added in more.items():
             found = judged[name].get(result, {})
             values |= {each: found.get(each) for each in added}
-        rows.append(Row(result.key, report, thumbnail if there else None, values))
+        rows.append(Row(result.key, report, shown, values))
     page = group_page.page(
         rows,
         columns,

@@ -37,6 +37,9 @@ MARGIN_RANK, SECONDS_RANK = 6, 10
 """Places of the smallest margin and of the time among the metrics that are plotted first; those of
 measures are in their rows."""
 
+INSIDE = "data:image/webp;base64,"
+"""How the address of a picture begins that is inside the page."""
+
 FAILURES_LISTED = 200
 """More are counted only."""
 
@@ -58,7 +61,7 @@ class Row:
     """Path of that page, relative to this one; any characters, nothing encoded."""
 
     thumbnail: str | None
-    """Path of a picture, likewise; None where there is none."""
+    """Path of a picture, likewise, or the picture as a data: address; None where there is none."""
 
     values: Mapping[str, Value]
     """By column; None, or none, for what is not known."""
@@ -193,7 +196,7 @@ def content(
         "names": names,
         "links": [link(row) for row in rows],
         "outliers": [index for index, row in enumerate(rows) if is_outlier(row)],
-        "thumbnails": [row.thumbnail and relative(row.thumbnail) for row in rows],
+        "thumbnails": [row.thumbnail and picture(row.thumbnail) for row in rows],
         "metrics": shown,
         "constant": constant,
         "plots": plots(rows, volumes),
@@ -323,6 +326,11 @@ def cell_number(value: Value) -> Value:
 def link(row: Row) -> str:
     """Address of an image in its participant's page."""
     return f"{relative(row.report)}#{quote(os.fsencode(row.prefix), safe='')}"
+
+
+def picture(thumbnail: str) -> str:
+    """Make an address of a thumbnail: its path, or the picture itself."""
+    return thumbnail if thumbnail.startswith(INSIDE) else relative(thumbnail)
 
 
 def relative(path: str) -> str:

@@ -110,6 +110,11 @@ class Section:
     viewer: Viewer | None
 
     @property
+    def compared(self) -> bool:
+        """Whether a measure is compared with those of similar images."""
+        return any(measure.spread for measure in self.measures)
+
+    @property
     def contrast(self):
         """Whether the image is contrast-enhanced, as the first sidecar says."""
         return next(iter(self.records.values())).get("ContrastEnhanced")
@@ -144,7 +149,7 @@ def gather(root: Path, result: Result, number: int, everybody: Cohort, library: 
         remarks=remarks(records, peers),
         tiles=tiles(records),
         summary=[words(records.get(name, {}).get(each.key)) for name, each in summary_columns()],
-        thumbnail=_inline(root / result.figures["thumbnail"]) if brain else "",
+        thumbnail=inline(root / result.figures["thumbnail"]) if brain else "",
         cards=cards(root, result, records),
         measures=cohort.measures(brain, peers),
         peers=peers,
@@ -242,10 +247,10 @@ def tiles(records: Mapping[str, Mapping]) -> list[Tile]:
 def picture(root: Path, result: Result, figure: Figure) -> Picture:
     """Embed a figure in the report, or give its path if it is missing."""
     path = result.figures[next(iter(figure.files))]
-    return Picture(figure.caption, path, _inline(root / path), figure.alt.format(result.key))
+    return Picture(figure.caption, path, inline(root / path), figure.alt.format(result.key))
 
 
-def _inline(path: Path) -> str:
+def inline(path: Path) -> str:
     """Give a WebP file as a data: address; empty where there is none that can be read."""
     try:
         return f"data:image/webp;base64,{base64.b64encode(path.read_bytes()).decode()}"

@@ -11,14 +11,17 @@ import base64
 import functools
 import importlib.resources
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import bids_brainmask
 from bids_brainmask.analyses import catalog
-from bids_brainmask.dataset import readback
+from bids_brainmask.dataset import readback, storage
+from bids_brainmask.dataset.readback import Result
 from bids_brainmask.errors import UsageError
 from bids_brainmask.reports import cohort, methods, participant_data, templates
+from bids_brainmask.reports.cohort import Cohort
 
 if TYPE_CHECKING:
     import jinja2
@@ -36,7 +39,38 @@ POLICY = (
 """What a page may do. Only scripts with these hashes run, so that no text of a file ever does."""
 
 
-def participant(root: Path, label: str, *, viewer: bool = False) -> str:
+def write(
+    root: Path, label: str, *, viewer: bool | None = None, everybody: Cohort | None = None
+) -> bool:
+    """Write a participant's report, with the results of all runs; parameters as `participant`.
+
+    Returns
+    -------
+    bool
+        Whether the file was changed.
+    """
+    path, changed, written = root / f"sub-{label}.html", False, None
+    # Repeat until the report is up to date: another process may have finished a session
+    # meanwhile and written a report of both, which this one has replaced.
+    while (page := participant(root, label, viewer=viewer, everybody=everybody)) != written:
+        changed |= storage.write_changed(path, page.encode())
+        written = page
+    return changed
+
+
+def viewer_files(root: Path, found: Sequence[Result]) -> list[Path]:
+    """List the files for the viewer that some results have."""
+    return [
+        path
+        for one in found
+        for name, place in one.figures.items()
+        if name.startswith("viewer") and (path := root / place).is_file()
+    ]
+
+
+def participant(
+    root: Path, label: str, *, viewer: bool | None = None, everybody: Cohort | None = None
+) -> str:
     """Make the page of a participant, for ``sub-<label>.html`` in the folder of the results.
 
     The same files give the same page. The part of each image has its name, as
@@ -48,17 +82,22 @@ def participant(root: Path, label: str, *, viewer: bool = False) -> str:
         Derivative dataset.
     label : str
         Participant, without ``sub-``.
-    viewer : bool
-        Put NiiVue and the volumes for it into the page.
+    viewer : bool, optional
+        Put NiiVue and the volumes for it into the page; None: if there are such volumes.
+    everybody : Cohort, optional
+        The table of all images; read if not given.
 
     Raises
     ------
     UsageError
         The viewer is asked for, and this installation has none.
     """
+    everybody = everybody or cohort.read(root)
+    found = readback.read(root, [label])
+    if viewer is None:
+        viewer = bool(viewer_files(root, found))
     code = viewer_library() if viewer else b""
     packed = pack(code) if viewer else ""
-    everybody, found = cohort.read(root), readback.read(root, [label])
     sections = [
         participant_data.gather(root, result, number, everybody, packed)
         for number, result in enumerate(found, 1)

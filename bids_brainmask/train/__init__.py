@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Training of the networks, not part of the app; `pip install bids-brainmask[train]`."""
+"""Training of the networks, not part of the app; `pip install '.[train]'`."""

@@ -274,6 +274,42 @@ def test_keys_are_letters_while_typing(browser):
     assert browser.one("#progress").text == "1 of 40 rated"
 
 
+def test_the_last_rating_is_undone_and_a_comment_keeps_its_own_undo(browser):
+    browser.press("1", Keys.ARROW_RIGHT, "2")
+    assert browser.one("#progress").text == "2 of 40 rated"
+    ActionChains(browser.driver).key_down(Keys.CONTROL).send_keys("z").key_up(
+        Keys.CONTROL
+    ).perform()
+    assert browser.one("#progress").text == "1 of 40 rated"
+    browser.one(".shot input").send_keys("fine")
+    ActionChains(browser.driver).key_down(Keys.CONTROL).send_keys("z").key_up(
+        Keys.CONTROL
+    ).perform()
+    assert browser.one("#progress").text == "1 of 40 rated"  # the letters went, the rating stays
+
+
+def test_one_group_needs_no_menu(chromium, tmp_path):
+    chromium.open(write(tmp_path, [row(number) for number in range(1, 4)]))
+    assert not chromium.one("#group").is_displayed()
+
+
+def test_what_is_not_compared_is_no_warning(chromium, tmp_path):
+    few = {"outlier_score": None, "outlier_reasons": "fewer than 8 similar images"}
+    chromium.open(write(tmp_path, [row(1, **few)]))
+    assert chromium.one(".reasons").get_attribute("class") == "reasons plain"
+
+
+def test_raters_who_differ_are_told_of(browser, tmp_path):
+    browser.press("2")
+    mine = names(browser)[0]
+    path = tmp_path / "other.tsv"
+    path.write_text(f"image\trating\n{mine}\taccept\n")
+    said = read_table(browser, path)
+    assert "1 ignored, because the rating here is newer or the table has no time" in said
+    assert f"rated differently: {mine} (exclude here, accept there)" in said
+    assert browser.run(VALUES, '.shot [aria-pressed="true"]') == ["exclude"]
+
+
 def test_the_next_image_after_rating_if_wanted(browser):
     browser.one("#advance").click()
     browser.press("1", "1", "2")

@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """The documentation speaks of what there is, and of all of it."""
 
+import ast
 import json
 import re
 import tomllib
 
+import nibabel as nb
+import numpy as np
 import pytest
 from conftest import ROOT
 
@@ -155,3 +158,48 @@ def test_one_version_everywhere():
     assert tomllib.loads(text("pyproject.toml"))["project"]["dynamic"] == ["version"]
     images = re.findall(r"(?:brainmask[:_]|IMAGE:)(\d+\.\d+\.\d+)", text("docs/hpc.md"))
     assert set(images) == {__version__}
+
+
+def messages():
+    """Every text of the package's code, with an ellipsis for each value in it."""
+    found = []
+    for path in (ROOT / "bids_brainmask").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.JoinedStr):
+                parts = [p.value if isinstance(p, ast.Constant) else "…" for p in node.values]
+                found.append("".join(map(str, parts)))
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                found.append(node.value)
+    return found
+
+
+def test_the_messages_of_the_troubleshooting_are_those_of_the_code():
+    quoted = re.findall(r"^\| `([^`]+)` \|", text("docs/troubleshooting.md"), re.MULTILINE)
+    assert len(quoted) > 15
+    known = messages()
+    for message in quoted:
+        parts = [part for part in message.split("…") if part.strip()]
+        assert any(all(part in one for part in parts) for one in known), message
+
+
+def test_the_python_of_the_page_on_other_tools_runs(tmp_path, dataset):
+    page = text("docs/use-elsewhere.md")
+    nilearn, pybids, pandas = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    image = nb.Nifti1Image(np.ones((4, 4, 4), np.float32), np.eye(4))
+    mask = nb.Nifti1Image((np.arange(64).reshape(4, 4, 4) < 10).astype(np.uint8), np.eye(4))
+    names = {"image": image, "mask": mask}
+    exec(nilearn, names)
+    assert np.shape(names["values"])[-1] == 10
+    out = tmp_path / "out"
+    derivative = {"Name": "x", "BIDSVersion": "1.10.0", "DatasetType": "derivative"}
+    path = out / "sub-01/anat/sub-01_desc-brain_mask.nii.gz"
+    path.parent.mkdir(parents=True)
+    nb.save(mask, path)
+    (out / "dataset_description.json").write_text(
+        json.dumps(derivative | {"GeneratedBy": [{"Name": "bids_brainmask"}]})
+    )
+    exec(pybids.replace("OUTPUT_DIR", str(out)), names)
+    assert names["masks"] == [str(path)]
+    (out / "group_desc-brain_qc.tsv").write_text("image\toutlier_score\na\tn/a\nb\t2\n")
+    exec(pandas.replace("OUTPUT_DIR", str(out)), names)
+    assert len(names["quality"]) == 2

@@ -185,6 +185,14 @@ def test_a_picture_may_be_missing():
     ]
 
 
+def test_a_picture_may_be_inside():
+    inside = f"{group_page.INSIDE}AAAA"
+    rows = [Row("a", "a.html", inside, {"participant_id": "a"}), row(2)]
+    first, second = page(rows).data["thumbnails"]
+    assert first == inside
+    assert second.startswith("./sub-0002/figures/")
+
+
 def test_no_image_at_all_is_a_page():
     shown = page([])
     assert shown.data["rows"] == shown.data["metrics"] == []

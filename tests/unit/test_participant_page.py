@@ -12,6 +12,7 @@ from urllib.parse import unquote
 
 import pytest
 
+from bids_brainmask import app
 from bids_brainmask.analyses import lesions, quality
 from bids_brainmask.dataset.readback import Result
 from bids_brainmask.drawing import figures
@@ -26,6 +27,7 @@ from bids_brainmask.reports import (
     participant_page,
     templates,
 )
+from bids_brainmask.settings import Settings
 
 SPECIAL = [
     "</script><script>alert(1)</script>",
@@ -107,8 +109,8 @@ class Derivatives:
         text = "".join("\t".join(line) + "\n" for line in lines)
         self.write(cohort.TABLE, text.encode())
 
-    def page(self, **options):
-        return Page(participant_page.participant(self.root, "01", **options))
+    def page(self, *, viewer=False):
+        return Page(participant_page.participant(self.root, "01", viewer=viewer))
 
 
 VOID = {"meta", "link", "img", "input", "line", "rect", "circle"}
@@ -566,7 +568,11 @@ def test_a_small_group_is_no_range(folder):
     rows = [row(f"sub-{index}", index) for index in range(outliers.LEAST - 2)]
     folder.table([row(f"sub-01/anat/sub-01{MASK}", 1), *rows])
     volume = COLUMNS["volume_ml"]["Description"]
-    assert folder.page().row(f"Volume {volume}").endswith("mL not compared")
+    page = folder.page()
+    assert page.row(f"Volume {volume}").endswith(" mL")
+    assert "Not compared: its group, " in (text := " ".join(page.html.split()))
+    assert "has only 7 images." in text
+    assert "not compared" not in text
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"image\tgroup\nonly\n", b"a\0b\n\0"])
@@ -745,3 +751,37 @@ def test_what_is_no_number(value):
 @pytest.mark.parametrize(("value", "found"), [(1, 1.0), ("2.5", 2.5), (-0.5, -0.5)])
 def test_what_is_a_number(value, found):
     assert cohort.finite_number(value) == found
+
+
+def test_a_viewer_stays_while_its_images_are_there(folder, monkeypatch):
+    monkeypatch.setattr(participant_page, "VIEWER", VIEWER)
+    result = folder.add()
+    assert "viewer-library" not in participant_page.participant(folder.root, "01")
+    for kind in ("viewer_image", "viewer_labels"):
+        folder.write(result.figures[kind], b"volume")
+    assert "viewer-library" in participant_page.participant(folder.root, "01")
+    settings = Settings(
+        bids_dir=folder.root,
+        output_dir=folder.root,
+        analysis_level="participant",
+        viewer=False,
+    )
+    assert app.write_report("01", settings) == ""
+    assert "viewer-library" not in (folder.root / "sub-01.html").read_text(encoding="utf-8")
+    assert not (folder.root / result.figures["viewer_image"]).exists()
+
+
+def test_the_group_level_brings_the_reports_up_to_date(folder):
+    folder.add()
+    settings = Settings(bids_dir=folder.root, output_dir=folder.root, analysis_level="group")
+    assert app.write_report("01", settings) == ""
+    before = (folder.root / "sub-01.html").read_text(encoding="utf-8")
+    assert "Not compared yet" in before
+    rows = [row(f"sub-{index}", index) for index in range(outliers.LEAST)]
+    folder.table([row(f"sub-01/anat/sub-01{MASK}", 1), *rows])
+    folder.write(participant_page.GROUP_PAGE, b"page")
+    assert group.update_pages(settings) == 1
+    after = (folder.root / "sub-01.html").read_text(encoding="utf-8")
+    assert "Not compared yet" not in after
+    assert f'href="{participant_page.GROUP_PAGE}"' in after
+    assert group.update_pages(settings) == 0  # nothing changes

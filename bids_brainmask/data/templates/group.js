@@ -19,6 +19,11 @@ const typing = (element) =>
   (element.matches("input") && element.type !== "checkbox");
 
 function pressed(event) {
+  const undoes = (event.ctrlKey || event.metaKey) && !event.shiftKey && event.key === "z";
+  if (undoes && !typing(event.target) && !event.defaultPrevented) {
+    event.preventDefault();
+    undo();
+  }
   if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented) return;
   if ($("help").open) return;
   if (typing(event.target)) {

@@ -108,7 +108,7 @@ function card(image) {
       score === null ? null : make("span", badge, score.toFixed(1)),
       ` ${numbers}`,
     ),
-    make("ul", { className: "reasons" }, ...image.reasons.map((text) => make("li", {}, text))),
+    make("ul", { className: `reasons${score === null ? " plain" : ""}` }, ...image.reasons.map((text) => make("li", {}, text))),
     make("div", { className: "verdict", role: "group", "aria-label": "Rating" }, ...buttons),
     comment,
   );

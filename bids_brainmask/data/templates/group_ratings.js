@@ -40,8 +40,23 @@ const rated = (image) => ratings.get(image.name) ?? { rating: "", comment: "", t
 
 const now = () => new Date().toISOString().replace(/\.\d+Z$/, "Z");
 
+const undone = []; // images with the ratings that they had before, the last one at the end
+
 /** Change a rating or a comment, and store it. */
 function rate(image, change) {
+  if ("rating" in change) undone.push([image, rated(image).rating]);
+  put(image, change);
+}
+
+/** Give the image that was rated last the rating that it had before. */
+function undo() {
+  if (!undone.length) return;
+  const [image, rating] = undone.pop();
+  put(image, { rating });
+  select(image);
+}
+
+function put(image, change) {
   const made = { ...rated(image), ...change, time: now() };
   if (made.rating || made.comment) ratings.set(image.name, made);
   else ratings.delete(image.name);
@@ -89,10 +104,13 @@ function understand(row) {
   return Object.keys(CODES).find((word) => Number(said) === CODES[word]) ?? null;
 }
 
-/** Merge a table of ratings into those of this page; the newer of two is used. */
+/** Merge a table of ratings into those of this page; the newer of two is used.
+
+Where a rating of the table differs from the one here, both are told of. A table without times
+changes no rating that is here. */
 function merge(text) {
   const where = directory();
-  const told = { taken: 0, same: 0, older: 0, unknown: [], odd: [] };
+  const told = { taken: 0, same: 0, older: 0, differing: [], unknown: [], odd: [] };
   for (const row of parse(text)) {
     const person = (row.get("participant_id") || row.get("subject_id") || "").replace(/^sub-/, "");
     const session = (row.get("session_id") || "").replace(/^ses-/, "");
@@ -113,8 +131,11 @@ function merge(text) {
 
 function take(image, found, told) {
   const mine = rated(image);
+  if (mine.rating && found.rating && mine.rating !== found.rating) {
+    told.differing.push(`${shorten(image.name)} (${mine.rating} here, ${found.rating} there)`);
+  }
   if (mine.rating === found.rating && mine.comment === found.comment) told.same += 1;
-  else if (found.time && mine.time && found.time <= mine.time) told.older += 1;
+  else if (mine.time && (!found.time || found.time <= mine.time)) told.older += 1;
   else {
     told.taken += 1;
     ratings.set(image.name, { ...found, time: found.time || now() });
@@ -125,11 +146,14 @@ function take(image, found, told) {
 function tellOf(told, file) {
   const some = (names) => {
     const more = names.length > 5 ? ` and ${names.length - 5} more` : "";
-    return names.slice(0, 5).map((name) => shorten(name)).join(", ") + more;
+    return names.slice(0, 5).map((name) => shorten(name, 90)).join(", ") + more;
   };
   const parts = [`${file}: ${told.taken} ratings imported`];
   if (told.same) parts.push(`${told.same} unchanged`);
-  if (told.older) parts.push(`${told.older} ignored, because the rating here is newer`);
+  if (told.older) {
+    parts.push(`${told.older} ignored, because the rating here is newer or the table has no time`);
+  }
+  if (told.differing.length) parts.push(`rated differently: ${some(told.differing)}`);
   if (told.unknown.length) parts.push(`unknown or ambiguous images: ${some(told.unknown)}`);
   if (told.odd.length) parts.push(`unknown values of ratings: ${some(told.odd)}`);
   notice(`${parts.join("; ")}.`);
