@@ -192,7 +192,7 @@ def with_anatomy(window: Window, anatomy: Anatomy, rng: np.random.Generator) -> 
         tissue[soft & (field > rng.uniform(*anatomy.fat))] = CODE["fat"]
     near = (window.depth < 0) & (window.depth > -14)
     if rng.random() < anatomy.thin_table:
-        patchy = smooth_field(shape, rng.integers(4, 9), rng) > rng.uniform(-1, 1)
+        patchy = smooth_field(shape, rng.integers(4, 9), rng) > rng.uniform(-2.2, 0.8)
         thin = near & patchy & (window.depth < -rng.uniform(*anatomy.table))
         tissue[thin & (tissue == CODE["bone"])] = CODE["marrow"]
     if rng.random() < anatomy.dura:
