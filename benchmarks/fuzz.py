@@ -6,8 +6,9 @@ python benchmarks/fuzz.py [--minutes 20] [--seed 1]
 `headers` damages an image's bytes and reads it; `images` takes what could be read through the
 whole extraction, with one comparison for a network, and `scans` through all that a run does to a
 scan; `sidecars` and `filters` find the scans of a
-dataset. Anything but a result or an error of the package's ends the run, with the example that
-shows it. The tests run the same properties on fewer examples, always the same ones.
+dataset; `groups` makes the tables of the group level. Anything but a result or an error of the
+package's ends the run, with the example that shows it. The tests run the same properties on fewer
+examples, always the same ones.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import fuzz_records
 import hypothesis
 import nibabel as nb
 import numpy as np
@@ -285,6 +287,15 @@ PROPERTIES: dict[str, tuple[Callable[[Path, object], str], st.SearchStrategy, in
     "scans": (scans, odd(), 3),
     "sidecars": (sidecars, SIDECARS, 20),
     "filters": (filters, FILTERS, 20),
+    "groups": (
+        fuzz_records.groups,
+        st.lists(
+            fuzz_records.damaged(),
+            min_size=fuzz_records.TOGETHER,
+            max_size=fuzz_records.TOGETHER,
+        ),
+        30,
+    ),
 }
 """What is asserted of what, and how many examples of it are tried in a round."""
 

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import math
+import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -66,8 +68,26 @@ class Reading:
 
 
 def known_number(value: object) -> float | int | None:
-    """Take a number as it is, and anything else for unknown."""
-    return value if type(value) in (int, float) else None
+    """Take a finite number as it is, and anything else for unknown."""
+    if type(value) is int:
+        return value if abs(value) <= sys.float_info.max else None
+    return value if type(value) is float and math.isfinite(value) else None
+
+
+def number(value: object) -> float | int:
+    """Take a finite number, or the text of one, which must be there.
+
+    Raises
+    ------
+    ValueError
+        It is anything else.
+    """
+    if isinstance(value, str):
+        value = float(value)
+    found = known_number(value)
+    if found is None:
+        raise ValueError(f"expected a finite number, found {str(value)[:40]}")
+    return found
 
 
 @dataclass(frozen=True)

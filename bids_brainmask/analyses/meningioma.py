@@ -10,7 +10,7 @@ import numpy as np
 from bids_brainmask.analyses import lesions
 from bids_brainmask.analyses.brain import Extraction
 from bids_brainmask.analyses.lesions import Lesions
-from bids_brainmask.analyses.measures import Measure, Reading, Value
+from bids_brainmask.analyses.measures import Measure, Reading, Value, number
 from bids_brainmask.analyses.probability import probability_map
 from bids_brainmask.models.backends import Network
 from bids_brainmask.models.model import Model
@@ -88,7 +88,7 @@ def find_meningiomas(
 
 
 def _numbers(reading: Reading, column: str) -> list[float]:
-    return [float(row[column]) for row in reading.rows]
+    return [float(number(row[column])) for row in reading.rows]
 
 
 def _mean_probability(reading: Reading) -> Value:
@@ -109,12 +109,12 @@ MEASURES: tuple[Measure, ...] = (
             "LongName": "Meningiomas",
             "Description": "Connected components of the mask with at least the smallest volume",
         },
-        read=lambda reading: int(reading.record["LesionCount"]),
+        read=lambda reading: int(number(reading.record["LesionCount"])),
     ),
     Measure(
         "volume_ml",
         {"LongName": "Volume", "Description": "Volume of all meningiomas", "Units": "mL"},
-        read=lambda reading: float(reading.record["LesionVolume"]),
+        read=lambda reading: float(number(reading.record["LesionVolume"])),
     ),
     Measure(
         "largest_ml",

@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from bids_brainmask.analyses.measures import number
 from bids_brainmask.dataset.readback import Result, natural
 
 FIRST = "the first session of the same participant, kind of image, model and threshold"
@@ -72,8 +73,8 @@ def measured(result: Result) -> Measured:
         entities=result.entities,
         parameters=json.dumps(parameters, sort_keys=True),
         model=f"{parameters['Model']} {parameters['ModelVersion']}",
-        lesions=int(record["LesionCount"]),
-        volume_ml=float(record["LesionVolume"]),
+        lesions=int(number(record["LesionCount"])),
+        volume_ml=float(number(record["LesionVolume"])),
     )
 
 
