@@ -4,6 +4,7 @@
 import json
 import re
 import sys
+from argparse import Namespace
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -22,9 +23,12 @@ from bids_brainmask.models import backends, registry
 from bids_brainmask.train import config
 from bids_brainmask.voxels.image import Volume
 
-document, heads, degrade, accuracy, robustness, calibrate, unseen = map(
+document, heads, degrade, accuracy, robustness, evaluate_brain, calibrate, unseen = map(
     load,
-    ("document", "heads", "degrade", "accuracy", "robustness", "calibrate", "unseen"),
+    (
+        *("document", "heads", "degrade", "accuracy", "robustness", "evaluate_brain"),
+        *("calibrate", "unseen"),
+    ),
 )
 
 OBLIQUE = Rotation.from_euler("xyz", [12, -8, 5], degrees=True).as_matrix()
@@ -506,6 +510,22 @@ def test_kinds_of_degradations_have_all_their_grades():
     kinds = [calibrate.kind_of(label) for label in labels]
     assert len(set(kinds)) == 1 + len(degrade.DEGRADATIONS)
     assert kinds.count("cut neck") == 4
+
+
+def test_heads_of_a_calibration_are_chosen_by_name(dataset):
+    words = {"heads": dataset, "split": "dev", "contrast": None, "only": None}
+    everyone = [head.name for head in calibrate.find(Namespace(**words))]
+    assert everyone == [head.name for head in heads.find(dataset, "dev")]
+    more = words | {"contrast": dataset}
+    names = [first + rest for first, rest in evaluate_brain.CONTRAST_HEADS]
+    assert [head.name for head in calibrate.find(Namespace(**more))] == everyone + names
+    some = words | {"only": everyone[1:]}
+    assert [head.name for head in calibrate.find(Namespace(**some))] == everyone[1:]
+
+
+def test_a_head_without_a_reference_is_left_out_of_a_calibration(dataset):
+    head = heads.Head("sub-none", dataset / "none_T1w.nii.gz", {})
+    assert calibrate.measure([head], EMBEDDED, network(np.zeros_like)) == []
 
 
 @pytest.mark.slow
