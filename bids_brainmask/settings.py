@@ -71,6 +71,9 @@ class Settings:
     bids_database_dir: Path | None = None
     """Folder of pybids' index of the whole dataset, for this run and later ones."""
 
+    reset_database: bool = False
+    """Make that index anew."""
+
     work_dir: Path | None = None
     """Folder for temporary files of libraries; None: the system's folder."""
 

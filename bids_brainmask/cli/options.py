@@ -132,6 +132,11 @@ def add_selection(group: argparse._ActionsContainer) -> None:
         metavar="DIR",
         help="save pybids' index of the whole dataset in this folder, and reuse it",
     )
+    group.add_argument(
+        "--reset-database",
+        action="store_true",
+        help="make the index in --bids-database-dir anew, after the dataset has changed",
+    )
 
 
 def add_extraction(group: argparse._ActionsContainer) -> None:

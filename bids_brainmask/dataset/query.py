@@ -41,6 +41,9 @@ all names of the dataset, which takes as long for a thousand participants."""
 MAGNITUDE = {"part": ["mag"]}
 """Entities of images with parts, of which only the magnitude is used."""
 
+INDEX = "layout_index.sqlite"
+"""Name of pybids' index in the folder of ``--bids-database-dir``."""
+
 INDEXED = r"(/ses-[A-Za-z0-9+]+)?(/anat)?(/[^/]+\.nii(\.gz)?)?"
 """Paths that pybids reads in the folder of a participant."""
 
@@ -194,11 +197,38 @@ def _layouts(settings: Settings, labels: list[str]) -> list:
         "config": ["bids", "derivatives"] if derived else ["bids"],
         "indexer": indexer,
         "database_path": database,
+        "reset_database": settings.reset_database,
     }
+    kept = database and not settings.reset_database and (database / INDEX).is_file()
     try:
-        return [BIDSLayout(folder, **options) for folder in roots]
+        layouts = [BIDSLayout(folder, **options) for folder in roots]
+        if kept:
+            _check_index(settings, layouts[0], labels)
+        return layouts
     except (AttributeError, OSError, TypeError, ValueError) as error:
         raise UsageError(f"{root}: pybids cannot index this dataset: {error}") from error
+
+
+def _check_index(settings: Settings, layout, labels: list[str]) -> None:
+    """Raise unless an index that was kept fits the folders of the requested participants."""
+    root, file = settings.bids_dir.absolute(), settings.bids_database_dir / INDEX
+    hint = f"{file}: the index is not of the present dataset: {{}}. Add --reset-database."
+    made_of = Path(layout.connection_manager.layout_info.root)
+    if made_of.resolve() != root.resolve():
+        raise UsageError(hint.format(f"it was made of {made_of}"))
+    known, made = set(layout.get_subjects()), file.stat().st_mtime
+    there = set(participants(root))
+    gone = sorted(known - there)
+    folders = {label: root / f"sub-{label}" for label in labels}
+    new = [
+        label
+        for label, folder in folders.items()
+        if label not in known and any(folder.glob("**/anat/*.nii*"))
+    ]
+    changed = [label for label in folders if folders[label].stat().st_mtime > made]
+    for found, verb in ((new, "new"), (gone, "gone"), (changed, "changed")):
+        if found:
+            raise UsageError(hint.format(f"participants are {verb}: {some_of(found)}"))
 
 
 def _filters(settings: Settings, layouts: list, labels: list[str], suffix: str) -> dict:

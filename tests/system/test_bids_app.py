@@ -46,6 +46,7 @@ def test_defaults_are_those_of_the_settings():
         ("--bids_filter_file=my_f.json", "bids_filter_file", Path("my_f.json")),
         ("--skip_bids_validation", "skip_bids_validation", True),
         ("--bids-database-dir d", "bids_database_dir", Path("d")),
+        ("--reset-database", "reset_database", True),
         ("-w work", "work_dir", Path("work")),
         ("--work_dir work", "work_dir", Path("work")),
         ("--n_cpus 3", "n_cpus", 3),

@@ -4,6 +4,7 @@
 import json
 import logging
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -451,6 +452,47 @@ def test_a_database_holds_the_whole_dataset(varied, tmp_path):
     assert len(names(varied.root, bids_database_dir=database, participant_label=("02",))) == 2
     assert (database / "layout_index.sqlite").is_file()
     assert names(varied.root, bids_database_dir=database) == MAGNITUDE
+
+
+def another(data, tmp_path):
+    shutil.copytree(data.root, tmp_path / "other")
+    return tmp_path / "other"
+
+
+def added(data, _):
+    data.add("sub-new_T1w.nii.gz")
+    return data.root
+
+
+def removed(data, _):
+    shutil.rmtree(data.root / "sub-01")
+    return data.root
+
+
+def changed(data, _):
+    data.add("sub-02_ses-later_T1w.nii.gz")
+    return data.root
+
+
+@pytest.mark.parametrize(
+    ("change", "words", "count"),
+    [
+        (another, "it was made of", 2),
+        (added, "new: new", 3),
+        (removed, "gone: 01", 1),
+        (changed, "changed: 02", 3),
+    ],
+)
+def test_an_index_that_is_not_of_this_dataset_is_refused(dataset, tmp_path, change, words, count):
+    for label in ("01", "02"):
+        dataset.add(f"sub-{label}_T1w.nii.gz")
+    kept = {"bids_database_dir": tmp_path / "database"}
+    assert len(find(dataset.root, **kept)) == 2
+    root = change(dataset, tmp_path)
+    with pytest.raises(UsageError, match=rf"not of the present dataset: .*{words}.*--reset-data"):
+        find(root, **kept)
+    assert len(find(root, **kept, reset_database=True)) == count
+    assert len(find(root, **kept)) == count
 
 
 def test_only_the_participants_asked_for_are_looked_at(varied):
