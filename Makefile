@@ -1,5 +1,5 @@
 # The two commands of the README, and what developers use. PYTHON=... chooses the interpreter.
-.PHONY: demo check test coverage container-test programs engine image lock lint hooks audit clean
+.PHONY: demo check docs test coverage container-test programs engine image lock lint hooks audit clean
 
 OUT ?= demo
 
@@ -23,6 +23,10 @@ programs: engine  ## what tests need beside Python: a browser, git-annex, strace
 	command -v chromedriver >/dev/null || sh scripts/debian.sh chromium chromium-driver || true
 	command -v git-annex >/dev/null || sh scripts/debian.sh git git-annex || true
 	command -v strace >/dev/null || sh scripts/debian.sh strace || true
+
+docs:  ## the documentation's site, in build/site; warnings are errors
+	sh scripts/environment.sh docs
+	.venv/bin/mkdocs build --quiet --strict
 
 container-test: engine  ## build the image, and run it in the ways that users do
 	sh scripts/environment.sh test

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 import os
-import resource
+import sys
 from pathlib import Path
 
 CGROUP = Path("/sys/fs/cgroup")
@@ -22,7 +22,8 @@ def cpus(root: Path = CGROUP) -> int:
     root : Path
         Mount point of the control groups.
     """
-    allowed = [len(os.sched_getaffinity(0)), *_cgroup_cpus(root)]
+    here = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    allowed = [here or 1, *_cgroup_cpus(root)]  # macOS and Windows have no affinity mask
     slurm = os.environ.get("SLURM_CPUS_PER_TASK", "")
     if slurm.isdecimal():
         allowed.append(int(slurm))
@@ -53,9 +54,22 @@ def memory_gb(root: Path = CGROUP) -> float:
     files = (root / "memory.max", root / "memory/memory.limit_in_bytes")
     texts = [file.read_text().strip() for file in files if file.is_file()]
     limits = [int(text) for text in texts if text.isdecimal()]  # "max": no limit
-    return min([os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), *limits]) / 1e9
+    if hasattr(os, "sysconf"):
+        total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    else:
+        import psutil
+
+        total = psutil.virtual_memory().total
+    return min([total, *limits]) / 1e9
 
 
 def peak_memory_gb() -> float:
     """Peak memory of this process so far, in GB (1e9 bytes)."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9  # Linux counts in KiB
+    if sys.platform == "win32":
+        import psutil
+
+        return psutil.Process().memory_info().peak_wset / 1e9
+    import resource
+
+    unit = 1 if sys.platform == "darwin" else 1024  # Linux counts in KiB
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9

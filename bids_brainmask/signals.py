@@ -30,8 +30,9 @@ def stoppable() -> Iterator[None]:
     of `sys.unraisablehook`. A SIGTERM or Ctrl-C at such a moment would be lost; the hook raises
     the signal again a little later.
     """
-    if threading.current_thread() is not threading.main_thread():
-        yield  # only the main thread can handle signals
+    main = threading.current_thread() is threading.main_thread()
+    if not main or not hasattr(signal, "SIGALRM"):
+        yield  # only the main thread can handle signals; Windows has no SIGTERM to handle
         return
 
     def stop(number: int, _frame: FrameType | None) -> None:

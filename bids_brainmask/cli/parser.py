@@ -44,6 +44,19 @@ class Formatter(argparse.RawDescriptionHelpFormatter, argparse.ArgumentDefaultsH
         return f"{one} ..."
 
 
+class Version(argparse.Action):
+    """Print the version, with ``-v`` also how to cite it, and end."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> NoReturn:
+        """Print and end."""
+        print(self.const)
+        if {"-v", "-vv", "--verbose"} & set(getattr(parser, "words", ())):
+            from bids_brainmask.cli.citation import BIBTEX
+
+            print(BIBTEX)
+        parser.exit()
+
+
 class Parser(argparse.ArgumentParser):
     """A command line.
 
@@ -72,13 +85,20 @@ class Parser(argparse.ArgumentParser):
 
     def add_version(self, text: str) -> None:
         """Add the option that prints the version."""
-        self.add_argument("--version", action="version", version=text, help="print the version")
+        self.add_argument(
+            "--version",
+            action=Version,
+            nargs=0,
+            const=text,
+            help="print the version; with -v, also how to cite it",
+        )
 
     def parse_known_args(  # type: ignore[override]
         self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
     ) -> tuple[argparse.Namespace, list[str]]:
         """Parse a command line, in which options of other programs are translated or answered."""
         words = list(sys.argv[1:] if args is None else args)
+        self.words = words
         end = words.index("--") if "--" in words else len(words)
         if not self._subparsers:  # else the options may be those of a command
             words[:end] = [self._known(word) for word in words[:end]]

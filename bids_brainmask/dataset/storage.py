@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import re
@@ -11,9 +10,14 @@ import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from bids_brainmask.errors import OutputError, UsageError
+
+try:
+    import fcntl
+except ImportError:  # Windows, which does not remove files that are open
+    fcntl = None  # type: ignore[assignment]
 
 BEGUN = re.compile(r"\.bids_brainmask-[0-9a-f]{32}")
 """Names of files that are being written, or that a killed process has left."""
@@ -51,13 +55,22 @@ def _write_once(path: Path, content: bytes) -> None:
     try:
         with hidden.open("xb") as file:
             with suppress(OSError):  # some file systems have no locks
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                _lock(file)
             file.write(content)
             file.flush()
             os.fsync(file.fileno())  # else a power failure may leave an empty file
-            os.replace(hidden, path)  # noqa: PTH105 - this call is atomic
+            if fcntl:  # still locked
+                os.replace(hidden, path)  # noqa: PTH105 - this call is atomic
+        if not fcntl:  # Windows does not rename a file that is open
+            os.replace(hidden, path)  # noqa: PTH105
     finally:
         hidden.unlink(missing_ok=True)
+
+
+def _lock(file: BinaryIO) -> None:
+    """Lock a file until it is closed; OSError if another process has locked it."""
+    if fcntl:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def _begun(folder: Path) -> Path:
@@ -88,7 +101,7 @@ def clear(*folders: Path) -> None:
             begun = [entry.path for entry in os.scandir(folder) if BEGUN.fullmatch(entry.name)]
             for path in map(Path, begun):
                 with suppress(OSError), path.open("r+b") as file:
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    _lock(file)
                     path.unlink()
 
 

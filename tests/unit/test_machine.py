@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a process may use."""
 
+import importlib
 import os
+import sys
 
 import pytest
 
+from bids_brainmask import machine
 from bids_brainmask.machine import cpus, memory_gb, peak_memory_gb
 
 
@@ -59,3 +62,18 @@ def test_peak_memory_grows_with_what_is_held():
     held[::4096] = b"x" * len(held[::4096])
     assert peak_memory_gb() > 0.2
     assert peak_memory_gb() >= before
+
+
+def test_where_the_system_has_no_such_calls(monkeypatch, tmp_path):
+    """As on Windows and macOS: no affinity, no sysconf."""
+    importlib.import_module("psutil")  # which reads sysconf when it is imported
+    expected = machine.memory_gb(tmp_path)
+    monkeypatch.delattr(os, "sched_getaffinity")
+    monkeypatch.delattr(os, "sysconf")
+    monkeypatch.setattr(os, "cpu_count", lambda: 3)
+    monkeypatch.delenv("SLURM_CPUS_PER_TASK", raising=False)
+    assert machine.cpus(tmp_path) == 3
+    assert machine.memory_gb(tmp_path) == pytest.approx(expected, rel=0.01)
+    linux = machine.peak_memory_gb()
+    monkeypatch.setattr(sys, "platform", "darwin")  # which counts in bytes
+    assert machine.peak_memory_gb() == pytest.approx(linux / 1024, rel=0.1)

@@ -5,6 +5,7 @@ import os
 import stat
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -111,3 +112,20 @@ def test_what_is_no_folder_cannot_be_written_to(kind, below, tmp_path):
     NO_FOLDERS[kind](tmp_path / "out")
     with pytest.raises(UsageError, match=r"out\S*: results cannot be written there: .*Choose a"):
         storage.prepare(tmp_path / "out" / below)
+
+
+def test_without_locks_files_appear_all_the_same(tmp_path, monkeypatch):
+    """As on Windows, where an open file cannot be renamed."""
+    monkeypatch.setattr(storage, "fcntl", None)
+    renamed = []
+
+    def replace(source, target, real=os.replace):
+        opened = {os.path.realpath(link) for link in Path("/proc/self/fd").iterdir()}
+        renamed.append(os.path.realpath(source) in opened)
+        real(source, target)
+
+    monkeypatch.setattr(os, "replace", replace)
+    storage.write_bytes(tmp_path / "file.txt", b"all of it")
+    assert (tmp_path / "file.txt").read_bytes() == b"all of it"
+    assert renamed == [False]
+    assert [path.name for path in tmp_path.iterdir()] == ["file.txt"]

@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The documentation's site holds every page, and what is made when it is built."""
+
+import re
+import sys
+
+import pytest
+from conftest import ROOT
+
+from bids_brainmask import __all__ as public
+from bids_brainmask.analyses import catalog
+from bids_brainmask.cli import options
+from bids_brainmask.models import registry
+
+sys.path.insert(0, str(ROOT / "scripts"))
+
+import docs_pages
+
+NAV = (ROOT / "mkdocs.yml").read_text().split("\nnav:\n")[1]
+
+
+def test_every_page_is_in_the_navigation_once():
+    pages = [path.relative_to(ROOT / "docs").as_posix() for path in ROOT.glob("docs/*.md")]
+    listed = re.findall(r"[\w/-]+\.md", NAV)
+    assert sorted(listed) == sorted([*pages, *docs_pages.WHOLE, *docs_pages.PAGES])
+
+
+def test_the_references_hold_every_row():
+    page = docs_pages.options_page()
+    for action in options.parser()._actions:
+        for option in action.option_strings:
+            assert option in page
+    for command in ("brainmask models get", "brainmask export", "bids-brainmask-container"):
+        assert f"## {command}\n" in page
+    files = docs_pages.files_page()
+    for row in catalog.OUTPUTS:
+        assert f"`{row.file('*', 'T1w')}`" in files
+    models = docs_pages.models_page()
+    for model in registry.models().values():
+        assert model.sha256 in models
+
+
+def test_every_public_name_is_in_the_reference():
+    page = docs_pages.api_page()
+    for name in set(public) - {"__version__"}:
+        assert re.search(rf"^::: bids_brainmask\.[\w.]+\.{name}$", page, re.MULTILINE), name
+
+
+@pytest.mark.parametrize(
+    ("page", "link", "there"),
+    [
+        ("index.md", "docs/usage.md#options", "usage.md#options"),
+        ("index.md", "CITATION.cff", f"{docs_pages.CODE_URL}/blob/main/CITATION.cff"),
+        ("usage.md", "../README.md", "index.md"),
+        ("usage.md", "../scripts/image.sh", f"{docs_pages.CODE_URL}/blob/main/scripts/image.sh"),
+        ("usage.md", "https://x.org/a.md", "https://x.org/a.md"),
+        ("usage.md", "#part", "#part"),
+    ],
+)
+def test_links_lead_to_the_same_in_the_site(page, link, there):
+    assert docs_pages.moved(f"[x]({link})", page) == f"[x]({there})"
