@@ -145,6 +145,9 @@ class Settings:
     single_file: bool = False
     """Put the thumbnails into the group report, so that it is complete without other files."""
 
+    ratings: tuple[Path, ...] = ()
+    """Tables of ratings for the group level."""
+
     overwrite: bool = False
     """Process finished images again."""
 
@@ -181,10 +184,7 @@ class Settings:
             elif field.name == "threshold":
                 words += [name, *("=".join(filter(None, (a, f"{p:g}"))) for a, p in value)]
             elif isinstance(value, tuple):
-                words += [
-                    name,
-                    *(each if isinstance(each, str) else f"{each:g}" for each in value),
-                ]
+                words += [name, *(_word(each, field.name) for each in value)]
             elif field.name not in ("analysis_level", "verbose"):
                 words += [name, f"{value}"]
         return words + ["-v"] * self.verbose
@@ -193,6 +193,13 @@ class Settings:
     def from_args(cls, args: Namespace) -> Settings:
         """Make settings from a parsed command line; a missing field is an AttributeError."""
         return cls(**{field.name: getattr(args, field.name) for field in fields(cls)})
+
+
+def _word(value: object, field: str) -> str:
+    """Write one of several values of an option for records; a path is a word in capitals."""
+    if isinstance(value, Path):
+        return field.upper()
+    return value if isinstance(value, str) else f"{value:g}"
 
 
 def _without_folder(model: str) -> str:

@@ -210,6 +210,14 @@ def add_extraction(group: argparse._ActionsContainer) -> None:
         help="remove the viewer from the reports of these participants",
     )
     group.add_argument(
+        "--ratings",
+        nargs="+",
+        type=Path,
+        metavar="FILE",
+        help="group level: tables of ratings that the group report exports, also of several "
+        "raters, or those of MRIQC and Qoala-T. Excluded images take no part in the comparison",
+    )
+    group.add_argument(
         "--single-file",
         action="store_true",
         help="group level: put the thumbnails into the report, so that it can be mailed alone",

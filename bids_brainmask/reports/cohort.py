@@ -8,7 +8,8 @@ import logging
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -64,6 +65,9 @@ class Peers:
     reasons: Sequence[str]
     """Reasons from the table why the image differs from them."""
 
+    numbers: dict[str, list[float]] = field(default_factory=dict)
+    """Values of measures that were read before, for all images of the group."""
+
     def is_reason(self, key: str) -> bool:
         """Tell whether a measure is among the reasons."""
         metric = outliers.metrics().get(key)
@@ -74,8 +78,10 @@ class Peers:
 
     def values(self, key: str) -> list[float]:
         """Values of a measure that are numbers."""
-        found = (finite_number(row.get(key)) for row in self.rows)
-        return [value for value in found if value is not None]
+        if key not in self.numbers:
+            found = (finite_number(row.get(key)) for row in self.rows)
+            self.numbers[key] = [value for value in found if value is not None]
+        return self.numbers[key]
 
 
 @dataclass(frozen=True)
@@ -83,6 +89,19 @@ class Cohort:
     """The table of all images; without rows if it does not exist yet."""
 
     rows: Sequence[Mapping[str, str]] = ()
+
+    @cached_property
+    def _of_image(self) -> dict[str | None, Mapping[str, str]]:
+        """First row of each image."""
+        return {row.get("image"): row for row in reversed(self.rows)}
+
+    @cached_property
+    def _groups(self) -> dict[str | None, tuple[list[Mapping[str, str]], dict]]:
+        """Rows of each group, with their numbers once these are read."""
+        found: dict[str | None, tuple[list[Mapping[str, str]], dict]] = {}
+        for row in self.rows:
+            found.setdefault(row.get("group"), ([], {}))[0].append(row)
+        return found
 
     def peers(self, image: str) -> Peers | None:
         """Find the images that one is compared with; None if the table has no group for it.
@@ -92,15 +111,16 @@ class Cohort:
         image : str
             Path of its brain mask in the output folder.
         """
-        own = next((row for row in self.rows if row.get("image") == image), None)
+        own = self._of_image.get(image)
         group = own.get("group") if own else None
         if own is None or group in (None, "", "n/a"):
             return None
-        rows = [row for row in self.rows if row.get("group") == group]
+        rows, numbers = self._groups[group]
         judged = finite_number(own.get("outlier_score")) is not None
         reasons = (own.get("outlier_reasons") or "").split(";") if judged else []
         told = (reason.strip() for reason in reasons)
-        return Peers(group, rows, [reason for reason in told if reason not in ("", "n/a")])
+        differs = [reason for reason in told if reason not in ("", "n/a")]
+        return Peers(group, rows, differs, numbers)
 
 
 def read(root: Path) -> Cohort:

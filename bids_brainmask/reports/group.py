@@ -8,10 +8,13 @@ are written last, and passes over what is not whole.
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from statistics import mean, median, stdev
 
 from bids_brainmask.analyses import catalog
+from bids_brainmask.analyses.measures import known_number
 from bids_brainmask.dataset import folders, readback, storage
 from bids_brainmask.dataset.readback import Result
 from bids_brainmask.errors import BrainMaskError, NothingToDo, UsageError
@@ -21,9 +24,11 @@ from bids_brainmask.reports import (
     group_tables,
     participant_data,
     participant_page,
+    ratings,
     tumor_growth,
 )
 from bids_brainmask.reports.group_page import Row
+from bids_brainmask.reports.ratings import Rating
 from bids_brainmask.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -33,6 +38,9 @@ TABLE = "group_desc-{}_qc"
 
 VOLUMES = "group_desc-meningioma_volumes"
 """Name of the table of meningiomas over time, without extension."""
+
+RATINGS = "group_desc-ratings"
+"""How the names of the files about ratings begin."""
 
 PAGE = "group_desc-brain.html"
 
@@ -76,7 +84,10 @@ def write(settings: Settings) -> list[Path]:
         )
         for name, each in tables.items()
     }
-    tumors = gather(list(tables.get("meningioma", ())), tumor_growth.measured)
+    rated = ratings.read(settings.ratings, found) if settings.ratings else []
+    left_out = ratings.excluded(rated)
+    kept = [one for one in tables.get("meningioma", ()) if one.key not in left_out]
+    tumors = gather(kept, tumor_growth.measured)
     over_time = tumor_growth.rows(tumors.values())
     written = copy_participants(settings)
     for name, each in judged.items():
@@ -87,8 +98,80 @@ def write(settings: Settings) -> list[Path]:
             written.append(write_page(settings, judged, over_time))
     if tumors:
         written += write_table(root / VOLUMES, tumor_growth.COLUMNS, over_time)
+    if settings.ratings:
+        written += write_ratings(settings, rated, tables.get("brain", {}))
     update_pages(settings)
     return written
+
+
+def write_ratings(
+    settings: Settings, rated: Sequence[Rating], measured: Mapping[Result, Mapping]
+) -> list[Path]:
+    """Write the merged ratings, the included images, and what the ratings change.
+
+    Parameters
+    ----------
+    settings : Settings
+    rated : sequence of Rating
+    measured : mapping of Result to mapping
+        Measures of the brain masks.
+    """
+    root, said, left_out = settings.output_dir, ratings.decide(rated), ratings.excluded(rated)
+    named = {
+        one.key: {name: row[name] for name in ("participant_id", "session_id", "image")}
+        for one, row in measured.items()
+    }
+    known = [one for one in rated if one.image in named]
+    current = Counter(one.image for one in known if not one.stale)
+    merged = [
+        named[one.image]
+        | {
+            "rater": one.rater,
+            "rating": one.verdict,
+            "reasons": "; ".join(one.reasons) or None,
+            "seconds": one.seconds,
+            "comment": one.comment or None,
+            "time": one.time or None,
+            "mask_sha256": one.mask or None,
+            "stale": one.stale,
+        }
+        for one in known
+    ]
+    included = [
+        row | {"included": key not in left_out, "rating": said.get(key), "raters": current[key]}
+        for key, row in named.items()
+    ]
+    verdicts = Counter(said.get(key, "unrated") for key in named)
+    of_included = {one: row for one, row in measured.items() if one.key not in left_out}
+    summary = ratings.agreement(known) | {
+        "Verdicts": {word: verdicts[word] for word in (*ratings.VERDICTS, "conflict", "unrated")},
+        "All": compared(measured),
+        "Included": compared(of_included),
+    }
+    storage.write_json(root / f"{RATINGS}.json", summary)
+    return [
+        *write_table(root / f"{RATINGS}_merged", ratings.COLUMNS, merged),
+        *write_table(root / f"{RATINGS}_included", ratings.INCLUDED, included),
+        root / f"{RATINGS}.json",
+    ]
+
+
+def compared(measured: Mapping[Result, Mapping]) -> dict:
+    """Summarize brain masks: their number, volumes in mL, and the outliers among them."""
+    volumes = [v for row in measured.values() if (v := known_number(row["volume_ml"])) is not None]
+    judged = group_tables.judge("brain", [dict(row) for row in measured.values()], list(measured))
+    return {
+        "Images": len(measured),
+        "MeanVolume": round(mean(volumes), 3) if volumes else None,
+        "StandardDeviationVolume": round(stdev(volumes), 3) if len(volumes) > 1 else None,
+        "MedianVolume": round(median(volumes), 3) if volumes else None,
+        "VolumeUnits": "mL",
+        "Outliers": [
+            one.key
+            for one, row in zip(measured, judged, strict=True)
+            if row["outlier_score"] is not None and row["outlier_reasons"]
+        ],
+    }
 
 
 def update_pages(settings: Settings) -> int:

@@ -16,7 +16,7 @@ from bids_brainmask.analyses import catalog, lesions
 from bids_brainmask.cli import brainmask, options
 from bids_brainmask.dataset import filter_file
 from bids_brainmask.models import registry
-from bids_brainmask.reports import group_tables, tumor_growth
+from bids_brainmask.reports import group_tables, ratings, tumor_growth
 from bids_brainmask.train.transforms.steps import STEPS
 
 EMBEDDED = [name for name, model in registry.models().items() if not model.url]
@@ -83,6 +83,8 @@ def test_every_output_is_documented():
         tumor_growth.COLUMNS,
         group_tables.columns("brain"),
         group_tables.columns("meningioma"),
+        ratings.COLUMNS,
+        ratings.INCLUDED,
     ],
 )
 def test_every_column_is_documented(columns):
