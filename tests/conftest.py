@@ -30,19 +30,26 @@ AXCODES = ["".join(c) for p in permutations(("LR", "PA", "IS")) for c in product
 SLURM = ("munged", "slurmctld", "slurmd", "sbatch")
 """Programs of a SLURM of one node."""
 
+LONGEST = (
+    *("test_kills", "test_slurm", "test_executors", "test_app", "test_train", "test_hpc"),
+    *("test_fuzz", "test_meningioma", "test_faults_outputs", "test_participant_in_browser"),
+    *("test_group_in_browser", "test_benchmark_scale", "test_dataset", "test_faults_inputs"),
+)
+"""Files of tests that take minutes."""
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks for groups
+
+@pytest.hookimpl(tryfirst=True)  # before `-m` looks at the marks
 def pytest_collection_modifyitems(items):
-    """Mark each test with its kind, the folder that it lies in; a file's tests share a process.
+    """Mark each test with its kind, the folder that it lies in; put the longest files first.
 
-    So they share what a module's fixture has made. A test with a group of its own is left in that.
+    Processes take file after file, so that the tests of one share what its fixtures have made.
     """
     for item in items:
         if item.path.is_relative_to(TESTS):
             kind, *_ = item.path.relative_to(TESTS).parts
             item.add_marker(kind)
-        if not item.get_closest_marker("xdist_group"):
-            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+    places = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path.stem, len(places)))
 
 
 def missing(reason: str) -> NoReturn:
@@ -82,9 +89,11 @@ def head_phantom(shape=(60, 70, 64), spacing=(3.0, 3.0, 3.0)) -> nb.Nifti1Image:
     """Make a bright ball (intensity 100, radius 60 mm) in a dimmer one (40, 80 mm), in air."""
     affine = np.diag([*spacing, 1.0])
     affine[:3, 3] = -(np.array(shape) - 1) / 2 * spacing
-    where = np.indices(shape).reshape(3, -1)
-    radius = np.linalg.norm(affine[:3, :3] @ where + affine[:3, 3:], axis=0).reshape(shape)
-    data = np.where(radius < 60, 100, np.where(radius < 80, 40, 0)).astype(np.int16)
+    sides = [
+        ((np.arange(n) - (n - 1) / 2) * mm) ** 2 for n, mm in zip(shape, spacing, strict=True)
+    ]
+    square = np.add.outer(np.add.outer(sides[0], sides[1]), sides[2])
+    data = np.where(square < 60**2, 100, np.where(square < 80**2, 40, 0)).astype(np.int16)
     image = nb.Nifti1Image(data, affine)
     image.set_qform(affine, 1)
     image.set_sform(affine, 1)
@@ -96,6 +105,20 @@ def head_phantom(shape=(60, 70, 64), spacing=(3.0, 3.0, 3.0)) -> nb.Nifti1Image:
 def phantom() -> nb.Nifti1Image:
     """A head of two balls."""
     return head_phantom()
+
+
+@pytest.fixture(scope="session")
+def small_head():
+    """A brain of 110 mL, without a head: what takes the network a fraction of a second."""
+    from bids_brainmask.demo import phantom
+
+    image, mask = phantom.head(1, spacing=4.0)
+    inside = np.argwhere(np.asanyarray(mask.dataobj))
+    box = tuple(map(slice, inside.min(0) - 3, inside.max(0) + 4))
+    small = nb.Nifti1Image(np.asanyarray(image.dataobj)[box], np.diag([1.4, 1.4, 1.4, 1.0]))
+    small.set_qform(small.affine, 1)
+    small.header.set_xyzt_units("mm")
+    return small
 
 
 def describe(folder: Path, name: str = "Phantoms") -> None:
@@ -157,20 +180,19 @@ def labelled_dataset(root: Path, count: int, *, codes="RAS", **phantom) -> Path:
         nb.io_orientation(picture.affine), nb.orientations.axcodes2ornt(codes)
     )
     picture = picture.as_reoriented(turn)
-    label = (np.asanyarray(picture.dataobj) == 100).astype(np.uint8)
-    for number in range(1, count + 1):
-        name = f"sub-{number:02}"
-        for folder, image, kind in (
-            (root, picture, "T1w"),
-            (
-                root / "derivatives/labels",
-                nb.Nifti1Image(label, picture.affine),
-                "desc-brain_mask",
-            ),
-        ):
-            anat = folder / name / "anat"
-            anat.mkdir(parents=True)
-            nb.save(image, anat / f"{name}_{kind}.nii.gz")
+    label = nb.Nifti1Image(
+        (np.asanyarray(picture.dataobj) == 100).astype(np.uint8), picture.affine
+    )
+    labels = root / "derivatives/labels"
+    for folder, image, kind in ((root, picture, "T1w"), (labels, label, "desc-brain_mask")):
+        content = None  # of all participants
+        for number in range(1, count + 1):
+            path = folder / f"sub-{number:02}/anat/sub-{number:02}_{kind}.nii.gz"
+            path.parent.mkdir(parents=True)
+            if content is None:
+                nb.save(image, path)
+                content = path.read_bytes()
+            path.write_bytes(content)
     return root
 
 
@@ -225,10 +247,7 @@ def free_ports(*offsets: int) -> int:
 
 @pytest.fixture(scope="session")
 def slurm(shared):
-    """Environment of a SLURM of one node that is started on loopback.
-
-    Tests with it belong in the group `slurm`, so that it is started once.
-    """
+    """Environment of a SLURM of one node that is started on loopback."""
     scripts = shared / "tools"
     if os.geteuid():
         missing("SLURM can be started by root only")

@@ -6,19 +6,17 @@ import os
 import re
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 
 import nibabel as nb
-import numpy as np
 import pytest
 import yaml
 from conftest import ROOT, Dataset, missing
+from light import Run, Watcher, scale
 
 from bids_brainmask import __version__, app
 from bids_brainmask.cli import descriptor, options
-from bids_brainmask.demo import phantom
 from bids_brainmask.reports import participant_page
 from bids_brainmask.settings import Settings
 
@@ -52,18 +50,6 @@ def run(*command, **options):
     return done.stdout
 
 
-@pytest.fixture(scope="session")
-def small_head():
-    """A brain of 110 mL, without a head: what takes the network a fraction of a second."""
-    image, mask = phantom.head(1, spacing=4.0)
-    inside = np.argwhere(np.asanyarray(mask.dataobj))
-    box = tuple(map(slice, inside.min(0) - 3, inside.max(0) + 4))
-    small = nb.Nifti1Image(np.asanyarray(image.dataobj)[box], np.diag([1.4, 1.4, 1.4, 1.0]))
-    small.set_qform(small.affine, 1)
-    small.header.set_xyzt_units("mm")
-    return small
-
-
 @pytest.fixture
 def small_dataset(tmp_path, small_head):
     """Make a raw dataset of small heads."""
@@ -89,60 +75,23 @@ def errors_of_the_validator(folder):
     return [issue for issue in issues if issue["severity"] == "error"]
 
 
-class Watcher(threading.Thread):
-    """Reads the JSON files of a dataset, over and over, and keeps what is not whole."""
-
-    def __init__(self, folder):
-        super().__init__()
-        self.folder, self.done, self.reads, self.torn = folder, threading.Event(), 0, []
-
-    def run(self):
-        while not self.done.wait(0.02):
-            for path in self.folder.glob("dataset_description.json"):
-                self.read(path)
-            for path in self.folder.glob("sub-*/ses-*/anat/*.json"):
-                self.read(path)
-
-    def read(self, path):
-        try:
-            json.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            return  # between a look at the folder and one at the file
-        except ValueError as error:
-            self.torn.append(f"{path}: {error}")
-        self.reads += 1
-
-
 @pytest.mark.slow
-def test_twenty_jobs_at_once_leave_a_valid_dataset(small_dataset, tmp_path):
+def test_twenty_jobs_at_once_leave_a_valid_dataset(tmp_path):
     names = [(f"sub-{n:02}", f"ses-{s}") for n in range(1, 11) for s in "AB"]
-    data = small_dataset(*(f"{subject}_{session}" for subject, session in names))
-    out = tmp_path / "out"
-    watcher = Watcher(out)
-    watcher.start()
-    jobs = []
-    for subject, session in names:
-        words = ["--participant-label", subject, "--session-label", session, "--n-cpus", "1"]
-        with (tmp_path / f"{subject}_{session}.log").open("w") as log:
-            jobs.append(
-                subprocess.Popen(
-                    [APP, data.root, out, "participant", *words],
-                    stdout=log,
-                    stderr=subprocess.STDOUT,
-                    env=light(),
-                )
+    data, out = Dataset(tmp_path / "bids"), tmp_path / "out"
+    for number, (subject, session) in enumerate(names):
+        data.add(f"{subject}_{session}_T1w.nii.gz", scale.head(number))
+    with Watcher(out) as watcher:
+        jobs = [
+            Run(
+                *(tmp_path, data.root, out, "participant", "--n-cpus", "1"),
+                *("--participant-label", subject, "--session-label", session),
             )
-    try:
+            for subject, session in names
+        ]
         statuses = [job.wait(PATIENCE) for job in jobs]
-    finally:
-        for job in jobs:
-            job.kill()
-            job.wait()
-        watcher.done.set()
-        watcher.join()
-    said = "\n".join(path.read_text() for path in sorted(tmp_path.glob("*.log")))
-    assert statuses == [0] * 20, said
-    assert watcher.reads > 20
+    assert statuses == [0] * 20, "\n".join(job.said for job in jobs)
+    assert watcher.looks > 20
     assert not watcher.torn
     for subject, session in names:
         start = f"{subject}/{session}/anat/{subject}_{session}"
@@ -155,7 +104,8 @@ def test_twenty_jobs_at_once_leave_a_valid_dataset(small_dataset, tmp_path):
     assert hidden == [".bidsignore"]
     assert not list(out.glob("logs/*/*_crash-*"))
     assert not errors_of_the_validator(out)
-    run(APP, data.root, out, "group", env=light())
+    group = Run(tmp_path, data.root, out, "group")
+    assert group.wait() == 0, group.said
     assert not errors_of_the_validator(out)
 
 
@@ -250,7 +200,6 @@ def jobs_of(env):
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("slurm")
 def test_the_array_of_the_page_runs_on_slurm(slurm, small_dataset, tmp_path):
     data = small_dataset("sub-01", "sub-02_ses-A", "sub-02_ses-B")
     data.add("sub-03_T2w.nii.gz")  # has nothing for us

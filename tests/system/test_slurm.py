@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from processes import Process, heads, poison
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("slurm")]
+pytestmark = pytest.mark.slow
 
 VALIDATOR = Path(sys.executable).with_name("bids-validator-deno")
 

@@ -220,7 +220,8 @@ def rng(seed=0):
 def test_a_conformed_head_is_seen_as_the_published_networks_see_it(root):
     """The eight blocks put together are the z-scored conformed volume of use, axes and all."""
     stage = Stage(epochs=1, rate=(1e-3, 0.0), windows="blocks", batch=8)
-    config = configuration(grid="fsconform", intensities="zscore", stages=(stage,))
+    one = {"exclude": ("02", "03")}
+    config = configuration(one, grid="fsconform", intensities="zscore", stages=(stage,))
     head = dataset.lay_out(config, root.parent, root.parent / "heads")[0]
     blocks = Batches(BlockSampler([head], config, stage, 0))
     assert len(blocks) == 1
@@ -242,9 +243,9 @@ def test_blocks_come_head_after_head_in_a_new_order_each_epoch(root):
     heads = dataset.lay_out(config, root.parent, root.parent / "heads")
     blocks, again = (Batches(BlockSampler(heads, config, stage, 0)) for _ in range(2))
     assert len(blocks) == 8
-    np.testing.assert_array_equal(blocks[3][0], again[3][0])
-    total = [blocks[number][1].sum(dtype=float) for number in (0, 1, 2)]
+    total = [blocks[number][1].sum(dtype=float) for number in (0, 1, 2)]  # head after head
     assert sum(total) > 0
+    np.testing.assert_array_equal(blocks[3][0], again[3][0])
     orders = set()
     for _ in range(12):
         blocks.on_epoch_end()
