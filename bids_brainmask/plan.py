@@ -335,7 +335,7 @@ def write_results(
     for kind, path in plan.sidecars.items():
         is_image = plan.files[kind].suffix == ".gz"
         always = dict(catalog.output(kind).sidecar) | source if is_image else {}
-        storage.write_json(path, always | records[kind])
+        storage.write_json(path, {**always, **records[kind]})
 
 
 def finished(plan: ScanPlan, parameters: Mapping[str, Mapping]) -> bool:

@@ -16,7 +16,7 @@ RIM_MM = 3.0
 HEAD_PERCENT = (1, 99)
 """Percentiles of the positions of bright voxels that bound the head."""
 
-Box = tuple[slice, slice, slice]
+Box = tuple[slice, ...]
 
 
 def towards_ras(volume: Volume) -> tuple[list[int], tuple[slice, ...]]:
@@ -32,7 +32,9 @@ def towards_ras(volume: Volume) -> tuple[list[int], tuple[slice, ...]]:
     return axes, flips
 
 
-def describe(data: np.ndarray, mask: np.ndarray, probability: np.ndarray, spacing: np.ndarray):
+def describe(
+    data: np.ndarray, mask: np.ndarray, probability: np.ndarray, spacing: np.ndarray
+) -> dict[str, float | None]:
     """Measure a mask that is not empty; all arrays along R, A, S, with their voxel sizes in mm."""
     counts = _profiles(mask)
     box = tuple(slice(int(n.nonzero()[0][0]), int(n.nonzero()[0][-1]) + 1) for n in counts)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 
@@ -82,7 +83,7 @@ def find_meningiomas(
     if model.peak:
         lesion = cleanup.with_peak(lesion, found, model.peak)
     if model.near_brain:
-        lesion = cleanup.near(lesion, mask, volume.spacing, model.near_brain)
+        lesion = cleanup.near(lesion, cast("np.ndarray", mask), volume.spacing, model.near_brain)
     measured = lesions.measure(lesion, found, volume.affine, mask)
     return Tumors(measured, found, bool(brain and brain.stripped))
 

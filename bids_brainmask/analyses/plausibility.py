@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 from scipy import ndimage
@@ -98,7 +99,7 @@ def measure(volume: Volume, mask: np.ndarray) -> dict[str, float]:
     """
     spacing = volume.spacing
     size = int(np.count_nonzero(mask)) * float(np.prod(spacing))
-    box = masks.bounds(mask)
+    box = cast("tuple[slice, slice, slice]", masks.bounds(mask))
     inside = mask[box]
     roughness = float(masks.roughness(inside, spacing))
     surface = roughness * float(np.cbrt(36 * np.pi * size**2))
@@ -155,7 +156,11 @@ def shape(share: np.ndarray, spacing: np.ndarray) -> dict[str, float]:
 
 
 def texture(
-    volume: Volume, box: tuple[slice, ...], inside: np.ndarray, share: np.ndarray, counts
+    volume: Volume,
+    box: tuple[slice, ...],
+    inside: np.ndarray,
+    share: np.ndarray,
+    counts: np.ndarray,
 ) -> dict[str, float]:
     """Measure how much intensities vary within the reach of a gyrus.
 

@@ -88,9 +88,10 @@ def measure(
     }
     if found["volume_ml"]:
         axes, flips = towards_ras(volume)
-        arrays = (volume.data, mask, probability)
-        turned = (array.transpose(axes)[flips] for array in arrays)
-        found |= describe(*turned, volume.spacing[axes])
+        data, inside, share = (
+            array.transpose(axes)[flips] for array in (volume.data, mask, probability)
+        )
+        found |= describe(data, inside, share, volume.spacing[axes])
     sample = Sample(volume, mask, probability, found)
     return {m.name: _tidy(m.compute(sample)) for m in MEASURES if m.compute}
 

@@ -24,7 +24,7 @@ def render(output: Output, source: image.Source, findings: Findings) -> bytes:
     return image.to_bytes(picture(output, source, findings), compress=True)
 
 
-def picture(output: Output, source: image.Source, findings: Findings):
+def picture(output: Output, source: image.Source, findings: Findings) -> image.nb.Nifti1Image:
     """Put what was found into an image file like its source's."""
     return IMAGES[output.form](source, output.value(findings))
 

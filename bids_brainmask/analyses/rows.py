@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from bids_brainmask.analyses.measures import Measure
-    from bids_brainmask.analyses.probability import Method
     from bids_brainmask.models.model import Model
     from bids_brainmask.voxels.image import Source
 
@@ -28,8 +27,13 @@ DEFAULT_SUFFIX = "T1w"
 class Image(Protocol):
     """What decides whether an analysis applies to a scan."""
 
-    suffix: str
-    contrast: bool
+    @property
+    def suffix(self) -> str:
+        """BIDS suffix of its name."""
+
+    @property
+    def contrast(self) -> bool:
+        """Whether it is contrast-enhanced."""
 
 
 class Finding(Protocol):
@@ -83,9 +87,9 @@ class Analysis:
     title: str
     """Heading of its results in reports."""
 
-    find: Callable[[Source, Method | None, Findings], Finding]
-    """Source image, network and options (None without a model), and the findings of the
-    analyses that it needs."""
+    find: Callable[[Source, Any, Findings], Finding]
+    """Source image, network and options (a `Method`; None without a model), and the findings of
+    the analyses that it needs."""
 
     main: str
     """Name of the `Output` whose sidecar records what was found."""
@@ -107,11 +111,11 @@ class Analysis:
     needs: Callable[[Model | None], tuple[str, ...]] = lambda model: ()  # noqa: ARG005
     """Analyses that must be carried out before."""
 
-    parameters: Callable[[Model | None, Callable[[str], dict]], dict] = (
+    parameters: Callable[[Any, Callable[[str], dict]], dict] = (
         lambda model, of_analysis: {}  # noqa: ARG005
     )
-    """What decides its result beside the model, the threshold and the options. The second
-    argument gives the parameters of another analysis, by its name."""
+    """What decides its result beside the model (a `Model`; None without one), the threshold and
+    the options. The second argument gives the parameters of another analysis, by its name."""
 
     readme: str = "For each image:"
     """Sentence before its files in the derivative's README."""

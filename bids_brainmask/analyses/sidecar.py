@@ -7,6 +7,7 @@ import functools
 import shlex
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
+from typing import Any
 
 import bids_brainmask
 from bids_brainmask.analyses.rows import Findings, Output
@@ -46,7 +47,7 @@ def of_file(
     """
     made_by = [findings[name] for name in output.made_by]
     used = [models[name] for name in output.made_by if name in models]
-    found = {"Parameters": parameters}
+    found: dict[str, Any] = {"Parameters": parameters}
     for finding in made_by:
         found |= finding.record()
     found |= {

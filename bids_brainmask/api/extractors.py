@@ -190,8 +190,7 @@ class Extractor(_Analysis):
         """Extract the brain from an image; parameters and errors as in `extract`."""
         source = images.read(image)
         how = (self.model, self._network, self.threshold, self._inference)
-        limits = {"border": self.border, "expected_ml": self.expected_ml}
-        found = extract_brain(source, *how, **limits)
+        found = extract_brain(source, *how, border=self.border, expected_ml=self.expected_ml)
         return Brain(nifti.name(image), source, found)
 
 

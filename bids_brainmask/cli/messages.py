@@ -67,7 +67,7 @@ def table(outcomes: Iterable[Outcome]) -> list[str]:
 
 def counts(outcomes: Iterable[Outcome]) -> str:
     """Count the images by what became of them."""
-    found = Counter(outcome.status for outcome in outcomes)
+    found: Counter[str] = Counter(outcome.status for outcome in outcomes)
     shown = [s for s in ("done", "skipped", "failed", "refused") if found[s] or s != "refused"]
     return ", ".join(f"{found[status]} {status}" for status in shown)
 

@@ -77,7 +77,8 @@ class Parser(argparse.ArgumentParser):
         answers: Mapping[str, str] | None = None,
         **options: Any,
     ) -> None:
-        options = {"formatter_class": Formatter, "allow_abbrev": False} | options
+        options.setdefault("formatter_class", Formatter)
+        options.setdefault("allow_abbrev", False)
         super().__init__(**options, add_help=False)
         self.same, self.answers = same or {}, answers or {}
         self._positionals.title = "arguments"

@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import msgspec
@@ -79,7 +80,7 @@ def noise(settings: Settings) -> int:
     return (logging.CRITICAL, logging.WARNING, logging.INFO)[min(settings.verbose, 2)]
 
 
-def import_jobqueue():
+def import_jobqueue() -> ModuleType:
     """Import dask-jobqueue and keep it from writing its defaults into the home folder."""
     import dask.config
 
@@ -244,7 +245,7 @@ class Jobs:
         refused = self.refused
 
         class Job(base):
-            async def start(self):
+            async def start(self) -> None:
                 try:
                     await super().start()
                     log.info("submitted batch job %s", self.job_id)
@@ -252,7 +253,7 @@ class Jobs:
                     refused.append((self.name, " ".join(str(error).split())))
                     self.status = Status.running
 
-            async def close(self):
+            async def close(self) -> None:
                 await super().close()
                 self.status = Status.closed
 

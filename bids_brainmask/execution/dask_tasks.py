@@ -16,12 +16,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
-from distributed import WorkerPlugin, get_worker
+from distributed import Worker, WorkerPlugin, get_worker
 
 from bids_brainmask import __version__, app
 from bids_brainmask.errors import WorkerError
 from bids_brainmask.models import registry
+from bids_brainmask.models.model import Model
 from bids_brainmask.plan import Run, ScanPlan, finished
 from bids_brainmask.settings import LOG_LEVELS
 
@@ -50,7 +52,7 @@ class Share(WorkerPlugin):
         self.networks: dict = {}
         self.ready = False
 
-    def setup(self, worker) -> None:
+    def setup(self, worker: Worker) -> None:
         """Store the worker's number of threads, and switch off unused functions of dask.
 
         A backend keeps its memory for the next scan, so a worker must not pause when memory is
@@ -93,7 +95,7 @@ class Share(WorkerPlugin):
         self.ready = True
 
 
-def _found_here(model):
+def _found_here(model: Model) -> Model:
     """Drop the path of a registered model's file if it does not exist on this machine."""
     there = model.path and model.path.is_file()
     return model if there or model.name not in registry.models() else replace(model, path=None)
@@ -126,8 +128,7 @@ def do_scan(share: str, plan: ScanPlan, *, again: bool) -> tuple[str, str]:
     status, detail : str
         As in `app.Outcome`.
     """
-    mine = get_worker().plugins[share]
-    mine.prepare()
+    mine = _prepared(share)
     run = mine.run
     with messages_to(plan.log):
         words = "started again" if again else "started"
@@ -145,10 +146,17 @@ def do_scan(share: str, plan: ScanPlan, *, again: bool) -> tuple[str, str]:
     return outcome.status, outcome.detail
 
 
+def _prepared(name: str) -> Share:
+    """Find the `Share` of a run on this worker, and prepare this process for it."""
+    share = cast("Share", get_worker().plugins[name])
+    share.prepare()
+    return share
+
+
 class Log(logging.FileHandler):
     """Log of a scan; if the disk is full, messages are lost and the scan goes on."""
 
-    def handleError(self, record) -> None:  # noqa: D102, N802 - as logging calls it
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: D102, N802 - as logging calls it
         pass
 
     def close(self) -> None:  # noqa: D102 - as logging says
@@ -180,6 +188,4 @@ def messages_to(path: Path) -> Iterator[None]:
 
 def write_page(share: str, participant: str) -> str:
     """Write a participant's page on this worker; return the error message, or an empty text."""
-    mine = get_worker().plugins[share]
-    mine.prepare()
-    return app.write_report(participant, mine.run.settings)
+    return app.write_report(participant, _prepared(share).run.settings)

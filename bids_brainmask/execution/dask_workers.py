@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bids_brainmask import __version__
 from bids_brainmask.errors import BrainMaskError, UsageError, WorkerError
@@ -22,7 +22,7 @@ from bids_brainmask.plan import Run, ScanPlan
 from bids_brainmask.settings import Settings
 
 if TYPE_CHECKING:
-    from distributed import Client, Future
+    from distributed import Client, Future, LocalCluster
 
 log = logging.getLogger(__name__)
 
@@ -81,16 +81,18 @@ class Workers:
 
         for address in sorted(self.there - self.busy.keys())[: len(tasks)]:
             task = tasks.popleft()
-            do, what, more = dask_tasks.write_page, task.what, {}
+            do: Callable[..., object] = dask_tasks.write_page
+            what, more = task.what, {}
             if isinstance(task.what, ScanPlan):
                 do, what, more = dask_tasks.do_scan, _portable(task.what), {"again": task.ends > 0}
-            future = self.client.submit(
-                do, self.share, what, **more, workers=[address], pure=False
-            )
+            with _answers():
+                future = self.client.submit(
+                    do, self.share, what, **more, workers=[address], pure=False
+                )
             self.busy[address] = task, future
             future.add_done_callback(self.woken.put)
 
-    def results(self) -> Iterator[tuple[Task, object]]:
+    def results(self) -> Iterator[tuple[Task, Any]]:
         """Wait up to `POLL` seconds; yield the tasks that have ended, with their results.
 
         Yields
@@ -126,18 +128,14 @@ class Workers:
         WorkerError
             There has been none for too long, or the scheduler does not answer.
         """
-        try:
+        with _answers():
             self.there = set(self.client.nthreads())
-        except (OSError, RuntimeError) as error:
-            raise WorkerError(
-                f"the scheduler does not answer ({error}). Finished scans are kept."
-            ) from error
         if self.there:
             self.since = time.monotonic()
         elif time.monotonic() - self.since > self.patience:
             raise WorkerError(NONE.format(self.patience))
 
-    def fetch(self, future: Future, address: str):
+    def fetch(self, future: Future, address: str) -> Any:
         """Get the result of a task that has ended; None if it was lost with its worker.
 
         Raises
@@ -155,6 +153,21 @@ class Workers:
             return None
         except Exception as error:
             raise cannot(error, f"the worker at {address}") from error
+
+
+@contextmanager
+def _answers() -> Iterator[None]:
+    """Report any error of the client as a scheduler that is gone.
+
+    A client that cannot connect again closes itself, whatever its caller does meanwhile. Then it
+    raises errors of several kinds, `AttributeError` among them.
+    """
+    try:
+        yield
+    except Exception as error:
+        raise WorkerError(
+            f"the scheduler does not answer ({error}). Finished scans are kept."
+        ) from error
 
 
 def cannot(error: Exception, who: str) -> BrainMaskError:
@@ -229,7 +242,7 @@ def start(run: Run, count: int, threads: int) -> Iterator[Workers]:
                     client.unregister_worker_plugin(share.name)
 
 
-def local(settings: Settings, count: int, threads: int):
+def local(settings: Settings, count: int, threads: int) -> LocalCluster:
     """Start processes on this machine; only they can connect to each other.
 
     Raises

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack
 
 from bids_brainmask import app, machine
@@ -104,7 +104,9 @@ def processes(run: Run, scans: int) -> int:
     return max(1, min(threads(run), fit, scans))
 
 
-def work(run: Run, settled: list, workers: Workers) -> Iterator[Outcome]:
+def work(
+    run: Run, settled: list[tuple[ScanPlan, Outcome | None]], workers: Workers
+) -> Iterator[Outcome]:
     """Give the workers the open scans, and a participant's page after its last scan."""
     for model in run.models.values():
         if model.notice:
@@ -112,7 +114,7 @@ def work(run: Run, settled: list, workers: Workers) -> Iterator[Outcome]:
     pages = app.Pages(run)
     tasks: deque[Task] = deque(Task(plan) for plan, outcome in settled if not outcome)
 
-    def end(outcome: Outcome, add=tasks.appendleft) -> Outcome:
+    def end(outcome: Outcome, add: Callable[[Task], None] = tasks.appendleft) -> Outcome:
         if participant := pages.due(outcome):
             add(Task(participant))
         return outcome
@@ -122,13 +124,13 @@ def work(run: Run, settled: list, workers: Workers) -> Iterator[Outcome]:
         workers.keep(len(tasks) + len(workers.busy))
         workers.give(tasks)
         for task, result in workers.results():
-            scan = isinstance(task.what, ScanPlan)
+            plan = task.what if isinstance(task.what, ScanPlan) else None
             if result is None and task.ends < TRIES:
                 tasks.appendleft(task)
-            elif scan and result is None:
-                yield end(app.failure(task.what, lost(task, run.settings), run))
-            elif scan:
-                yield end(Outcome(task.what, *result))
+            elif plan and result is None:
+                yield end(app.failure(plan, lost(task, run.settings), run))
+            elif plan:
+                yield end(Outcome(plan, *result))
             elif result is None or result:
                 log.error("sub-%s: %s", task.what, result or lost(task, run.settings))
 

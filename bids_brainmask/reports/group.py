@@ -10,8 +10,10 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from statistics import mean, median, stdev
+from typing import TypeVar
 
 from bids_brainmask.analyses import catalog
 from bids_brainmask.analyses.measures import known_number
@@ -32,6 +34,8 @@ from bids_brainmask.reports.ratings import Rating
 from bids_brainmask.settings import Settings
 
 log = logging.getLogger(__name__)
+
+Made = TypeVar("Made")
 
 TABLE = "group_desc-{}_qc"
 """Name of the table of an analysis, without extension."""
@@ -68,7 +72,7 @@ def write(settings: Settings) -> list[Path]:
     tables = {
         row.name: gather(
             [one for one in found if row.name in one.records],
-            lambda one, name=row.name: measure(root, one, name),
+            partial(measure, root, analysis=row.name),
         )
         for row in catalog.ANALYSES
     }
@@ -202,7 +206,7 @@ def measure(root: Path, one: Result, analysis: str) -> dict:
     return group_tables.row(one, analysis, readback.reading(root, one, analysis))
 
 
-def gather(found: Sequence[Result], measure: Callable[[Result], object]) -> dict[Result, object]:
+def gather(found: Sequence[Result], measure: Callable[[Result], Made]) -> dict[Result, Made]:
     """Measure every result; incomplete records are ignored with a warning."""
     measured = {}
     for one in found:
@@ -222,7 +226,9 @@ def write_table(path: Path, columns: Mapping, rows: Sequence[Mapping]) -> list[P
 
 
 def write_page(
-    settings: Settings, judged: Mapping[str, Mapping[Result, Mapping]], over_time
+    settings: Settings,
+    judged: Mapping[str, Mapping[Result, dict]],
+    over_time: Sequence[Mapping[str, str]],
 ) -> Path:
     """Write the group report of all images with a brain mask."""
     root = settings.output_dir

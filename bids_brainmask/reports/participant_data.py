@@ -13,6 +13,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote, unquote
 
 from bids_brainmask.analyses import catalog
@@ -115,7 +116,7 @@ class Section:
         return any(measure.spread for measure in self.measures)
 
     @property
-    def contrast(self):
+    def contrast(self) -> Any:
         """Whether the image is contrast-enhanced, as the first sidecar says."""
         return next(iter(self.records.values())).get("ContrastEnhanced")
 
@@ -185,8 +186,9 @@ def cards(root: Path, result: Result, records: Mapping[str, Mapping]) -> list[Ca
 
 def _table(root: Path, result: Result, analysis: Analysis) -> Table:
     output = catalog.output(analysis.table)
+    columns = output.columns() if output.columns else {}
     rows = readback.table(root, result, analysis.name)
-    return Table(output.caption, output.columns(), rows, output.empty)
+    return Table(output.caption, columns, rows, output.empty)
 
 
 def address(path: str) -> str:
@@ -194,11 +196,11 @@ def address(path: str) -> str:
     return quote(os.fsencode(path))
 
 
-def _mapping(value) -> Mapping:
+def _mapping(value: object) -> Mapping:
     return value if isinstance(value, Mapping) else {}
 
 
-def words(value) -> str:
+def words(value: object) -> str:
     """Show any value of a record in a few words; n/a for none."""
     if value is None or value == "":
         return "n/a"

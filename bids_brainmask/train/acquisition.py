@@ -7,6 +7,8 @@ interpolates back to 1 mm. Motion and noise are added between them, on the acqui
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Sequence
+
 import numpy as np
 
 from bids_brainmask.train.ranges import Acquisition
@@ -41,7 +43,7 @@ def acquire(
     noise : float
         Mean of the noise in air; 0 if air is set to 0.
     """
-    field = smooth_field(image.shape, rng.integers(2, 5), rng)
+    field = smooth_field(image.shape, int(rng.integers(2, 5)), rng)
     image = image * np.exp(np.float32(rng.uniform(*ranges.bias)) * field)
     if ranges.gamma:
         power = np.float32(np.exp(rng.normal(0, ranges.gamma)))
@@ -73,7 +75,9 @@ def acquire(
     return image.astype(np.float32, copy=False), 0.0 if silent.any() else 1.25 * noise
 
 
-def axes_of(shape, ranges: Acquisition, rng: np.random.Generator):
+def axes_of(
+    shape: Sequence[int], ranges: Acquisition, rng: np.random.Generator
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Draw the voxel size along each axis; yield the matrices to it and back."""
     thick = -1
     if rng.random() < ranges.thick:
@@ -86,7 +90,9 @@ def axes_of(shape, ranges: Acquisition, rng: np.random.Generator):
         yield sampling(size, step, step * (1 - gap), rng.uniform(*ranges.blur), rng.random())
 
 
-def sampling(size: int, step: float, width: float, blur: float, phase: float):
+def sampling(
+    size: int, step: float, width: float, blur: float, phase: float
+) -> tuple[np.ndarray, np.ndarray]:
     """Matrices that sample a line of voxels of 1 mm, and that interpolate linearly back.
 
     Parameters
@@ -122,7 +128,7 @@ def sampling(size: int, step: float, width: float, blur: float, phase: float):
     return down.astype(np.float32), up.astype(np.float32)
 
 
-def along_axes(image: np.ndarray, matrices) -> np.ndarray:
+def along_axes(image: np.ndarray, matrices: Iterable[np.ndarray]) -> np.ndarray:
     """Multiply an image by a matrix along each of its axes."""
     for axis, matrix in enumerate(matrices):
         image = np.moveaxis(np.tensordot(matrix, image, (1, axis)), 0, axis)

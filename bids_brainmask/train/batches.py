@@ -5,11 +5,13 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 
 import keras
+import numpy as np
 
 from bids_brainmask.errors import WorkerError
 from bids_brainmask.train import samples
@@ -36,11 +38,12 @@ class Batches(keras.utils.PyDataset):
         self.pool: ProcessPoolExecutor | None = None
         self.waiting: dict[tuple[int, int], Future] = {}
 
-    def __len__(self):
-        blocks = isinstance(self.sampler, BlockSampler)
-        return self.sampler.count() if blocks else self.sampler.stage.steps
+    def __len__(self) -> int:
+        if isinstance(self.sampler, BlockSampler):
+            return self.sampler.count()
+        return self.sampler.stage.steps
 
-    def __getitem__(self, number):
+    def __getitem__(self, number: int) -> tuple[np.ndarray, np.ndarray]:
         if self.pool is None:
             return self.sampler.batch(self.epoch, number)
         for ahead in range(number, min(number + AHEAD * self.processes, len(self))):
@@ -55,12 +58,12 @@ class Batches(keras.utils.PyDataset):
                 "resumes from the last checkpoint."
             ) from error
 
-    def on_epoch_end(self):
+    def on_epoch_end(self) -> None:
         """Change to the batches of the next epoch; Keras calls this."""
         self.epoch += not self.sampler.still
 
     @contextmanager
-    def running(self):
+    def running(self) -> Iterator[Batches]:
         """Run the processes while the context lasts.
 
         Each has one thread for linear algebra, so that N processes use N cores.
@@ -71,9 +74,10 @@ class Batches(keras.utils.PyDataset):
         kept = {name: os.environ.get(name) for name in THREADS}
         os.environ |= dict.fromkeys(THREADS, "1")
         context = multiprocessing.get_context("spawn")
-        options = {"initializer": samples.hold, "initargs": (self.sampler,)}
         try:
-            with ProcessPoolExecutor(self.processes, context, **options) as self.pool:
+            with ProcessPoolExecutor(
+                self.processes, context, initializer=samples.hold, initargs=(self.sampler,)
+            ) as self.pool:
                 yield self
                 self.pool.shutdown(cancel_futures=True)
         finally:

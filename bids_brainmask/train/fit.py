@@ -9,9 +9,10 @@ decides where training is resumed.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, cast
 
 import keras
 import msgspec
@@ -19,7 +20,7 @@ import msgspec
 from bids_brainmask.analyses import catalog
 from bids_brainmask.errors import ModelError, UsageError
 from bids_brainmask.models import registry, unet, weights
-from bids_brainmask.models.unet import fold_normalization, unet3d
+from bids_brainmask.models.unet import Architecture, fold_normalization, unet3d
 from bids_brainmask.train import dataset, losses
 from bids_brainmask.train.batches import Batches
 from bids_brainmask.train.checkpoints import Record
@@ -80,7 +81,7 @@ def train(config: Config, root: Path, out: Path, workers: int = 0) -> Trained:
     keras.mixed_precision.set_global_policy(config.policy)
     loss = losses.loss_of(config.loss, config.crossentropy)
     record = Record(out, config.patience)
-    model = record.last({"total": loss})
+    model: Any = record.last({"total": loss})
     for number, start, stage in remaining(config, record.epochs):
         if record.stopped:
             break
@@ -151,7 +152,7 @@ def stage_network(
     stage = config.stages[number]
     wanted = network_of(config, stage)
     if before is None and not config.start:
-        model = unet3d(wanted, normalize=stage.normalise)
+        model = unet3d(cast("Architecture", wanted), normalize=stage.normalise)
         kernel, bias = model.get_layer("logits").get_weights()
         model.get_layer("logits").set_weights([kernel, bias - 1])  # most voxels are background
         return model
@@ -159,7 +160,7 @@ def stage_network(
     there = network_of(config, config.stages[number - 1]) if number else wanted
     if there == wanted and has_normalization(model) == stage.normalise:
         return model
-    if there is None:
+    if there is None or wanted is None:
         raise UsageError(
             "stages: normalise: batch normalization cannot be added to a Keras model of your own. "
             "Leave normalise out."
@@ -219,7 +220,7 @@ def has_normalization(model: keras.Model) -> bool:
     return any(layer.name.endswith("_norm") for layer in model.layers)
 
 
-def compile_for(model: keras.Model, stage: Stage, steps: int, loss) -> None:
+def compile_for(model: keras.Model, stage: Stage, steps: int, loss: Callable) -> None:
     """Compile a network with the optimizer of a stage, the loss and the metrics."""
     first, last = stage.rate
     total = stage.epochs * steps

@@ -47,7 +47,7 @@ class LabelTable:
     target: np.ndarray  # (N,) bool, whether it belongs to the target
     partner: np.ndarray  # (N,) int, position in this table of its mirror image
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         wrong = np.flatnonzero(self.partner[self.partner] != np.arange(len(self.values)))
         if wrong.size:
             where = [self.names[number] for number in wrong]

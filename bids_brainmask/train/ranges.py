@@ -47,7 +47,7 @@ class Contrast(Part):
     noisy_air: Share = 0.0
     """Chance of noise of full range where there is no signal, as in MP2RAGE's UNIT1."""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         wanted = set(TISSUES) - {"white"}
         if self.tissues and set(self.tissues) != wanted:
             raise ValueError(
@@ -153,7 +153,7 @@ class Acquisition(Part):
     eight_bit: Share = 0.15
     """Chance that the image has 256 levels."""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not sum(self.across):
             raise ValueError("across: found 0 for all axes; expected one of them over 0")
 
@@ -169,6 +169,6 @@ class Synthesis(Part):
     gain: Amount = 0.1
     """Standard deviation of the logarithm of a factor on all scaled intensities."""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if abs((total := sum(c.share for c in self.contrasts.values())) - 1) > 1e-6:
             raise ValueError(f"contrasts: the shares sum to {total:g}, expected 1")

@@ -24,7 +24,7 @@ def read(path: Path, kind: type[Record]) -> list[Record]:
         The file cannot be read, is not JSON, or lacks a field or holds one of another type.
     """
     try:
-        return msgspec.json.decode(path.read_bytes(), type=list[kind])
+        return msgspec.json.decode(path.read_bytes(), type=list[kind])  # type: ignore[valid-type]
     except (OSError, msgspec.DecodeError) as error:
         raise UsageError(
             f"{path}: not a list of {kind.__name__}: {error}. Remove {path.parent}; it is written "

@@ -9,8 +9,10 @@ from __future__ import annotations
 import multiprocessing
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from multiprocessing.process import BaseProcess
+from typing import cast
 
 import msgspec
 import numpy as np
@@ -20,6 +22,7 @@ from bids_brainmask.train import synthesis
 from bids_brainmask.train.config import Config, Stage, Variant
 from bids_brainmask.train.dataset import Head
 from bids_brainmask.train.label_maps import LabelMap, LabelTable
+from bids_brainmask.train.ranges import Synthesis
 from bids_brainmask.train.transforms import augment, steps
 from bids_brainmask.train.transforms.augment import Example
 from bids_brainmask.train.transforms.geometry import crop
@@ -55,41 +58,46 @@ class Sampler:
         count = self.stage.batch // self.stage.looks
         if self.still:
             first = number * self.stage.batch
-            heads = self.heads[first : first + self.stage.batch]
+            heads: list[Head | LabelMap] = [*self.heads[first : first + self.stage.batch]]
         elif self.stage.synthetic:
             heads = self._mixed(count, rng)
         else:
-            heads = rng.choice(self.heads, count, p=self._shares())
+            heads = self._heads(count, rng)
         return stack([window for head in heads for window in self._draw(head, rng)])
 
-    def _mixed(self, count, rng):
+    def _mixed(self, count: int, rng: np.random.Generator) -> list[Head | LabelMap]:
         """Draw heads and label maps."""
-        heads = []
+        heads: list[Head | LabelMap] = []
         for _ in range(count):
             if rng.random() < self.stage.synthetic:
-                heads.append(self.label_maps[rng.integers(len(self.label_maps))])
+                heads.append(self.label_maps[int(rng.integers(len(self.label_maps)))])
             else:
-                heads.append(rng.choice(self.heads, p=self._shares()))
+                heads += self._heads(1, rng)
         return heads
 
-    def _shares(self):
+    def _heads(self, count: int, rng: np.random.Generator) -> list[Head | LabelMap]:
+        """Draw heads by their weights."""
         weights = np.array([head.weight for head in self.heads])
-        return weights / weights.sum()
+        drawn = rng.choice(len(self.heads), count, p=weights / weights.sum())
+        return [self.heads[number] for number in drawn]
 
-    def _draw(self, head, rng):
+    def _draw(
+        self, head: Head | LabelMap, rng: np.random.Generator
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         centers = [self._center(head, rng) for _ in range(self.stage.looks)]
         if isinstance(head, LabelMap):
             level = self.config.intensities == "brain"
-            ranges, shape = self.config.synthesis, self.stage.window
+            table, shape = cast("LabelTable", self.table), self.stage.window
+            ranges = cast("Synthesis", self.config.synthesis)
             for center in centers:
-                yield synthesis.draw(head, self.table, ranges, center, shape, rng, level=level)
+                yield synthesis.draw(head, table, ranges, center, shape, rng, level=level)
             return
         variant = choose(self.config, self.stage, rng)
         example = changed(head, variant, self.config, rng)
         for center in centers:
             yield cropped(example, head, center, self.stage, variant, self.config, rng)
 
-    def _center(self, head, rng):
+    def _center(self, head: Head | LabelMap, rng: np.random.Generator) -> np.ndarray:
         center = head.middle + rng.uniform(-self.stage.reach, self.stage.reach, 3)
         if rng.random() < self.stage.neck:
             center[2] = head.middle[2] - rng.uniform(40, 100)
@@ -109,7 +117,7 @@ class BlockSampler:
     seed: int
     still: bool = False
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         self.places = list(tiles((SIDE,) * 3, self.stage.window[0]))
         self.drawn: tuple = (None, None)  # the last augmented head, for its other cubes
 
@@ -123,16 +131,17 @@ class BlockSampler:
         last = min(first + self.stage.batch, len(self.heads) * len(self.places))
         return stack([self._block(epoch, index) for index in range(first, last)])
 
-    def _block(self, epoch, index):
+    def _block(self, epoch: int, index: int) -> tuple[np.ndarray, np.ndarray]:
         turn, place = divmod(index, len(self.places))
         key = (epoch, turn)
         found, volume = self.drawn
         if found != key:
             volume = self._volume(*key)
             self.drawn = (key, volume)
-        return tuple(values[self.places[place]] for values in volume)
+        image, label = volume
+        return image[self.places[place]], label[self.places[place]]
 
-    def _volume(self, epoch, turn):
+    def _volume(self, epoch: int, turn: int) -> tuple[np.ndarray, np.ndarray]:
         order = np.random.default_rng([self.seed, epoch]).permutation(len(self.heads))
         rng = np.random.default_rng([self.seed, epoch, turn])
         head = self.heads[order[turn]]
@@ -157,7 +166,7 @@ def hold(sampler: Sampler | BlockSampler) -> None:
         threading.Thread(target=_end_after, args=(parent,), daemon=True).start()
 
 
-def _end_after(parent) -> None:
+def _end_after(parent: BaseProcess) -> None:
     """Wait for the end of a process, then end this one."""
     parent.join()
     os._exit(1)
@@ -165,7 +174,7 @@ def _end_after(parent) -> None:
 
 def make(epoch: int, number: int) -> tuple[np.ndarray, np.ndarray]:
     """Make a batch with the sampler of this process."""
-    return held.batch(epoch, number)
+    return cast("Sampler | BlockSampler", held).batch(epoch, number)
 
 
 def choose(config: Config, stage: Stage, rng: np.random.Generator) -> Variant:
@@ -176,7 +185,14 @@ def choose(config: Config, stage: Stage, rng: np.random.Generator) -> Variant:
     return config.variants[names[number]] if number < len(names) else Variant()
 
 
-def draw(head: Head, center, stage: Stage, variant: Variant, config: Config, rng):
+def draw(
+    head: Head,
+    center: np.ndarray,
+    stage: Stage,
+    variant: Variant,
+    config: Config,
+    rng: np.random.Generator,
+) -> tuple[np.ndarray, np.ndarray]:
     """Augment a head and take one window of it: `changed`, then `cropped`."""
     example = changed(head, variant, config, rng)
     return cropped(example, head, center, stage, variant, config, rng)
@@ -195,8 +211,14 @@ def changed(head: Head, variant: Variant, config: Config, rng: np.random.Generat
 
 
 def cropped(
-    example: Example, head: Head, center, stage: Stage, variant: Variant, config: Config, rng
-):
+    example: Example,
+    head: Head,
+    center: np.ndarray,
+    stage: Stage,
+    variant: Variant,
+    config: Config,
+    rng: np.random.Generator,
+) -> tuple[np.ndarray, np.ndarray]:
     """Take one window of an augmented head, add noise, and scale it as in use.
 
     Parameters
@@ -212,8 +234,10 @@ def cropped(
     if config.target == "lesion" and example.label.any() and rng.random() < stage.near:
         reach = min(stage.reach, min(stage.window) / 3)  # so that the lesion is in the window
         center = middle(example, rng) + rng.uniform(-reach, reach, 3)
-    options = {"axes": head.axes, "interpolation": config.data.interpolation}
-    image, label = crop(example, center, stage.window, variant.geometry, rng, **options)
+    how, order = config.data.interpolation, head.axes
+    image, label = crop(
+        *(example, center, stage.window, variant.geometry, rng), axes=order, interpolation=how
+    )
     if rng.random() < variant.steps.get("noise", 0):
         image = augment.noise(image, rng)
     return rows.scaling(config.intensities).scale_part(image, example.image), label
@@ -246,7 +270,7 @@ def level(
     return np.clip(image, 0, 2) if second is None else second
 
 
-def stack(examples) -> tuple[np.ndarray, np.ndarray]:
+def stack(examples: Iterable[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
     """Stack examples into a batch, with an axis for the one channel."""
     images, labels = (np.stack(values)[..., None] for values in zip(*examples, strict=True))
     return images, labels

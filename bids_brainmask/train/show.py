@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
@@ -11,6 +12,9 @@ import numpy as np
 from bids_brainmask.train.config import Config
 from bids_brainmask.train.samples import BlockSampler, Sampler
 from bids_brainmask.train.sources import Sources
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 ACROSS = 4
 """Samples side by side."""
@@ -35,6 +39,7 @@ def samples(config: Config, sources: Sources, count: int, path: Path) -> Path:
     from matplotlib.figure import Figure
 
     stage = msgspec.structs.replace(config.stages[0], batch=1, looks=1)
+    sampler: Sampler | BlockSampler
     if stage.windows == "blocks":
         sampler = BlockSampler(sources.heads, config, stage, config.seed)
     else:
@@ -53,7 +58,7 @@ def samples(config: Config, sources: Sources, count: int, path: Path) -> Path:
     return path
 
 
-def draw(panel, image: np.ndarray, label: np.ndarray, axis: int) -> None:
+def draw(panel: Axes, image: np.ndarray, label: np.ndarray, axis: int) -> None:
     """Draw the middle slice along one axis, and the label's contour at 0.5."""
     middle = image.shape[axis] // 2
     panel.imshow(image.take(middle, axis).T, cmap="gray", vmin=0, vmax=1.3, origin="lower")

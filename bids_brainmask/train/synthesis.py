@@ -8,6 +8,7 @@ voxels is made; the scale, which in use is that of the whole head, comes from a 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -111,7 +112,14 @@ def draw(
     return image, label
 
 
-def crop(head: LabelMap, table: LabelTable, synthesis: Synthesis, center, shape, rng) -> Window:
+def crop(
+    head: LabelMap,
+    table: LabelTable,
+    synthesis: Synthesis,
+    center: np.ndarray,
+    shape: Sequence[int],
+    rng: np.random.Generator,
+) -> Window:
     """Sample a label map in a deformed window: nearest labels, interpolated distances."""
     geometry = synthesis.geometry
     matrix = random_matrix(geometry, rng)
@@ -143,9 +151,10 @@ def crop(head: LabelMap, table: LabelTable, synthesis: Synthesis, center, shape,
     return Window(labels, tissues_of(table)[labels], depth, skin, forward, upward, ends)
 
 
-def nearest(points: list[np.ndarray], shape) -> tuple[np.ndarray, np.ndarray]:
+def nearest(points: list[np.ndarray], shape: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
     """Flat index of the voxel nearest to each point, and whether it is outside the array."""
-    flat, ends = np.int32(0), np.zeros((), bool)
+    flat: np.ndarray = np.zeros((), np.int32)
+    ends = np.zeros((), bool)
     for at, size in zip(points, shape, strict=True):
         index = np.rint(at).astype(np.int32)
         ends = ends | (index < 0) | (index >= size)
@@ -186,17 +195,17 @@ def with_anatomy(window: Window, anatomy: Anatomy, rng: np.random.Generator) -> 
     tissue, shape = window.tissue.copy(), window.shape
     soft = tissue == CODE["muscle"]
     if soft.any():
-        field = smooth_field(shape, rng.integers(8, 28), rng)
+        field = smooth_field(shape, int(rng.integers(8, 28)), rng)
         fade = np.exp(-np.arange(256, dtype=np.float32) / 6)[window.skin]
         field += np.float32(rng.uniform(*anatomy.subcutaneous)) * fade
         tissue[soft & (field > rng.uniform(*anatomy.fat))] = CODE["fat"]
     near = (window.depth < 0) & (window.depth > -14)
     if rng.random() < anatomy.thin_table:
-        patchy = smooth_field(shape, rng.integers(4, 9), rng) > rng.uniform(-2.2, 0.8)
+        patchy = smooth_field(shape, int(rng.integers(4, 9)), rng) > rng.uniform(-2.2, 0.8)
         thin = near & patchy & (window.depth < -rng.uniform(*anatomy.table))
         tissue[thin & (tissue == CODE["bone"])] = CODE["marrow"]
     if rng.random() < anatomy.dura:
-        patchy = smooth_field(shape, rng.integers(4, 9), rng) > rng.uniform(-1.5, 0.7)
+        patchy = smooth_field(shape, int(rng.integers(4, 9)), rng) > rng.uniform(-1.5, 0.7)
         layer = near & patchy & (window.depth > -rng.uniform(*anatomy.dura_thickness))
         tissue[layer & np.isin(tissue, [CODE["bone"], CODE["marrow"], CODE["muscle"]])] = CODE[
             "dura"
@@ -205,7 +214,7 @@ def with_anatomy(window: Window, anatomy: Anatomy, rng: np.random.Generator) -> 
 
 
 def assign_intensities(
-    window: Window, tissue: np.ndarray, means: np.ndarray, kind: Contrast, rng
+    window: Window, tissue: np.ndarray, means: np.ndarray, kind: Contrast, rng: np.random.Generator
 ) -> np.ndarray:
     """Draw each voxel's intensity about the mean of its label; float32."""
     changed = tissue != window.tissue
@@ -223,10 +232,12 @@ def assign_intensities(
     return np.maximum(image, 0, out=image)
 
 
-def vary(image: np.ndarray, window: Window, anatomy: Anatomy, unit: float, rng) -> np.ndarray:
+def vary(
+    image: np.ndarray, window: Window, anatomy: Anatomy, unit: float, rng: np.random.Generator
+) -> np.ndarray:
     """Vary intensities smoothly within tissues, and add a lesion in or beside the target."""
     texture = np.float32(unit * rng.uniform(*anatomy.texture))
-    image = image + texture * smooth_field(window.shape, rng.integers(8, 40), rng) * (
+    image = image + texture * smooth_field(window.shape, int(rng.integers(8, 40)), rng) * (
         image > 0.1 * unit
     )
     if rng.random() < anatomy.lesion:
@@ -243,7 +254,9 @@ def vary(image: np.ndarray, window: Window, anatomy: Anatomy, unit: float, rng) 
     return np.maximum(image, 0, out=image)
 
 
-def remove(window: Window, ranges: FieldOfView, rng: np.random.Generator):
+def remove(
+    window: Window, ranges: FieldOfView, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray | None]:
     """Region of the head that is set to 0: its face, or all but the target.
 
     Returns
@@ -267,7 +280,9 @@ def remove(window: Window, ranges: FieldOfView, rng: np.random.Generator):
     return far & face & (window.skin < rng.uniform(5, 40)), None
 
 
-def field_of_view(shape, ranges: FieldOfView, rng: np.random.Generator) -> np.ndarray:
+def field_of_view(
+    shape: Sequence[int], ranges: FieldOfView, rng: np.random.Generator
+) -> np.ndarray:
     """Draw planes where the field of view ends; bool, True beyond them."""
     beyond = np.zeros(shape, bool)
     for _ in range(3):

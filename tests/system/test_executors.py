@@ -468,6 +468,10 @@ def test_a_scheduler_without_workers_ends_the_run(scheduler, plan, monkeypatch):
         workers = dask_workers.Workers(client, "", print, patience=0.0)
         with pytest.raises(WorkerError, match="there has been no worker for 0 s"):
             workers.update()
+    workers.there = {"tcp://127.0.0.1:9"}  # the client has closed
+    for ask in (workers.update, lambda: workers.give(deque([dask_workers.Task("01")]))):
+        with pytest.raises(WorkerError, match="the scheduler does not answer"):
+            ask()
 
 
 def test_an_address_that_nobody_answers_at_ends_the_run(plan):
