@@ -243,8 +243,8 @@ def viewer(
     labels = mask[box].astype(np.uint8)
     if tumor is not None:
         labels[tumor[box]] = 2
-    grey = slices.gray(volume.data[box], slices.window(volume, box))
-    return Volume(grey, affine), Volume(labels, affine)
+    gray = slices.gray(volume.data[box], slices.window(volume, box))
+    return Volume(gray, affine), Volume(labels, affine)
 
 
 def _of_brain(mask: np.ndarray) -> tuple[str, str]:

@@ -157,7 +157,7 @@ class Sheet:
         return sheet
 
     def colors(self) -> np.ndarray:
-        """Draw the image's cuts in grey on the background, (height, width, 3) uint8."""
+        """Draw the image's cuts in gray on the background, (height, width, 3) uint8."""
         sheet = np.empty((self.height, self.frame.width, 3), np.uint8)
         sheet[:] = BACKGROUND
         image = self.view.volume.data

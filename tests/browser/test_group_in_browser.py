@@ -258,7 +258,7 @@ def test_a_rating_is_shown_everywhere_and_can_be_taken_back(browser):
     assert browser.one('[data-only="exclude"]').text == "Excluded 1"
     assert browser.one(".shot").get_attribute("data-rating") == "exclude"
     assert browser.run(VALUES, '.shot [aria-pressed="true"]') == ["exclude"]
-    choose(browser, "#colour", "rating")
+    choose(browser, "#color", "rating")
     assert browser.run(VALUES, "#legend li") == [" unrated (39)", " exclude (1)"]
     browser.press("0")
     assert browser.one("#progress").text == "0 of 40 rated"
@@ -441,7 +441,7 @@ def test_the_selected_image_is_marked_in_every_plot(browser):
 
 def test_colours_are_those_of_groups_ratings_or_outliers(browser):
     assert browser.run(VALUES, "#legend li") == [" 2 mm (20)", " 1 mm (20)"]
-    choose(browser, "#colour", "outlier")
+    choose(browser, "#color", "outlier")
     assert browser.run(VALUES, "#legend li") == [" not an outlier (38)", " outlier (2)"]
     shapes = "return document.querySelector('.strip .js-plotly-plot')?.layout.shapes.length"
     browser.wait(f"{shapes} === 1")  # the outliers are markers
@@ -564,7 +564,7 @@ def test_hostile_names_are_text_everywhere(chromium, tmp_path):
     chromium.one(".chooser summary").click()
     chromium.run(show, "volumes")
     chromium.wait("return document.querySelectorAll('#plots .main-svg').length > 1")
-    choose(chromium, "#colour", "outlier")
+    choose(chromium, "#color", "outlier")
     path = tmp_path / "ratings.tsv"
     path.write_text(f"image\trating\n{HOSTILE}\taccept\n", encoding="utf-8")
     read_table(chromium, path)

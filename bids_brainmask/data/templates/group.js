@@ -71,10 +71,10 @@ function furnish() {
   $("group").replaceChildren(option("all"), ...named);
   $("group").parentElement.hidden = groups.length < 2;
   $("order").replaceChildren(...[...orders.keys()].map((name) => option(name)));
-  const by = Object.entries(COLOUR_BY).filter(([, [, of]], index) => {
+  const by = Object.entries(COLOR_BY).filter(([, [, of]], index) => {
     return index === 1 || new Set(images.map(of)).size > 1;
   });
-  $("colour").replaceChildren(...by.map(([key, [label]]) => option(label, key)));
+  $("color").replaceChildren(...by.map(([key, [label]]) => option(label, key)));
   $("metrics").replaceChildren(...strips.map((strip) => strip.figure));
   const same = data.constant.map((m) => `${m.title} ${withUnits(m.value, m.units)}`);
   $("constant").textContent = same.length ? `The same in all images: ${same.join("; ")}.` : "";
@@ -87,7 +87,7 @@ function listen() {
   $("text").addEventListener("input", look);
   $("previous").addEventListener("click", () => turn(-1));
   $("next").addEventListener("click", () => turn(1));
-  $("colour").addEventListener("change", redraw);
+  $("color").addEventListener("change", redraw);
   $("scale").addEventListener("change", () => plots.forEach(drawPlot));
   $("export").addEventListener("click", () => save("group_desc-brain_ratings.tsv", ratingTable()));
   $("import").addEventListener("click", () => $("file").click());

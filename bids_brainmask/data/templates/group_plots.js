@@ -2,7 +2,7 @@
 /* Distributions of metrics, and volumes over sessions, drawn by Plotly. */
 
 const MANY = 1000; // images; with more, plots that are out of view are removed
-const COLOURS = ["c1", "c2", "c3", "c4", "c5", "c6", "c7"]; // of the style, as are those below
+const COLORS = ["c1", "c2", "c3", "c4", "c5", "c6", "c7"]; // of the style, as are those below
 const FIXED = {
   group: {},
   contrast: {},
@@ -12,22 +12,22 @@ const FIXED = {
 
 const theme = () => {
   const style = getComputedStyle(document.documentElement);
-  const colour = (name) => style.getPropertyValue(`--${name}`).trim();
-  const axis = { gridcolor: colour("line"), linecolor: colour("line"), zeroline: false };
+  const color = (name) => style.getPropertyValue(`--${name}`).trim();
+  const axis = { gridcolor: color("line"), linecolor: color("line"), zeroline: false };
   const layout = {
     paper_bgcolor: "rgba(0,0,0,0)",
     plot_bgcolor: "rgba(0,0,0,0)",
-    font: { color: colour("muted"), family: style.fontFamily, size: 11 },
-    hoverlabel: { bgcolor: colour("sheet"), bordercolor: colour("muted"), font: { size: 12 } },
-    modebar: { bgcolor: "rgba(0,0,0,0)", color: colour("muted"), activecolor: colour("ink") },
+    font: { color: color("muted"), family: style.fontFamily, size: 11 },
+    hoverlabel: { bgcolor: color("sheet"), bordercolor: color("muted"), font: { size: 12 } },
+    modebar: { bgcolor: "rgba(0,0,0,0)", color: color("muted"), activecolor: color("ink") },
     xaxis: axis,
     yaxis: axis,
   };
-  layout.hoverlabel.font.color = colour("ink");
-  return { colour, template: { layout } };
+  layout.hoverlabel.font.color = color("ink");
+  return { color, template: { layout } };
 };
 
-const COLOUR_BY = {
+const COLOR_BY = {
   group: ["group", (image) => image.group || "no group"],
   rating: ["rating", (image) => rated(image).rating || "unrated"],
   outlier: ["outliers", (image) => (image.outlier ? "outlier" : "not an outlier")],
@@ -39,9 +39,9 @@ const COLOUR_BY = {
     },
   ],
 };
-/** Sort images into classes of a colour each, the largest first; the smallest share one. */
+/** Sort images into classes of a color each, the largest first; the smallest share one. */
 function classes() {
-  const of = COLOUR_BY[$("colour").value][1];
+  const of = COLOR_BY[$("color").value][1];
   const found = new Map();
   for (const image of images) {
     const name = of(image);
@@ -49,14 +49,14 @@ function classes() {
     found.get(name).push(image);
   }
   const sorted = [...found].sort((a, b) => b[1].length - a[1].length);
-  const fixed = new Map(Object.entries(FIXED[$("colour").value]));
-  const own = sorted.slice(0, COLOURS.length).map(([name, members], index) => {
-    return { name, members, colour: fixed.get(name) ?? COLOURS[index] };
+  const fixed = new Map(Object.entries(FIXED[$("color").value]));
+  const own = sorted.slice(0, COLORS.length).map(([name, members], index) => {
+    return { name, members, color: fixed.get(name) ?? COLORS[index] };
   });
-  const rest = sorted.slice(COLOURS.length);
+  const rest = sorted.slice(COLORS.length);
   if (rest.length) {
     const members = rest.flatMap(([, some]) => some);
-    own.push({ name: `${rest.length} others`, members, colour: "muted" });
+    own.push({ name: `${rest.length} others`, members, color: "muted" });
   }
   return own;
 }
@@ -66,9 +66,9 @@ let shades = [];
 function legend() {
   shades = classes();
   $("legend").replaceChildren(
-    ...shades.map(({ name, members, colour }) => {
+    ...shades.map(({ name, members, color }) => {
       const swatch = make("span", { className: "swatch" });
-      swatch.style.color = `var(--${colour})`;
+      swatch.style.color = `var(--${color})`;
       return make("li", { title: name }, swatch, ` ${shorten(name, 40)} (${members.length})`);
     }),
   );
@@ -100,14 +100,14 @@ const height = (image) => 1.4 * scatter(image.index) - 0.7;
 /** Points of a class as one path: lines too short to see, whose round ends are the dots.
 
 A marker of each would be an element of each, 5,000 in each of many plots. */
-function dots(strip, { members, colour }, style) {
+function dots(strip, { members, color }, style) {
   const path = members
     .filter((image) => strip.values[image.index] !== null && !image.outlier)
     .map((image) => {
       const y = height(image);
       return `M${strip.values[image.index]},${y}V${y + 0.01}`;
     });
-  const line = { color: style(colour), width: 4.5 };
+  const line = { color: style(color), width: 4.5 };
   const shape = { type: "path", layer: "between", opacity: 0.6, line };
   return path.length ? [{ ...shape, path: path.join("") }] : [];
 }
@@ -129,10 +129,10 @@ function targets(strip) {
 
 /** Points of outliers, which are larger. */
 function rings(strip, style) {
-  const shown = shades.flatMap(({ members, colour }) =>
+  const shown = shades.flatMap(({ members, color }) =>
     members
       .filter((image) => image.outlier && strip.values[image.index] !== null)
-      .map((image) => [image, style(colour)]),
+      .map((image) => [image, style(color)]),
   );
   const line = { width: 1.2, color: style("ink") };
   return {
@@ -140,7 +140,7 @@ function rings(strip, style) {
     y: shown.map(([image]) => height(image)),
     mode: "markers",
     type: "scatter",
-    marker: { size: 8, opacity: 1, color: shown.map(([, colour]) => colour), line },
+    marker: { size: 8, opacity: 1, color: shown.map(([, color]) => color), line },
     hoverinfo: "skip",
     showlegend: false,
   };
@@ -181,10 +181,10 @@ function box(sorted) {
 }
 
 function draw(strip) {
-  const { colour, template } = theme();
+  const { color, template } = theme();
   const look = { hoverinfo: "skip", fillcolor: "rgba(0,0,0,0)", showlegend: false };
-  const line = { color: colour("muted"), width: 1 };
-  const traces = [{ ...box(strip.sorted), ...look, line }, rings(strip, colour), targets(strip)];
+  const line = { color: color("muted"), width: 1 };
+  const traces = [{ ...box(strip.sorted), ...look, line }, rings(strip, color), targets(strip)];
   const layout = {
     template,
     height: AREA.top + AREA.height + 18,
@@ -192,7 +192,7 @@ function draw(strip) {
     hovermode: "closest",
     hoverdistance: 12,
     dragmode: false,
-    shapes: shades.flatMap((shade) => dots(strip, shade, colour)),
+    shapes: shades.flatMap((shade) => dots(strip, shade, color)),
     xaxis: { fixedrange: true, nticks: 8, range: strip.range },
     yaxis: { fixedrange: true, visible: false, range: [-1.05, 1.05] },
   };
@@ -227,7 +227,7 @@ function start() {
 
 let later = 0;
 
-/** Draw everything again that is drawn, in other colours. */
+/** Draw everything again that is drawn, in other colors. */
 function redraw() {
   legend();
   clearTimeout(later);
@@ -274,14 +274,14 @@ function trace(plot, lines, look) {
 }
 
 function drawPlot(plot) {
-  const { colour, template } = theme();
-  const usual = { color: colour("c1"), size: 5 };
-  const here = { color: colour("c6"), size: 8, width: 2.5 };
+  const { color, template } = theme();
+  const usual = { color: color("c1"), size: 5 };
+  const here = { color: color("c6"), size: 8, width: 2.5 };
   const mine = (line) => selected && line.points.some((point) => point[2] === selected.index);
   const units = $("scale").value === "change" ? "change, %" : plot.units;
-  const titled = (text) => ({ text, font: { color: colour("muted"), size: 12 } });
+  const titled = (text) => ({ text, font: { color: color("muted"), size: 12 } });
   const title = { ...titled(plot.title), x: 0.01, xanchor: "left" };
-  title.font.color = colour("ink");
+  title.font.color = color("ink");
   const layout = {
     template,
     title,

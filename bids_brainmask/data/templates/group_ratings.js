@@ -208,5 +208,5 @@ function refresh(changed) {
       changed.map((i) => ({ id: i.index, rating: rated(i).rating, comment: rated(i).comment })),
     );
   }
-  if ($("colour").value === "rating") redraw();
+  if ($("color").value === "rating") redraw();
 }

@@ -5,7 +5,7 @@
 
 (() => {
   // Values of the labels: 0 background, 1 brain, 2 meningioma; colors as in the figures.
-  const COLOURS = {
+  const COLORS = {
     R: [0, 0, 255],
     G: [0, 229, 90],
     B: [0, 255, 31],
@@ -79,7 +79,7 @@
         name: "labels.nii.gz",
       });
       labels.hdr.intent_code = 1002; // NIFTI_INTENT_LABEL: only labels have outlines
-      labels.setColormapLabel(COLOURS);
+      labels.setColormapLabel(COLORS);
       drawn.addVolume(labels);
       const look = () => {
         const shown = find("show").checked;
