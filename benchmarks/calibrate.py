@@ -186,8 +186,9 @@ leave-one-head-out cross-validation:
 
 The prediction is valid only for these degradations. For images that are no heads it is often \
 high. Therefore the mask is also checked without the probabilities, by its volume, its shape, its \
-contact with the edge of the image and the intensities in it: see [plausibility](plausibility.md), \
-which has the share that is flagged. Neither check finds every wrong mask. Check your masks.
+contact with the edge of the image and the intensities in it: see \
+[plausibility](plausibility.md), which has the share that is flagged. Neither check finds every \
+wrong mask. Check your masks.
 """
 
 

@@ -44,7 +44,7 @@ def add_export(commands: argparse._SubParsersAction) -> None:
             nargs="+",
             default=(),
             metavar="LABEL",
-            type=lambda word, prefix=prefix: word.removeprefix(prefix),  # type: ignore[misc]
+            type=lambda word, prefix=prefix: word.removeprefix(prefix),
             help=f"{what} to export, with or without {prefix}; all if not given",
         )
     export.add_argument(

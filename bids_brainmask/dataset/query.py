@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from bids_brainmask.analyses.rows import DEFAULT_SUFFIX, SUFFIXES, scan_key
 from bids_brainmask.dataset import contrast, filter_file
@@ -202,16 +203,16 @@ def _layouts(settings: Settings, labels: list[str]) -> list:
     kept = database and not settings.reset_database and (database / INDEX).is_file()
     try:
         layouts = [BIDSLayout(folder, **options) for folder in roots]
-        if kept:
-            _check_index(settings, layouts[0], labels)
+        if kept and database:
+            _check_index(settings, database, layouts[0], labels)
         return layouts
     except (AttributeError, OSError, TypeError, ValueError) as error:
         raise UsageError(f"{root}: pybids cannot index this dataset: {error}") from error
 
 
-def _check_index(settings: Settings, layout, labels: list[str]) -> None:
+def _check_index(settings: Settings, database: Path, layout: Any, labels: list[str]) -> None:
     """Raise unless an index that was kept fits the folders of the requested participants."""
-    root, file = settings.bids_dir.absolute(), settings.bids_database_dir / INDEX
+    root, file = settings.bids_dir.absolute(), database / INDEX
     hint = f"{file}: the index is not of the present dataset: {{}}. Add --reset-database."
     made_of = Path(layout.connection_manager.layout_info.root)
     if made_of.resolve() != root.resolve():
