@@ -12,7 +12,7 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
@@ -21,12 +21,14 @@ import bids_brainmask
 from bids_brainmask import machine
 from bids_brainmask.analyses import catalog, rendering, sidecar
 from bids_brainmask.analyses.probability import Method
-from bids_brainmask.analyses.rows import Finding
-from bids_brainmask.dataset import derivatives, query, readback, storage
+from bids_brainmask.analyses.rows import Finding, Findings
+from bids_brainmask.dataset import derivatives, readback, storage
 from bids_brainmask.errors import BrainMaskError, ImageError, UsageError, without_paths
+from bids_brainmask.hashes import fingerprint
 from bids_brainmask.models import backends
-from bids_brainmask.plan import Run, ScanPlan, finished, write_results
+from bids_brainmask.plan import Run, ScanPlan
 from bids_brainmask.reports import participant_page
+from bids_brainmask.results import corrections, files, stale
 from bids_brainmask.settings import Settings
 from bids_brainmask.voxels import image
 from bids_brainmask.voxels.inference import Options
@@ -117,7 +119,8 @@ def settle(run: Run) -> Iterator[tuple[ScanPlan, Outcome | None]]:
     owners: dict[Path, str] = {}  # first file of every earlier scan, and its source image
     for plan in run.plans:
         if not plan.analyses:
-            yield plan, Outcome(plan, "refused", plan.refusal)
+            detail = [plan.refusal, *stale.remove(plan, run)]
+            yield plan, Outcome(plan, "refused", "; ".join(detail))
             continue
         first = next(iter(plan.files.values()))
         if first in owners:
@@ -128,12 +131,15 @@ def settle(run: Run) -> Iterator[tuple[ScanPlan, Outcome | None]]:
             yield plan, failure(plan, error, run)
             continue
         owners[first] = plan.scan.relative
-        if run.settings.overwrite or not finished(plan, run.parameters(plan)):
+        reason = files.outdated(plan, run)
+        if run.settings.overwrite or reason is not None:
             storage.clear(plan.log.parent)  # where a killed process may have left a file
-            yield plan, None
+            yield replace(plan, reason=reason or ""), None
             continue
-        detail = "finished before, from the same image and parameters"
-        yield plan, Outcome(plan, "skipped", "; ".join(filter(None, [detail, plan.refusal])))
+        removed = stale.remove(plan, run)
+        detail = ["finished before, from the same image and parameters"]
+        detail += [*corrections.kept(plan), *removed, plan.refusal]
+        yield plan, Outcome(plan, "skipped", "; ".join(filter(None, detail)))
 
 
 def process_scan(plan: ScanPlan, run: Run, networks: dict[str, backends.Network]) -> Outcome:
@@ -199,23 +205,30 @@ def load_network(run: Run, analysis: str) -> backends.Network:
 def segment_scan(plan: ScanPlan, run: Run, networks: Mapping[str, backends.Network]) -> Outcome:
     """Process one scan, from its file to its derivatives."""
     started = time.perf_counter()
+    seen = files.look(plan)
     source = image.read(plan.scan.path)
-    file = query.fingerprint(plan.scan.path)  # now: the file may change before the end
+    file = fingerprint(plan.scan.path)  # now: the file may change before the end
+    corrected = corrections.read(plan, run, source)
+    plan = plan.corrected(corrected)
+    automatic: dict[str, Finding] = {}
     findings: dict[str, Finding] = {}
     for name in run.needed(plan):
         how = method(name, run, networks)
-        findings[name] = catalog.analysis(name).find(source, how, findings)
-    outputs = [catalog.output(kind) for kind in plan.files]
-    files = {output.name: rendering.render(output, source, findings) for output in outputs}
+        findings[name] = automatic[name] = catalog.analysis(name).find(source, how, findings)
+        if name in corrected:
+            findings[name] = automatic[name].corrected(source, corrected[name].mask, findings)
+    found = {
+        row.name: findings | {name: automatic[name] for name in row.made_by if row.automatic}
+        for row in map(catalog.output, plan.files)
+    }
+    content = {
+        kind: rendering.render(catalog.output(kind), source, each) for kind, each in found.items()
+    }
     modified = file.pop("Modified")
     scan = sidecar.of_scan(file, time.perf_counter() - started, contrast=plan.scan.contrast)
-    parameters, used = run.parameters(plan), (run.command, run.models, networks, findings)
-    records = {
-        output.name: output.columns()
-        if output.columns
-        else scan | sidecar.of_file(output, parameters[output.name], *used)
-        for output in outputs
-    }
+    records = describe(run, scan, found, networks)
+    for name, one in corrected.items():
+        records[catalog.analysis(name).main] |= one.record()
     figures = rendering.draw(plan.figures, source, findings, plan.scan.key)
     private = {
         "Source": str(plan.scan.path),
@@ -224,11 +237,43 @@ def segment_scan(plan: ScanPlan, run: Run, networks: Mapping[str, backends.Netwo
         "Command": list(run.typed),
         "Host": platform.node(),
     }
-    write_results(plan, files, records, figures, private)
-    found = [findings[name] for name in plan.analyses]
-    said = ", ".join(finding.summary for finding in found) + f" in {scan['Seconds']:.1f} s"
-    remarks = [*(finding.remarks for finding in found), plan.refusal]
-    return Outcome(plan, "done", "; ".join(filter(None, [said, *remarks])))
+    files.write(plan, content, records, figures, private, seen)
+    corrections.take_over(plan, run, findings)
+    own = [findings[name] for name in plan.analyses]
+    said = ", ".join(finding.summary for finding in own) + f" in {scan['Seconds']:.1f} s"
+    remarks = [*(finding.remarks for finding in own), *(one.words for one in corrected.values())]
+    again = f"made again: {plan.reason}" if plan.reason else ""
+    detail = [said, *remarks, again, *stale.remove(plan, run), plan.refusal]
+    return Outcome(plan, "done", "; ".join(filter(None, detail)))
+
+
+def describe(
+    run: Run,
+    scan: Mapping,
+    found: Mapping[str, Findings],
+    networks: Mapping[str, backends.Network],
+) -> dict[str, dict]:
+    """Make the content of each sidecar of a scan, by kind.
+
+    Parameters
+    ----------
+    run : Run
+    scan : mapping
+        As of `sidecar.of_scan`.
+    found : mapping of str to mapping
+        Findings that each kind of file shows.
+    networks : mapping of str to Network
+    """
+    records = {}
+    for kind, findings in found.items():
+        output = catalog.output(kind)
+        if output.columns:
+            records[kind] = dict(output.columns())
+            continue
+        how = (run.parameters_of(kind), run.command, run.models, networks, findings)
+        record = sidecar.of_file(output, *how)
+        records[kind] = {**scan, **record, **files.bindings(kind, findings)}
+    return records
 
 
 def method(name: str, run: Run, networks: Mapping[str, backends.Network]) -> Method | None:

@@ -31,7 +31,18 @@ class NothingToDo(BrainMaskError):  # noqa: N818 - it reads as what it is
 
 
 class ImageError(BrainMaskError):
-    """One image cannot be read or used."""
+    """One image cannot be read or used.
+
+    Parameters
+    ----------
+    message : str
+    damaged : bool
+        Whether the file is empty, cut off, or holds other bytes than those of an image.
+    """
+
+    def __init__(self, message: str, *, damaged: bool = False):
+        super().__init__(message)
+        self.damaged = damaged
 
 
 class OutputError(BrainMaskError):

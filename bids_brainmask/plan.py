@@ -1,25 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
 """The plan of a run: its scans and models, and the checks before any work.
 
-For each scan: its files, how they are written, and whether it is finished. Sidecars are written
-last, so a scan with its sidecars is finished.
+For each scan: its analyses, and the names of its files. `results` writes and checks them.
 """
 
 from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from types import MappingProxyType
-from urllib.parse import quote
 
 from bids_brainmask import machine
 from bids_brainmask.analyses import catalog
-from bids_brainmask.dataset import folders, query, storage
+from bids_brainmask.dataset import folders, query
 from bids_brainmask.dataset.query import Scan
-from bids_brainmask.errors import NothingToDo, OutputError, UsageError
+from bids_brainmask.errors import NothingToDo, UsageError
 from bids_brainmask.models import registry
 from bids_brainmask.models.registry import Model
 from bids_brainmask.settings import EXPECTED_ML, HERE, Settings
@@ -42,6 +39,12 @@ class ScanPlan:
     figures: Mapping[str, Path] = field(default_factory=dict)
     """Figures of its report, by the names of their files; none without reports."""
 
+    folder: Path = Path()
+    """Folder of its files."""
+
+    reason: str = ""
+    """Reason why results that are there are made again; empty: there are none."""
+
     log: Path = Path()
     """Its log. Crash records are beside it, and its `record`; their names begin with the same."""
 
@@ -53,7 +56,24 @@ class ScanPlan:
     @property
     def sidecars(self) -> dict[str, Path]:
         """Sidecar of each file."""
-        return {kind: _sidecar(path) for kind, path in self.files.items()}
+        return {kind: sidecar(path) for kind, path in self.files.items()}
+
+    def path(self, kind: str) -> Path:
+        """Path of an output, whether it is to be written or not."""
+        return self.folder / catalog.output(kind).file(self.scan.prefix, self.scan.suffix)
+
+    def figure_path(self, name: str) -> Path:
+        """Path of a figure's file, whether it is to be drawn or not."""
+        root = self.folder.parents[len(self.scan.folder.parts) - 1]
+        return root / catalog.figure_path(self.scan.prefix, self.scan.suffix, name)
+
+    def corrected(self, analyses: Collection[str]) -> ScanPlan:
+        """Add the files of analyses whose masks are a person's: mask and automatic mask."""
+        mains = [catalog.analysis(name).main for name in self.analyses if name in analyses]
+        more = [*mains, *(f"{main}_automatic" for main in mains)]
+        files = dict(self.files) | {kind: self.path(kind) for kind in more}
+        order = [row.name for row in catalog.OUTPUTS if row.name in files]
+        return replace(self, files={kind: files[kind] for kind in order})
 
     @property
     def folders(self) -> set[Path]:
@@ -109,12 +129,13 @@ class Run:
 
     def parameters(self, plan: ScanPlan) -> dict[str, dict]:
         """Everything that determines each file of a scan, besides the source image."""
-        found = {}
-        for kind in plan.files:
-            made_by = catalog.output(kind).made_by
-            each = {name: self.of_analysis(name) for name in made_by}
-            found[kind] = each if len(each) > 1 else each[made_by[0]]
-        return found
+        return {kind: self.parameters_of(kind) for kind in plan.files}
+
+    def parameters_of(self, kind: str) -> dict:
+        """Everything that determines a kind of file, besides the source image."""
+        made_by = catalog.output(kind).made_by
+        each = {name: self.of_analysis(name) for name in made_by}
+        return each if len(each) > 1 else each[made_by[0]]
 
 
 def prepare(settings: Settings) -> Run:
@@ -266,11 +287,14 @@ def name_files(
     files = {
         row.name: folder / row.file(scan.prefix, scan.suffix)
         for row in catalog.OUTPUTS
-        if set(row.made_by) <= set(analyses) and (not row.option or row.option in settings.outputs)
+        if set(row.made_by) <= set(analyses)
+        and (not row.option or row.option in settings.outputs)
+        and not row.automatic
     }
+    figures = _figures(scan, settings, analyses)
     logs = settings.output_dir / "logs" / f"sub-{scan.participant}"
     log = logs / f"{scan.prefix}_{scan.suffix}.log"
-    return ScanPlan(scan, analyses, files, refusal, _figures(scan, settings, analyses), log)
+    return ScanPlan(scan, analyses, files, refusal, figures, folder, log=log)
 
 
 def _figures(scan: Scan, settings: Settings, analyses: tuple[str, ...]) -> dict[str, Path]:
@@ -289,92 +313,6 @@ def _figures(scan: Scan, settings: Settings, analyses: tuple[str, ...]) -> dict[
     }
 
 
-def _sidecar(path: Path) -> Path:
+def sidecar(path: Path) -> Path:
+    """Path of the sidecar of a file."""
     return path.with_name(path.name.split(".")[0] + ".json")
-
-
-def write_results(
-    plan: ScanPlan,
-    files: Mapping[str, bytes],
-    records: Mapping[str, Mapping],
-    figures: Mapping[str, bytes] = MappingProxyType({}),
-    private: Mapping = MappingProxyType({}),
-) -> None:
-    """Write the files of a scan and its figures, then their sidecars.
-
-    Parameters
-    ----------
-    plan : ScanPlan
-    files : mapping of kind to bytes
-        Gzipped NIfTI files, and tables.
-    records : mapping of kind to mapping
-        Content of each sidecar about the run: see `finished` for the keys that are read again.
-        The sidecar of a table has only its columns.
-    figures : mapping of figure to bytes
-        Pictures, and gzipped NIfTI files for the viewer.
-    private : mapping
-        What the run tells of persons and machines, for `ScanPlan.record`. If that cannot be
-        written, the scan does not fail.
-    """
-    storage.clear(*plan.folders)  # a worker may have been killed while it wrote here
-    for sidecar in plan.sidecars.values():
-        with storage.output_errors(sidecar):
-            sidecar.unlink(missing_ok=True)  # of an earlier run, whose file is replaced below
-    try:
-        storage.write_json(plan.record, dict(private))
-    except OutputError as error:
-        log.warning("%s", error)
-    for kind, path in plan.files.items():
-        storage.write_bytes(path, files[kind])
-    for kind, path in plan.figures.items():
-        storage.write_bytes(path, figures[kind])
-    source = {
-        "Sources": [f"bids:raw:{quote(plan.scan.relative)}"],
-        "SpatialReference": "orig",
-    }
-    for kind, path in plan.sidecars.items():
-        is_image = plan.files[kind].suffix == ".gz"
-        always = dict(catalog.output(kind).sidecar) | source if is_image else {}
-        storage.write_json(path, {**always, **records[kind]})
-
-
-def finished(plan: ScanPlan, parameters: Mapping[str, Mapping]) -> bool:
-    """Tell whether all files of a scan exist, from this source and with these parameters.
-
-    The source is the same if its size and modification time are the same, or its hash. The time
-    is in `ScanPlan.record`, which may be absent.
-
-    Parameters
-    ----------
-    plan : ScanPlan
-    parameters : mapping of kind to mapping
-        ``Parameters`` of the sidecars: everything that determines the result.
-    """
-    if not all(path.is_file() for path in plan.figures.values()):
-        return False
-    for kind, path in plan.sidecars.items():
-        try:
-            record = storage.read_json(path)
-            if not plan.files[kind].is_file():
-                return False
-            if plan.files[kind].suffix != ".gz":
-                continue  # a table: its mask is checked
-            before = record["SourceFile"]
-            status = plan.scan.path.stat()
-            if record["Parameters"] != parameters[kind] or before["Bytes"] != status.st_size:
-                return False
-            untouched = _modified(plan, before["SHA256"]) == status.st_mtime_ns
-            if not untouched and before["SHA256"] != query.sha256(plan.scan.path):
-                return False
-        except (OSError, ValueError, KeyError, TypeError):
-            return False  # absent, incomplete, or from another program
-    return True
-
-
-def _modified(plan: ScanPlan, sha256: str) -> int | None:
-    """When the source of a certain hash was changed, ns since 1970; None: not recorded."""
-    try:
-        record = storage.read_json(plan.record)
-        return record["Modified"] if record["SHA256"] == sha256 else None
-    except (OSError, ValueError, KeyError, TypeError):
-        return None

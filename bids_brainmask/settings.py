@@ -151,6 +151,15 @@ class Settings:
     overwrite: bool = False
     """Process finished images again."""
 
+    overwrite_manual: bool = False
+    """Replace also the masks that a person corrected."""
+
+    editor: str = ""
+    """Name of the person who corrected the masks that this run finds changed."""
+
+    verify: bool = False
+    """Compare every result with its hash, not only with its size and modification time."""
+
     dry_run: bool = False
     """Print the planned work, and stop."""
 

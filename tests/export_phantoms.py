@@ -7,8 +7,9 @@ import nibabel as nb
 import numpy as np
 from conftest import Dataset, head_phantom
 
+from bids_brainmask import hashes
 from bids_brainmask.cli import brainmask
-from bids_brainmask.dataset import query, storage
+from bids_brainmask.dataset import storage
 from bids_brainmask.voxels import image
 
 
@@ -32,7 +33,7 @@ class ExportedDataset:
             made = image.mask_like(source, source.volume.data >= 99)
             content = image.to_bytes(made, compress=True)
             storage.write_bytes(there / f"{name}_desc-brain_mask.nii.gz", content)
-            record = {"SourceFile": query.fingerprint(path), "Parameters": {}}
+            record = {"SourceFile": hashes.fingerprint(path), "Parameters": {}}
             storage.write_json(there / f"{name}_desc-brain_mask.json", record)
         return path
 

@@ -224,6 +224,7 @@ class Watcher(threading.Thread):
 
 TIMES = re.compile(
     rb'(?<="Seconds": )[\d.]+'  # of a sidecar
+    rb'|(?<="Modified": )\d+'  # of each file, in logs/
     rb"|(?<=Seconds</th>\n    <td>)[\d.]+"  # of a participant's page
     rb'|[\d.]+(?=[\t,]"?(plain|contrast-enhanced) images)'  # of the table and page of all images
     rb"|(?<=\t)[\d.]+(?=\n)"  # last in the rows of the table of tumours

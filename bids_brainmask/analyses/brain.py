@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -54,6 +54,33 @@ class Extraction:
         """Remarks for the scan's line of the closing table; empty if there is none."""
         kept = "already skull-stripped, kept whole" if self.stripped else ""
         return "; ".join(filter(None, (kept, self.warning)))
+
+    def corrected(self, source: image.Source, mask: np.ndarray, findings: Mapping) -> Extraction:  # noqa: ARG002
+        """Put a person's mask, (I, J, K) bool, in the place of the found one, and measure it.
+
+        The predicted Dice is unknown: its calibration is of automatic masks. A person has looked
+        at the mask, so that it is not doubtful.
+
+        Raises
+        ------
+        ImageError
+            The mask is empty.
+        """
+        if not mask.any():
+            raise ImageError("the brain mask is empty; expected a brain. Draw it again.")
+        volume = source.volume
+        voxel_ml = abs(np.linalg.det(volume.affine[:3, :3])) / 1000
+        counts = dict.fromkeys(("pieces_removed", "removed", "holes_filled", "filled"), 0)
+        return replace(
+            self,
+            mask=mask,
+            volume_ml=float(mask.sum() * voxel_ml),
+            confidence=confidence.of(mask, self.probability, volume.spacing, 0),
+            predicted_dice=None,
+            likeness=None,
+            implausible=(),
+            quality=quality.measure(volume, mask, self.probability, predicted_dice=None, **counts),
+        )
 
     def record(self) -> dict:
         """Entries for the sidecars of the brain's files."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from bids_brainmask.analyses import drawn
 from bids_brainmask.analyses.rows import (
     DEFAULT_SUFFIX,
     Analysis,
@@ -20,6 +21,7 @@ from bids_brainmask.analyses.rows import (
     Image,
     Number,
     Output,
+    automatic_mask,
     file_name,
 )
 from bids_brainmask.voxels import UNCERTAIN
@@ -51,25 +53,6 @@ def _brain_measures() -> tuple[Measure, ...]:
     from bids_brainmask.analyses import quality
 
     return quality.MEASURES
-
-
-def _draw_brain(source: Source, findings: Findings, name: str) -> tuple[bytes]:
-    from bids_brainmask.drawing import figures
-
-    return (figures.mosaic(source.volume, findings["brain"].mask, title=name),)
-
-
-def _draw_uncertainty(source: Source, findings: Findings, name: str) -> tuple[bytes]:
-    from bids_brainmask.drawing import figures
-
-    brain = findings["brain"]
-    return (figures.uncertainty(source.volume, brain.mask, brain.probability, title=name),)
-
-
-def _draw_thumbnail(source: Source, findings: Findings, name: str) -> tuple[bytes]:  # noqa: ARG001
-    from bids_brainmask.drawing import figures
-
-    return (figures.thumbnail(source.volume, findings["brain"].mask),)
 
 
 # The rows of meningiomas.
@@ -118,30 +101,6 @@ def _lesion_measures() -> tuple[Measure, ...]:
     return meningioma.MEASURES
 
 
-def _draw_meningiomas(source: Source, findings: Findings, name: str) -> tuple[bytes]:
-    from bids_brainmask.drawing import figures
-
-    lesions, brain = findings["meningioma"].lesions, findings.get("brain")
-    places = [
-        (lesion.centroid_mm, f"{lesion.index}: {lesion.volume_ml:.2f} mL")
-        for lesion in lesions.found
-    ]
-    outlines = (lesions.mask, brain and brain.mask)
-    return (figures.tumors(source.volume, *outlines, places, title=name),)
-
-
-def _draw_viewer(source: Source, findings: Findings, name: str) -> tuple[bytes, ...]:  # noqa: ARG001
-    import numpy as np
-
-    from bids_brainmask.drawing import figures
-    from bids_brainmask.voxels import image
-
-    brain, tumors = findings.get("brain"), findings.get("meningioma")
-    mask = brain.mask if brain else np.zeros(source.volume.data.shape, bool)
-    parts = figures.viewer(source.volume, mask, tumors and tumors.lesions.mask)
-    return tuple(image.to_bytes(image.of_volume(part), compress=True) for part in parts)
-
-
 ANALYSES: tuple[Analysis, ...] = (
     Analysis(
         name="brain",
@@ -151,6 +110,7 @@ ANALYSES: tuple[Analysis, ...] = (
         default_models=("brainy", "embedded"),
         file_defaults={},
         has_border=True,
+        correctable=True,
         readme="Made by bids_brainmask from the T1-weighted images of the source dataset. "
         "For each image:",
         numbers=(
@@ -179,6 +139,7 @@ ANALYSES: tuple[Analysis, ...] = (
             "flips": True,
         },
         refuse=_refuse_meningioma,
+        correctable=True,
         needs=lambda model: ("brain",) if model and model.near_brain else (),
         parameters=_lesion_parameters,
         readme="For contrast-enhanced images that were searched for meningiomas:",
@@ -194,7 +155,7 @@ ANALYSES: tuple[Analysis, ...] = (
 )
 """In the order in which they are carried out."""
 
-OUTPUTS: tuple[Output, ...] = (
+_MADE: tuple[Output, ...] = (
     Output(
         name="mask",
         made_by=("brain",),
@@ -296,6 +257,9 @@ OUTPUTS: tuple[Output, ...] = (
         },
     ),
 )
+OUTPUTS = _MADE + tuple(
+    automatic_mask(row) for a in ANALYSES for row in _MADE if a.correctable and a.main == row.name
+)
 """In the order in which they are written."""
 
 FIGURES: tuple[Figure, ...] = (
@@ -303,7 +267,7 @@ FIGURES: tuple[Figure, ...] = (
         name="brain",
         made_by="brain",
         files={"brain": ("brain", "{suffix}.webp")},
-        draw=_draw_brain,
+        draw=drawn.brain,
         title="Brain mask",
         alt="Slices of {} with the outline of the brain mask",
         caption="Slices with the outline of the mask.",
@@ -312,7 +276,7 @@ FIGURES: tuple[Figure, ...] = (
         name="uncertainty",
         made_by="brain",
         files={"uncertainty": ("uncertainty", "{suffix}.webp")},
-        draw=_draw_uncertainty,
+        draw=drawn.uncertainty,
         title="Uncertainty",
         alt="Slices of {} with the uncertain regions",
         caption=f"Uncertain regions: the probability of brain is between {UNCERTAIN[0]:g} and "
@@ -322,13 +286,13 @@ FIGURES: tuple[Figure, ...] = (
         name="thumbnail",
         made_by="brain",
         files={"thumbnail": ("thumbnail", "{suffix}.webp")},
-        draw=_draw_thumbnail,
+        draw=drawn.thumbnail,
     ),
     Figure(
         name="meningioma",
         made_by="meningioma",
         files={"meningioma": ("meningioma", "{suffix}.webp")},
-        draw=_draw_meningiomas,
+        draw=drawn.meningiomas,
         title="Meningiomas",
         alt="Slices of {} with the outlines of the meningiomas",
         caption="Slices through the meningiomas, with their outlines.",
@@ -340,7 +304,7 @@ FIGURES: tuple[Figure, ...] = (
             "viewer_image": ("viewer", "{suffix}.nii.gz"),
             "viewer_labels": ("viewer", "dseg.nii.gz"),
         },
-        draw=_draw_viewer,
+        draw=drawn.viewer,
         viewer=True,
     ),
 )
@@ -383,9 +347,14 @@ def readme() -> str:
     return "\n".join(parts)
 
 
+def figure(file: str) -> Figure:
+    """Find the row of a figure by the name of one of its files."""
+    return next(row for row in FIGURES if file in row.files)
+
+
 def figure_path(prefix: str, suffix: str, name: str) -> str:
     """Path of a figure's file in the output folder."""
-    desc, ending = next(row.files[name] for row in FIGURES if name in row.files)
+    desc, ending = figure(name).files[name]
     folder = f"{prefix.split('_')[0]}/figures"
     return f"{folder}/{file_name(prefix, suffix, {'desc': desc}, ending)}"
 

@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import cast
 
 import numpy as np
@@ -44,6 +45,17 @@ class Tumors:
     def remarks(self) -> str:
         """Remarks for the scan's line of the closing table; empty if there is none."""
         return "the image is already skull-stripped: tumors may be missing" * self.stripped
+
+    def corrected(self, source: image.Source, mask: np.ndarray, findings: Mapping) -> Tumors:
+        """Put a person's mask, (I, J, K) bool, in the place of the found one, and measure it.
+
+        It may be empty. No lesion is too small.
+        """
+        brain = findings["brain"].mask if "brain" in findings else None
+        measured = lesions.measure(
+            mask, self.probability, source.volume.affine, brain, smallest_ml=0.0
+        )
+        return replace(self, lesions=measured)
 
     def record(self) -> dict:
         """Entries for the sidecars of the tumors' files."""

@@ -7,7 +7,7 @@ Importing this module is quick.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 if TYPE_CHECKING:
@@ -127,6 +127,10 @@ class Analysis:
     measures: Callable[[], tuple[Measure, ...]] = tuple
     """Measures of quality, for the group's table."""
 
+    correctable: bool = False
+    """Whether a person's mask may take the place of its main output. Its findings then have
+    `corrected(source, mask, findings)`; the automatic mask is kept, see `automatic_mask`."""
+
     on_page: bool = False
     """Whether the group's page has its measures as columns beside those of the brain mask, which
     it always has."""
@@ -196,6 +200,9 @@ class Output:
     empty: str = "No rows."
     """Of a table: what a participant's page writes for one without rows."""
 
+    automatic: bool = False
+    """Written only where a person's mask has taken the place of the found one."""
+
     in_bids: bool = True
     """Whether BIDS has a name for such files; others are listed in ``.bidsignore``."""
 
@@ -227,6 +234,25 @@ class Figure:
     caption: str = ""
     viewer: bool = False
     """Drawn only for the viewer."""
+
+
+def automatic_mask(main: Output) -> Output:
+    """Row of the automatic mask that is kept where a person's mask has taken its place.
+
+    Parameters
+    ----------
+    main : Output
+        Main output of an analysis that is `correctable`.
+    """
+    return replace(
+        main,
+        name=f"{main.name}_automatic",
+        entities=dict(main.entities) | {"desc": f"{main.entities['desc']}auto"},
+        readme="the automatic mask, where a person's mask has taken its place",
+        option="",
+        sidecar=dict(main.sidecar) | {"Description": "The mask before a person corrected it"},
+        automatic=True,
+    )
 
 
 def scan_key(prefix: str, suffix: str) -> str:

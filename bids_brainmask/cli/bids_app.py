@@ -73,9 +73,17 @@ def run(settings: Settings) -> int:
 
     from bids_brainmask.cli import messages
     from bids_brainmask.execution import driver
+    from bids_brainmask.results import corrections
 
     for line in messages.at_start(run):
         log.info("%s", line)
+    if settings.overwrite_manual:
+        count = corrections.count(run)
+        log.warning(
+            "--overwrite-manual: the manual masks of %d of %d images are replaced",
+            count,
+            len(run.plans),
+        )
     outcomes = []
     with logging_redirect_tqdm(), closing(driver.process(run)) as found:
         hidden = settings.quiet or not sys.stderr.isatty()

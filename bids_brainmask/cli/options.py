@@ -223,6 +223,18 @@ def add_extraction(group: argparse._ActionsContainer) -> None:
         help="group level: put the thumbnails into the report, so that it can be mailed alone",
     )
     group.add_argument("--overwrite", action="store_true", help="process finished images again")
+    manual = "replace also masks that a person corrected"
+    group.add_argument("--overwrite-manual", action="store_true", help=manual)
+    group.add_argument(
+        "--editor",
+        metavar="NAME",
+        help="person who corrected the masks that this run finds changed, for their sidecars",
+    )
+    group.add_argument(
+        "--verify",
+        action="store_true",
+        help="compare finished results by hash, not by size and modification time",
+    )
     group.add_argument("--dry-run", action="store_true", help="print the planned work, and stop")
 
 

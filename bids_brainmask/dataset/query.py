@@ -21,7 +21,6 @@ from bids_brainmask.dataset.folders import (
     participants,
 )
 from bids_brainmask.errors import NothingToDo, UsageError, did_you_mean, some_of
-from bids_brainmask.hashes import sha256
 from bids_brainmask.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -329,9 +328,3 @@ def select_participants(bids_dir: Path, select: Mapping[str, str]) -> list[str]:
     if not labels & set(there):
         raise UsageError(f"{path}: no participant with an image folder has {dict(select)}")
     return sorted(labels & set(there))
-
-
-def fingerprint(path: Path) -> dict:
-    """Size, modification time and hash of a source image, to recognize it later."""
-    status = path.stat()
-    return {"Bytes": status.st_size, "Modified": status.st_mtime_ns, "SHA256": sha256(path)}

@@ -24,7 +24,8 @@ from bids_brainmask import __version__, app
 from bids_brainmask.errors import WorkerError
 from bids_brainmask.models import registry
 from bids_brainmask.models.model import Model
-from bids_brainmask.plan import Run, ScanPlan, finished
+from bids_brainmask.plan import Run, ScanPlan
+from bids_brainmask.results import files
 from bids_brainmask.settings import LOG_LEVELS
 
 log = logging.getLogger(__name__)
@@ -134,7 +135,7 @@ def do_scan(share: str, plan: ScanPlan, *, again: bool) -> tuple[str, str]:
         words = "started again" if again else "started"
         log.info("%s on %s, process %d", words, platform.node(), os.getpid())
         kept = again and not run.settings.overwrite
-        if kept and finished(plan, run.parameters(plan)):
+        if kept and files.outdated(plan, run) is None:
             return "done", AGAIN
         outcome = app.process_scan(plan, run, mine.networks)
         log.log(

@@ -122,6 +122,29 @@ def read_mask(image: ImageLike) -> np.ndarray:
     return _values(nifti.load(image)) > 0.5
 
 
+def read_binary(image: ImageLike) -> Volume:
+    """Read a mask that a person may have made: bool, on its grid.
+
+    The structure may have any value above 0 and any data type, the background is 0. NaN counts as
+    0. A mask without a voxel is no error.
+
+    Raises
+    ------
+    ImageError
+        As `read`; or the image has more than two values.
+    """
+    file = nifti.load(image)
+    values = np.nan_to_num(_values(file), nan=0.0, posinf=np.inf, neginf=-np.inf)
+    top = float(values.max())
+    inside = values > 0.5 * top if top > 0 else np.zeros(values.shape, bool)
+    if not np.isfinite(top) or (abs(values - top * inside) > 1e-3 * abs(top)).any():
+        raise ImageError(
+            f"{nifti.name(image)}: expected a mask of two values, 0 and one above it; found "
+            f"values from {values.min():g} to {top:g} and others between. Save a binary mask."
+        )
+    return Volume(inside, file.affine)
+
+
 def read_labels(image: ImageLike) -> Volume:
     """Read a segmentation: whole numbers, int32, on their grid. NaN and infinite ones are 0.
 

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import numpy as np
 
 
@@ -16,6 +18,16 @@ def bounds(mask: np.ndarray) -> tuple[slice, slice, slice] | None:
         return None
     i, j, k = (slice(int(at[0]), int(at[-1]) + 1) for at in sides)
     return i, j, k
+
+
+def digest(mask: np.ndarray) -> str:
+    """SHA-256 of the shape and the voxels of a mask, (I, J, K) bool.
+
+    It does not depend on how a file stores the mask: data type, scaling, compression, header.
+    """
+    found = hashlib.sha256(repr(tuple(map(int, mask.shape))).encode())
+    found.update(np.packbits(mask))
+    return found.hexdigest()
 
 
 def boundary(mask: np.ndarray) -> np.ndarray:

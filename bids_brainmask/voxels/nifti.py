@@ -160,7 +160,8 @@ def read(path: Path) -> nb.Nifti1Image:
             if not content.write(_take(path, stream, size, "the voxels cannot be read")):
                 raise ImageError(
                     f"{path}: the voxels cannot be read: found {content.tell()} bytes, expected "
-                    f"{last} by the header. The file is truncated: fetch it again."
+                    f"{last} by the header. The file is truncated: fetch it again.",
+                    damaged=True,
                 )
         # gzip verifies the checksum after the last voxel.
         rest = _take(path, stream, PADDING, "the voxels cannot be read")
@@ -185,7 +186,7 @@ def _take(path: Path, stream: BinaryIO, size: int, trouble: str) -> bytes:
         return stream.read(size)
     except UNREADABLE as error:
         raise ImageError(
-            f"{path}: {trouble} ({in_a_line(error)}). Fetch the file again."
+            f"{path}: {trouble} ({in_a_line(error)}). Fetch the file again.", damaged=True
         ) from error
 
 
@@ -202,7 +203,7 @@ def _open(path: Path) -> BinaryIO:
             found = "a folder" if stat.S_ISDIR(status.st_mode) else "a pipe, socket or device"
             raise ImageError(f"{path}: expected a file, found {found}. Name the image file.")
         if not status.st_size:
-            raise ImageError(f"{path}: the file is empty. Fetch it again.")
+            raise ImageError(f"{path}: the file is empty. Fetch it again.", damaged=True)
         return igzip.open(path) if name.endswith(".gz") else path.open("rb")
     except FileNotFoundError as error:
         if not path.is_symlink():
@@ -224,7 +225,8 @@ def _promise(path: Path, start: bytes) -> tuple[type[nb.Nifti1Image], int]:
     kind = next((kind for kind in kinds if kind.header_class.may_contain_header(start)), None)
     if not kind:
         raise ImageError(
-            f"{path}: not a readable NIfTI image (it starts with {start[:8]!r}). Fetch it again."
+            f"{path}: not a readable NIfTI image (it starts with {start[:8]!r}). Fetch it again.",
+            damaged=True,
         )
     try:
         header = kind.header_class(start[: kind.header_class.sizeof_hdr], check=False)

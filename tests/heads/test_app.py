@@ -16,15 +16,14 @@ import numpy as np
 import pytest
 from conftest import Dataset, head_phantom
 
-from bids_brainmask import app
-from bids_brainmask import plan as planning
+from bids_brainmask import app, hashes
 from bids_brainmask.analyses import brain as brains
 from bids_brainmask.analyses.brain import extract
 from bids_brainmask.cli import bids_app, messages
-from bids_brainmask.dataset import query
 from bids_brainmask.errors import ImageError, ModelError, UsageError
 from bids_brainmask.models import backends, registry
 from bids_brainmask.plan import prepare
+from bids_brainmask.results import files as results
 from bids_brainmask.settings import Settings
 from bids_brainmask.voxels import agreement, image
 
@@ -420,7 +419,7 @@ def test_a_published_style_file_runs_through_the_app(shared, dataset, heads, tmp
     record = json.loads(outcome.plan.sidecars["mask"].read_text())
     assert record["Parameters"]["Model"] == "unet_128iso_tf20"
     assert record["Parameters"]["ModelVersion"] == "local"
-    assert record["Parameters"]["ModelSHA256"] == query.sha256(file)
+    assert record["Parameters"]["ModelSHA256"] == hashes.sha256(file)
 
 
 def test_a_run_killed_while_it_writes_leaves_whole_results_or_none(dataset, heads, tmp_path):
@@ -439,4 +438,4 @@ def test_a_run_killed_while_it_writes_leaves_whole_results_or_none(dataset, head
     outcomes = process(run(dataset.root, out))
     assert {outcome.status for outcome in outcomes} <= {"done", "skipped"}
     plan = prepare(run(dataset.root, out))
-    assert all(planning.finished(o.plan, plan.parameters(o.plan)) for o in outcomes)
+    assert all(results.outdated(o.plan, plan) is None for o in outcomes)

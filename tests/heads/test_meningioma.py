@@ -13,10 +13,9 @@ import numpy as np
 import pytest
 from conftest import Dataset, head_phantom
 
-from bids_brainmask import app, plan
+from bids_brainmask import app, hashes, plan
 from bids_brainmask.analyses import catalog, lesions
 from bids_brainmask.cli import bids_app
-from bids_brainmask.dataset import query
 from bids_brainmask.models import backends
 from bids_brainmask.settings import Settings
 from bids_brainmask.voxels import image
@@ -323,7 +322,7 @@ def test_a_published_style_file_runs_through_the_app(shared, dataset):
     assert bids_app.main([*command, "--model", str(file), "--threshold", "0.3"]) == 0
     record = json.loads(next(out.rglob("*_label-tumor_desc-meningioma_mask.json")).read_text())
     assert record["Parameters"]["Model"] == "unet_128iso_tf20"
-    assert record["Parameters"]["ModelSHA256"] == query.sha256(file)
+    assert record["Parameters"]["ModelSHA256"] == hashes.sha256(file)
     mask = image.read_mask(next(out.rglob("*_label-tumor_desc-meningioma_mask.nii.gz")))
     assert record["LesionVolume"] > 0
     assert mask.shape == nb.load(next(dataset.root.rglob("*_T1w.nii.gz"))).shape

@@ -6,14 +6,17 @@ import os
 import re
 import resource
 from pathlib import Path
+from types import MappingProxyType, SimpleNamespace
 
 import pytest
 
+from bids_brainmask import hashes
 from bids_brainmask.analyses import catalog
-from bids_brainmask.dataset import derivatives, query, storage
+from bids_brainmask.dataset import derivatives, storage
 from bids_brainmask.dataset.query import Scan
 from bids_brainmask.errors import OutputError
-from bids_brainmask.plan import finished, name_files, write_results
+from bids_brainmask.plan import name_files
+from bids_brainmask.results import files as results
 from bids_brainmask.settings import Settings
 
 
@@ -99,20 +102,35 @@ def test_a_full_disk_leaves_the_old_file_and_no_part_of_the_new(tmp_path):
 
 
 PARAMETERS = {"Model": "embedded", "Threshold": 0.5}
+EMPTY: MappingProxyType = MappingProxyType({})
 EACH = dict.fromkeys((row.name for row in catalog.OUTPUTS), PARAMETERS)
 
 
 @pytest.fixture
 def written(tmp_path):
     job = name_files(scan(tmp_path), settings(tmp_path), ("brain", "meningioma"))
-    file = query.fingerprint(job.scan.path)
+    file = hashes.fingerprint(job.scan.path)
     private = {"Modified": file.pop("Modified"), "SHA256": file["SHA256"]}
-    record = {"SourceFile": file, "Parameters": PARAMETERS}
+    record = {
+        "SourceFile": file,
+        "Parameters": PARAMETERS,
+        "ContrastEnhanced": True,
+        "MadeFrom": {"brain": "a"},
+        "VoxelsSHA256": "a",
+    }
     files = {kind: kind.encode() for kind in job.files}
     records = dict.fromkeys(files, record) | {"lesions": {"index": {}}}
     figures = {kind: kind.encode() for kind in job.figures}
-    write_results(job, files, records, figures, private)
+    results.write(job, files, records, figures, private)
     return job
+
+
+def finished(job, parameters, **options):
+    """Tell whether nothing has to be done for a scan."""
+    run = SimpleNamespace(
+        settings=settings(job.folder, **options), parameters_of=lambda kind: parameters[kind]
+    )
+    return results.outdated(job, run) is None
 
 
 def test_sidecars_say_what_bids_requires(written):
@@ -139,7 +157,7 @@ def test_the_source_is_read_only_if_its_time_is_another_or_unknown(written, monk
     def read(_):
         raise OSError("read")
 
-    monkeypatch.setattr(query, "sha256", read)
+    monkeypatch.setattr(hashes, "sha256", read)
     assert finished(written, EACH)
     before = written.record.read_text()
     for content in (None, "{", before.replace('"SHA256": "', '"SHA256": "0')):
@@ -167,6 +185,15 @@ def change_source(job):
     os.utime(job.scan.path, (1, 1))
 
 
+def change_file(path):
+    path.write_bytes(path.read_bytes()[::-1])
+    os.utime(path, (1, 1))
+
+
+def change_record(path, **values):
+    path.write_text(json.dumps(json.loads(path.read_text()) | values))
+
+
 def pipe_for_a_sidecar(job):
     job.sidecars["mask"].unlink()
     os.mkfifo(job.sidecars["mask"])
@@ -184,6 +211,15 @@ UNFINISHED = {
     "a list": lambda job: job.sidecars["mask"].write_text("[]"),
     "no table": lambda job: job.files["lesions"].unlink(),
     "no columns": lambda job: job.sidecars["lesions"].unlink(),
+    "a longer image": lambda job: job.files["brain"].write_bytes(b"more voxels"),
+    "another mask": lambda job: change_file(job.files["mask"]),
+    "another table": lambda job: change_file(job.files["lesions"]),
+    "another figure": lambda job: change_file(job.figures["uncertainty"]),
+    "an image of another mask": lambda job: change_record(
+        job.sidecars["brain"], MadeFrom={"brain": "b"}
+    ),
+    "another contrast": lambda job: change_record(job.sidecars["mask"], ContrastEnhanced=False),
+    "a record without files": lambda job: change_record(job.sidecars["mask"], Files={}),
     "no figure": lambda job: job.figures["brain"].unlink(),
     "no source": lambda job: job.scan.path.unlink(),
 }
@@ -193,6 +229,21 @@ UNFINISHED = {
 def test_what_is_not_finished(written, change):
     UNFINISHED[change](written)
     assert not finished(written, EACH)
+
+
+def test_a_copy_of_the_results_is_finished_by_its_hashes(written):
+    for path in (*written.files.values(), *written.figures.values()):
+        os.utime(path, (1, 1))
+    assert finished(written, EACH)
+
+
+def test_a_change_that_keeps_size_and_time_is_found_by_its_hash(written):
+    path = written.files["brain"]
+    before = path.stat()
+    path.write_bytes(path.read_bytes()[::-1])
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert finished(written, EACH)
+    assert not finished(written, EACH, verify=True)
 
 
 def test_other_parameters_are_not_finished(written):
@@ -206,7 +257,9 @@ def test_sidecars_go_before_their_images_change(written, monkeypatch):
 
     monkeypatch.setattr(storage, "write_bytes", refuse)
     with pytest.raises(OutputError, match="desc-brain_mask"):
-        write_results(written, dict.fromkeys(written.files, b""), {})
+        results.write(
+            written, dict.fromkeys(written.files, b""), {kind: {} for kind in written.files}
+        )
 
 
 def raw(tmp_path, **content):

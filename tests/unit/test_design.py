@@ -18,6 +18,7 @@ ORDER = (
     {"cli"},
     {"execution"},
     {"app"},
+    {"results"},
     {"plan", "train", "demo", "evaluation", "export", "interfaces"},
     {"api"},
     {"reports"},

@@ -1,0 +1,327 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Write the files of a scan, and tell whether they are current.
+
+Sidecars are written last, so a scan with its sidecars is finished.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+from urllib.parse import quote
+
+from bids_brainmask.analyses import catalog
+from bids_brainmask.analyses.rows import Findings
+from bids_brainmask.dataset import storage
+from bids_brainmask.errors import OutputError
+from bids_brainmask.hashes import fingerprint, unchanged
+from bids_brainmask.plan import Run, ScanPlan, sidecar
+from bids_brainmask.voxels import masks
+
+log = logging.getLogger(__name__)
+
+UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError)
+"""Errors of a record that is absent, damaged, or of another program."""
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """Read the sidecar of a file; empty if it is absent, damaged, or of another program."""
+    try:
+        record = storage.read_json(sidecar(path))
+        return record if isinstance(record["Parameters"], dict) else {}
+    except UNREADABLE:
+        return {}
+
+
+def made_from(kind: str, findings: Findings) -> dict[str, str]:
+    """Hash the masks that a file is made of: of its analyses, and of those before them.
+
+    Probabilities are made of no mask, and an automatic mask is its own.
+    """
+    output, names = catalog.output(kind), list(catalog.names())
+    if output.form == "probability":
+        return {}
+    before = names[: names.index(output.made_by[-1]) + (not output.automatic)]
+    return {name: mask_digest(name, findings) for name in before if name in findings}
+
+
+def mask_digest(analysis: str, findings: Findings) -> str:
+    """Hash the voxels of the mask of an analysis."""
+    return masks.digest(catalog.output(catalog.analysis(analysis).main).value(findings))
+
+
+def bindings(kind: str, findings: Findings) -> dict[str, Any]:
+    """Entries of the sidecar of an image about its masks: those it is made of, and its own."""
+    output = catalog.output(kind)
+    found: dict[str, Any] = {"MadeFrom": made_from(kind, findings)}
+    if output.form == "mask":
+        found["VoxelsSHA256"] = masks.digest(output.value(findings))
+    return found
+
+
+def write(
+    plan: ScanPlan,
+    files: Mapping[str, bytes],
+    records: Mapping[str, Mapping],
+    figures: Mapping[str, bytes] = MappingProxyType({}),
+    private: Mapping = MappingProxyType({}),
+    seen: Mapping[Path, tuple | None] = MappingProxyType({}),
+) -> None:
+    """Write the files of a scan and its figures, then their sidecars.
+
+    The sidecar of a manual mask is never absent: without it, the mask would be unknown.
+
+    Parameters
+    ----------
+    plan : ScanPlan
+    files : mapping of kind to bytes
+        Gzipped NIfTI files, and tables.
+    records : mapping of kind to mapping
+        Content of each sidecar about the run: see `outdated` for the keys that are read again.
+        The sidecar of a table has only its columns.
+    figures : mapping of figure to bytes
+        Pictures, and gzipped NIfTI files for the viewer.
+    private : mapping
+        What the run tells of persons and machines, for `ScanPlan.record`. If that cannot be
+        written, the scan does not fail.
+    seen : mapping of Path to tuple
+        As of `look`, before the images were made.
+
+    Raises
+    ------
+    OutputError
+        A file cannot be written, or a mask has been changed since it was looked at.
+    """
+    storage.clear(*plan.folders)  # a worker may have been killed while it wrote here
+    for kind, path in plan.files.items():
+        if path in seen and seen[path] != state(path) and not _holds(path, files[kind]):
+            raise OutputError(
+                f"{path}: the mask was changed while the image was processed; it is left as it "
+                "is. Run the same command again."
+            )
+    for kind, path in plan.sidecars.items():
+        if not records[kind].get("Manual"):
+            with storage.output_errors(path):
+                path.unlink(missing_ok=True)  # of an earlier run, whose file is replaced below
+    for kind, path in plan.files.items():
+        storage.write_bytes(path, files[kind])
+    for kind, path in plan.figures.items():
+        storage.write_bytes(path, figures[kind])
+    with storage.output_errors(plan.folder):
+        prints = {path.name: fingerprint(path) for path in _all(plan)}
+    _write_private(plan, private, prints)
+    source = {
+        "Sources": [f"bids:raw:{quote(plan.scan.relative)}"],
+        "SpatialReference": "orig",
+    }
+    for kind, path in plan.sidecars.items():
+        record = dict(records[kind])
+        if is_image(kind):
+            bound = {each.name: prints[each.name] for each in companions(plan, kind)}
+            record = {**catalog.output(kind).sidecar, **source, **record, "Files": bound}
+        storage.write_json(path, record)
+
+
+def _write_private(plan: ScanPlan, private: Mapping, prints: dict[str, dict]) -> None:
+    """Write `ScanPlan.record`; the times of all files go there, out of their fingerprints."""
+    results = {
+        name: {"SHA256": each["SHA256"], "Modified": each.pop("Modified")}
+        for name, each in prints.items()
+    }
+    try:
+        storage.write_json(plan.record, {**private, "Results": results})
+    except OutputError as error:
+        log.warning("%s", error)
+
+
+def read_times(plan: ScanPlan) -> dict[str, tuple[str, int]]:
+    """Read hash and modification time of the source and of each result, by their names.
+
+    Empty if `ScanPlan.record` is absent: the hashes alone decide then.
+    """
+    try:
+        record = storage.read_json(plan.record)
+        found = dict(record["Results"]) | {plan.scan.path.name: record}
+        return {name: (each["SHA256"], each["Modified"]) for name, each in found.items()}
+    except UNREADABLE:
+        return {}
+
+
+def _all(plan: ScanPlan) -> tuple[Path, ...]:
+    """List the files of a scan and its figures."""
+    return (*plan.files.values(), *plan.figures.values())
+
+
+def is_image(kind: str) -> bool:
+    """Tell whether an output is an image; the sidecar of a table has only its columns."""
+    return catalog.output(kind).form != "table"
+
+
+def companions(plan: ScanPlan, kind: str) -> list[Path]:
+    """List the files that the sidecar of an image is bound to.
+
+    The first image of an analysis has also the figures and tables of the analysis.
+    """
+    images = [each for each in plan.files if is_image(each)]
+    found = [plan.files[kind]]
+    for name in catalog.output(kind).made_by:
+        if kind == next(each for each in images if name in catalog.output(each).made_by):
+            found += [
+                path
+                for each, path in plan.files.items()
+                if not is_image(each) and catalog.output(each).made_by[0] == name
+            ]
+            found += [
+                path for each, path in plan.figures.items() if catalog.figure(each).made_by == name
+            ]
+    if kind == images[0]:
+        found += [path for each, path in plan.figures.items() if not catalog.figure(each).made_by]
+    return found
+
+
+def state(path: Path) -> tuple | None:
+    """Inode, size and time of a file, to see that it is replaced; None if it is absent."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def look(plan: ScanPlan) -> dict[Path, tuple | None]:
+    """Look at the masks of a scan that a person may change."""
+    rows = [catalog.analysis(name) for name in plan.analyses]
+    return {plan.path(row.main): state(plan.path(row.main)) for row in rows if row.correctable}
+
+
+def _holds(path: Path, content: bytes) -> bool:
+    """Tell whether a file is absent or has a content, as of a run beside this one."""
+    try:
+        return path.read_bytes() == content
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+
+
+def manual(plan: ScanPlan, records: Mapping[str, Mapping]) -> tuple[str, ...]:
+    """Name the analyses of a scan whose mask was taken from a person before.
+
+    Parameters
+    ----------
+    plan : ScanPlan
+    records : mapping of kind to mapping
+        As of `read_records`.
+    """
+    rows = [catalog.analysis(name) for name in plan.analyses]
+    return tuple(
+        row.name for row in rows if row.correctable and records[row.main].get("Manual") is True
+    )
+
+
+def read_records(plan: ScanPlan) -> dict[str, dict[str, Any]]:
+    """Read the sidecars of a scan's images, and of the main masks of all analyses, by kind."""
+    kinds = [kind for kind in plan.files if is_image(kind)]
+    kinds += [row.main for row in catalog.ANALYSES]
+    return {kind: read_record(plan.path(kind)) for kind in dict.fromkeys(kinds)}
+
+
+def outdated(plan: ScanPlan, run: Run) -> str | None:
+    """Say why a scan has to be processed; None if all its results are current.
+
+    The source, and each file, is the same if its size and modification time are the same, or its
+    hash; with ``--verify``, only if its hash is.
+
+    Returns
+    -------
+    str or None
+        Empty if there are no complete results yet.
+    """
+    records = read_records(plan)
+    by_hand = manual(plan, records)
+    plan = plan.corrected(by_hand)
+    records |= {kind: read_record(plan.path(kind)) for kind in plan.files.keys() - records.keys()}
+    there, times = {path.name: path for path in _all(plan)}, read_times(plan)
+    bound: set[str] = set()
+    try:
+        for kind in filter(is_image, plan.files):
+            if reason := _outdated(plan, run, kind, records, there, times):
+                return reason
+            bound |= records[kind]["Files"].keys()
+        if not all(path.is_file() for path in plan.sidecars.values()):
+            return ""
+    except UNREADABLE:
+        return ""
+    if by_hand and run.settings.overwrite_manual:
+        return "manual masks are replaced"
+    for row in map(catalog.analysis, plan.analyses):
+        path = plan.path(row.main)
+        if row.correctable and (plain := uncompressed(path)):
+            return f"found {plain.name}"
+        unseen = row.correctable and row.main not in plan.files
+        if unseen and not as_written(path, records[row.main], times):
+            return f"{path.name} has changed"
+    return None if there.keys() <= bound else ""
+
+
+def _outdated(
+    plan: ScanPlan,
+    run: Run,
+    kind: str,
+    records: Mapping[str, Mapping],
+    there: Mapping[str, Path],
+    times: Mapping,
+) -> str:
+    """Say why an image, or a file that was made along, is not current; empty if it is.
+
+    Raises
+    ------
+    One of UNREADABLE
+        The image has no complete record.
+    """
+    record, verify = records[kind], run.settings.verify
+    name = plan.path(kind).name
+    if record["Parameters"] != run.parameters_of(kind):
+        return "other parameters"
+    if record["ContrastEnhanced"] != plan.scan.contrast:
+        return "other contrast enhancement"
+    if not unchanged(plan.scan.path, record["SourceFile"], times, verify=verify):
+        return "the image has changed"
+    if other_masks(record, records):
+        return f"{name} was made from another mask"
+    for each, before in record["Files"].items():
+        if each not in there:
+            continue  # a figure or a table that is not wanted now
+        if state(there[each]) is None:
+            return f"{each} is missing"
+        if not unchanged(there[each], before, times, verify=verify):
+            return f"{each} has changed"
+    return ""
+
+
+def other_masks(record: Mapping, records: Mapping[str, Mapping]) -> bool:
+    """Tell whether a file was made of a mask that is not there any more, by the sidecars."""
+    mains = {
+        name: records[catalog.analysis(name).main].get("VoxelsSHA256")
+        for name in record["MadeFrom"]
+    }
+    return any(mains[name] not in (None, each) for name, each in record["MadeFrom"].items())
+
+
+def as_written(path: Path, record: Mapping, times: Mapping) -> bool:
+    """Tell whether a file is the one that its sidecar is bound to, or absent."""
+    try:
+        return unchanged(path, record["Files"][path.name], times)
+    except FileNotFoundError:
+        return True
+    except UNREADABLE:
+        return not record
+
+
+def uncompressed(path: Path) -> Path | None:
+    """Find the mask that a person has saved beside a ``.nii.gz`` file, as ``.nii``."""
+    plain = path.with_suffix("")
+    return plain if plain.is_file() else None

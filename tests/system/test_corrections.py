@@ -1,0 +1,287 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Masks that a person corrects: seen, kept, measured, and never lost.
+
+The heads are tiny and the network is one comparison; all else is as in any run.
+"""
+
+import gzip
+import json
+import re
+import shutil
+from contextlib import redirect_stdout
+from dataclasses import replace
+from io import StringIO
+
+import nibabel as nb
+import numpy as np
+import pytest
+from bench import load
+from conftest import Dataset
+
+from bids_brainmask.analyses import catalog
+from bids_brainmask.cli import bids_app
+from bids_brainmask.results import files
+from bids_brainmask.voxels import image, masks
+
+_, scale = map(load, ("document", "scale"))
+
+NAME = "sub-01_ce-gd"
+
+
+class Study:
+    """A dataset of one contrast-enhanced head, and its results."""
+
+    def __init__(self, folder):
+        self.data = Dataset(folder / "bids")
+        self.out = folder / "out"
+        self.anat = self.out / "sub-01/anat"
+        self.mask = self.anat / f"{NAME}_desc-brain_mask.nii.gz"
+        self.automatic = self.anat / f"{NAME}_desc-brainauto_mask.nii.gz"
+        self.tumor = self.anat / f"{NAME}_label-tumor_desc-meningioma_mask.nii.gz"
+
+    def run(self, *words, level="participant", status=0):
+        """Run a level; the row of the closing table about the head, or its status."""
+        serial = ["--executor", "serial"] if level == "participant" else []
+        words = [str(self.data.root), str(self.out), level, *serial, *words]
+        with redirect_stdout(StringIO()) as said:
+            assert bids_app.main(words) == status
+        row = re.search(r"^sub-01/\S+ +(.*)$", said.getvalue(), re.M)
+        if row:
+            return row[1]
+        return "skipped" if "1 skipped" in said.getvalue() else "done"
+
+    def record(self, path=None):
+        """Sidecar of a file; of the mask if none is named."""
+        return json.loads(((path or self.mask).parent / (self.stem(path) + ".json")).read_text())
+
+    def stem(self, path):
+        return (path or self.mask).name.split(".")[0]
+
+    def edit(self, path=None, **how):
+        """Halve a mask, as a person would: the lower planes are cleared."""
+        return edit(path or self.mask, **how)
+
+    def is_of(self, mask):
+        """Tell that all that is shown is of a mask."""
+        np.testing.assert_array_equal(image.read_mask(self.mask), mask)
+        record = self.record()
+        assert record["VoxelsSHA256"] == masks.digest(mask)
+        volume = mask.sum() * 27 / 1000
+        assert record["BrainVolume"] == pytest.approx(volume, abs=1e-3)
+        assert record["Quality"]["volume_ml"] == pytest.approx(volume, abs=1e-3)
+        brain = nb.load(self.anat / f"{NAME}_desc-brain_T1w.nii.gz")
+        assert not np.asanyarray(brain.dataobj)[~mask].any()
+        union = image.read_mask(self.anat / f"{NAME}_desc-brainandtumor_mask.nii.gz")
+        np.testing.assert_array_equal(union, mask | image.read_mask(self.tumor))
+        shown = json.loads((self.out / f"sub-01/figures/{NAME}_desc-brain_T1w.webp").read_text())
+        assert shown == [NAME, masks.digest(mask), masks.digest(image.read_mask(self.tumor))]
+        return True
+
+
+def edit(path, *, planes=8, dtype=np.uint8, value=1, level=9, plain=False, shift=0.0):
+    """Clear the lower planes of a mask, and save it as some tool does; the voxels."""
+    file = nb.load(path)
+    voxels = np.asanyarray(file.dataobj) > 0
+    voxels[:, :, :planes] = False
+    affine = file.affine + shift
+    new = nb.Nifti1Image((voxels * value).astype(dtype), affine)
+    target = path.with_suffix("") if plain else path
+    content = new.to_bytes()
+    target.write_bytes(content if plain else gzip.compress(content, level))
+    return voxels
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _light():
+    """Let networks and figures take no time: a figure is the hashes of the masks it shows."""
+
+    def draw(row):
+        return lambda source, findings, name: tuple(
+            json.dumps([name, *(files.mask_digest(each, findings) for each in findings)]).encode()
+            for _ in row.files
+        )
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(scale.backends, "load", scale.backends.load)  # which is put back at the end
+        scale.dask_setup(None)
+        rows = [replace(row, draw=draw(row)) for row in catalog.FIGURES]
+        patch.setattr(catalog, "FIGURES", tuple(rows))
+        yield
+
+
+@pytest.fixture(scope="module")
+def processed(tmp_path_factory):
+    """Folder of a study that has been processed once."""
+    study = Study(tmp_path_factory.mktemp("corrections"))
+    study.data.add(f"{NAME}_T1w.nii.gz", scale.head(1))
+    study.run()
+    return study.out.parent
+
+
+@pytest.fixture
+def study(processed, tmp_path):
+    """A head that has been processed once."""
+    shutil.copytree(processed, tmp_path / "study")
+    return Study(tmp_path / "study")
+
+
+EDITS = {
+    "in place": {},
+    "recompressed": {"level": 1},
+    "float": {"dtype": np.float32},
+    "int16": {"dtype": np.int16},
+    "255": {"value": 255},
+    "header rounded": {"shift": 1e-4},
+    "as .nii": {"plain": True},
+}
+
+
+@pytest.mark.parametrize("how", EDITS)
+def test_a_changed_mask_is_kept_and_everything_is_made_of_it(study, how):
+    before = image.read_mask(study.mask)
+    mask = study.edit(**EDITS[how])
+    row = study.run("--editor", "Anna")
+    assert row.startswith("done")
+    assert re.search(r"manual mask of \d{4}-\d\d-\d\d by Anna", row)
+    assert study.is_of(mask)
+    record = study.record()
+    assert record["Manual"] is True
+    assert record["CorrectedBy"] == "Anna"
+    assert "PredictedDice" not in record
+    np.testing.assert_array_equal(image.read_mask(study.automatic), before)
+    assert study.record(study.automatic)["Manual"] is False
+    assert not study.mask.with_suffix("").exists()
+    assert study.run().startswith("skipped  finished before")
+    assert "manual mask" in study.run("--overwrite")
+    assert study.is_of(mask)
+    assert study.record()["CorrectedBy"] == "Anna"
+
+
+def test_a_changed_tumor_mask_is_kept_with_its_small_lesions(study):
+    mask = image.read_mask(study.tumor)
+    mask[:] = False
+    mask[3, 3, 3] = True
+    file = nb.load(study.tumor)
+    nb.save(nb.Nifti1Image(mask.astype(np.uint8), file.affine), study.tumor)
+    assert "1 meningioma of 0.03 mL" in study.run()
+    record = study.record(study.tumor)
+    assert record["Manual"] is True
+    assert record["LesionVolume"] == pytest.approx(0.027)
+    automatic = study.tumor.with_name(study.tumor.name.replace("ioma_mask", "iomaauto_mask"))
+    assert image.read_mask(automatic).sum() > 1
+    assert study.is_of(image.read_mask(study.mask))
+    assert study.run().startswith("skipped")
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[:100])
+
+
+DAMAGES = {
+    "0 bytes": lambda path: path.write_bytes(b""),
+    "truncated": cut,
+    "zeros": lambda path: edit(path, planes=16),
+    "other bytes": lambda path: path.write_bytes(gzip.compress(b"mask" * 1000)),
+    "absent": lambda path: path.unlink(),
+}
+
+
+@pytest.mark.parametrize("how", DAMAGES)
+def test_a_damaged_mask_is_made_again_and_said_so(study, how):
+    before = study.mask.read_bytes()
+    DAMAGES[how](study.mask)
+    said = "is missing" if how == "absent" else "has changed"
+    assert f"made again: {study.mask.name} {said}" in study.run()
+    assert study.mask.read_bytes() == before
+    assert study.record()["Manual"] is False
+    assert not study.automatic.exists()
+
+
+UNFIT = {
+    "another grid": (lambda path: edit(path, shift=3.0), "are not on one grid"),
+    "another shape": (
+        lambda path: nb.save(nb.Nifti1Image(np.ones((20, 20, 20), np.uint8), 3 * np.eye(4)), path),
+        "are not on one grid",
+    ),
+    "three values": (
+        lambda path: nb.save(
+            nb.Nifti1Image(np.arange(4096, dtype=np.uint8).reshape(16, 16, 16) % 3, SHIFTED), path
+        ),
+        "expected a mask of two values",
+    ),
+    "two corrections": (
+        lambda path: (edit(path, planes=7, plain=True), edit(path)),
+        "two different corrections",
+    ),
+    "an empty .nii": (lambda path: edit(path, planes=16, plain=True), "the mask is empty"),
+    "a damaged .nii": (lambda path: path.with_suffix("").write_bytes(b""), "the file is empty"),
+}
+
+SHIFTED = np.array([[3, 0, 0, -22.5], [0, 3, 0, -22.5], [0, 0, 3, -22.5], [0, 0, 0, 1]])
+
+
+@pytest.mark.parametrize("how", UNFIT)
+def test_a_mask_that_does_not_fit_is_left_untouched(study, how):
+    change, reason = UNFIT[how]
+    change(study.mask)
+    there = {path: path.read_bytes() for path in study.mask.parent.glob("*_desc-brain_mask.nii*")}
+    for words in ((), ("--overwrite",)):
+        row = study.run(*words, status=1)
+        assert row.startswith("failed")
+        assert reason in row
+        assert {path: path.read_bytes() for path in there} == there
+    study.run("--overwrite-manual")
+    assert study.record()["Manual"] is False
+
+
+def test_manual_masks_are_replaced_where_that_is_asked_for_and_counted_before(study, caplog):
+    before = image.read_mask(study.mask)
+    study.edit()
+    study.run("--editor", "Anna")
+    assert "--overwrite-manual" not in caplog.text
+    study.run("--overwrite-manual")
+    assert "--overwrite-manual: the manual masks of 1 of 1 images are replaced" in caplog.text
+    np.testing.assert_array_equal(image.read_mask(study.mask), before)
+    assert study.record()["Manual"] is False
+    assert "CorrectedBy" not in study.record()
+    assert not study.automatic.exists()
+    assert study.run("--overwrite-manual").startswith("skipped")
+
+
+def test_what_does_not_fit_any_more_is_removed_and_said_so(study):
+    row = study.run("--outputs", "mask", "--no-reports", "--threshold", "brain=0.2")
+    for name in ("desc-brain_T1w.nii.gz", "desc-brain_T1w.webp", "desc-thumbnail_T1w.webp"):
+        assert f"removed, because it does not fit any more: {NAME}_{name}" in row
+    assert not (study.anat / f"{NAME}_desc-brain_T1w.nii.gz").exists()
+    assert not (study.anat / f"{NAME}_desc-brain_T1w.json").exists()
+    left = {path.name for path in (study.out / "sub-01/figures").iterdir()}
+    assert not left
+
+
+def test_tumors_of_another_image_go_with_its_contrast(study):
+    row = study.run("--analyses", "brain")
+    assert "removed" not in row, "the tumors are still of this image"
+    study.data.add(f"{NAME}_T1w.nii.gz", scale.head(2))
+    row = study.run("--analyses", "brain")
+    assert "made again: the image has changed" in row
+    assert "desc-meningioma_mask.nii.gz" in row
+    left = {path.name for path in study.out.rglob("*") if "meningioma" in path.name}
+    assert not left
+    assert not (study.anat / f"{NAME}_desc-brainandtumor_mask.nii.gz").exists()
+
+
+def test_a_manual_tumor_mask_is_not_removed(study):
+    edit(study.tumor)
+    study.run()
+    study.data.add(f"{NAME}_T1w.nii.gz", scale.head(2))
+    row = study.run("--analyses", "brain")
+    assert f"kept, though it does not fit any more: {study.tumor.name}" in row
+    assert study.tumor.exists()
+
+
+def test_the_validator_is_silent_about_corrected_masks(study, issues):
+    study.edit()
+    edit(study.tumor)
+    study.run()
+    study.run(level="group")
+    assert issues(study.out) == []
