@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Turn SIGTERM into an exception, so that a run cleans up before it ends."""
+"""Turn SIGTERM and SIGHUP into an exception, so that a run cleans up before it ends."""
 
 from __future__ import annotations
 
@@ -15,16 +15,18 @@ AGAIN = 0.01
 
 
 class Stop(SystemExit):
-    """Raised for SIGTERM; the exit status is 128 plus its number, as in a shell."""
+    """Raised for SIGTERM and SIGHUP; the exit status is 128 plus its number, as in a shell."""
 
-
-SIGNALS = {Stop: signal.SIGTERM, KeyboardInterrupt: signal.SIGINT}
-"""Signal of each exception."""
+    def __init__(self, number: int):
+        super().__init__(128 + number)
+        self.number = number
 
 
 @contextmanager
 def stoppable() -> Iterator[None]:
-    """Raise `Stop` for SIGTERM while the context lasts: no partial file, worker or job is left.
+    """Raise `Stop` for SIGTERM and SIGHUP while the context lasts.
+
+    So no partial file, worker or job is left. A SIGHUP that is ignored stays so: see ``nohup``.
 
     Python drops exceptions raised in a weak reference's callback or in ``__del__``, after a call
     of `sys.unraisablehook`. A SIGTERM or Ctrl-C at such a moment would be lost; the hook raises
@@ -36,19 +38,24 @@ def stoppable() -> Iterator[None]:
         return
 
     def stop(number: int, _frame: FrameType | None) -> None:
-        raise Stop(128 + number)
+        raise Stop(number)
 
     def dropped(found: sys.UnraisableHookArgs) -> None:
-        number = SIGNALS.get(found.exc_type)
+        number = signal.SIGINT if found.exc_type is KeyboardInterrupt else None
+        if isinstance(found.exc_value, Stop):
+            number = signal.Signals(found.exc_value.number)
         if number is None:
             hook(found)
             return
         signal.signal(signal.SIGALRM, lambda *_: signal.raise_signal(number))
         signal.setitimer(signal.ITIMER_REAL, AGAIN)
 
-    before = [(number, signal.getsignal(number)) for number in (signal.SIGTERM, signal.SIGALRM)]
+    ours = (signal.SIGTERM, signal.SIGHUP, signal.SIGALRM)
+    before = [(number, signal.getsignal(number)) for number in ours]
     hook, sys.unraisablehook = sys.unraisablehook, dropped
     signal.signal(signal.SIGTERM, stop)
+    if signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:
+        signal.signal(signal.SIGHUP, stop)
     try:
         yield
     finally:

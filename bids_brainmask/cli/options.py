@@ -32,7 +32,7 @@ exit status:
   1  some images failed; the others are written, and logs/ has the reasons
   2  the command cannot be carried out as given
   3  there is nothing to do
-  130, 143  stopped by Ctrl-C or SIGTERM; the same command resumes
+  129, 130, 143  stopped by SIGHUP, Ctrl-C or SIGTERM; the same command resumes
 
 {RESEARCH_ONLY} The program works offline: it sends no data,
 and only `brainmask models get` downloads files.

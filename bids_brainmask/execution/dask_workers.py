@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import logging
+import multiprocessing
 import os
 import queue
 import tempfile
@@ -242,7 +243,8 @@ def start(run: Run, count: int, threads: int) -> Iterator[Workers]:
                     client.unregister_worker_plugin(share.name)
 
 
-def local(settings: Settings, count: int, threads: int) -> LocalCluster:
+@contextmanager
+def local(settings: Settings, count: int, threads: int) -> Iterator[LocalCluster]:
     """Start processes on this machine; only they can connect to each other.
 
     Raises
@@ -250,13 +252,16 @@ def local(settings: Settings, count: int, threads: int) -> LocalCluster:
     WorkerError
         The machine lacks shared memory or a loopback interface, for example.
     """
+    check_shared_memory()
     from distributed import LocalCluster
     from distributed.security import Security
 
     log.info("%d processes, %d threads each", count, threads)
+    started = None
     try:
-        return LocalCluster(
-            n_workers=count,
+        # Without workers at first: a signal during the constructor would leave them behind.
+        with LocalCluster(
+            n_workers=0,
             threads_per_worker=threads,
             host="127.0.0.1",
             dashboard_address=None,
@@ -264,9 +269,26 @@ def local(settings: Settings, count: int, threads: int) -> LocalCluster:
             security=Security.temporary(),  # other users of this machine must not connect
             memory_limit=None,  # the machine's, as for one process: a large scan may need it
             silence_logs=batch_system.noise(settings),
-        )
+        ) as cluster:
+            cluster.scale(count)
+            cluster.sync(cluster._correct_state)
+            started = cluster
+            yield cluster
     except (OSError, RuntimeError) as error:
+        if started:
+            raise
         raise WorkerError(f"no processes can be started on this machine: {error}") from error
+
+
+def check_shared_memory() -> None:
+    """Raise a `WorkerError` if processes cannot share a lock, which is in shared memory."""
+    try:
+        multiprocessing.get_context("spawn").Lock()
+    except OSError as error:
+        raise WorkerError(
+            f"no processes can be started on this machine: {SHARED_MEMORY} cannot be used "
+            f"({error}). Mount it writable into the container, or add --executor serial."
+        ) from error
 
 
 @contextmanager

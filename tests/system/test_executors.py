@@ -248,20 +248,38 @@ def test_a_scan_that_a_lost_worker_had_finished_is_not_done_again(disturbed, tmp
     assert (out / "sub-05/anat/sub-05_desc-brain_mask.nii.gz").stat().st_mtime_ns == before
 
 
-def test_a_driver_that_is_told_to_end_ends_its_processes(tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_driver_that_is_told_to_end_ends_its_processes(tmp_path, number):
+    """Even while they start."""
     data = heads(tmp_path / "bids", 4)
-    (tmp_path / "temporary").mkdir()
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
     run = Process(
         *(data.root, tmp_path / "out", "--executor", "local", "--n-cpus", "2"),
-        TMPDIR=str(tmp_path / "temporary"),
+        TMPDIR=str(temporary),
     )
-    run.until(run.begun)
+    starting = number == signal.SIGTERM
+    run.until(lambda: run.family()[1:] if starting else run.begun())
     family = run.family()
-    run.popen.terminate()
-    assert run.wait(60) == 128 + signal.SIGTERM
+    run.popen.send_signal(number)
+    assert run.wait(60) == 128 + number
     _, alive = psutil.wait_procs(family, 10)
     assert not alive
-    assert not list((tmp_path / "temporary").iterdir())
+    assert not list(temporary.iterdir())
+
+
+def test_without_shared_memory_the_reason_is_told():
+    mount = f"mount -t tmpfs -o ro tmpfs {dask_workers.SHARED_MEMORY}"
+    apart = ("unshare", "--mount", "sh", "-c", f'{mount} && exec "$@"', "sh")
+    if subprocess.run([*apart, "true"], check=False, capture_output=True).returncode:
+        missing("no file system can be mounted here")
+    code = f"from {dask_workers.__name__} import check_shared_memory as c; c()"
+    done = subprocess.run(
+        [*apart, sys.executable, "-c", code], check=False, capture_output=True, text=True
+    )
+    assert "WorkerError: no processes can be started on this machine: /dev/shm" in done.stderr
+    assert "Read-only file system" in done.stderr
+    assert "--executor serial" in done.stderr
 
 
 def test_processes_end_with_a_driver_that_is_killed_and_the_next_one_goes_on(tmp_path):

@@ -129,7 +129,9 @@ def child(name: str, number: int = signal.SIGTERM) -> subprocess.CompletedProces
 
 
 @pytest.mark.parametrize("name", ["ring", "in_a_callback", "in_a_finaliser", "in_the_collection"])
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGINT, 130)]
+)
 def test_a_signal_is_heard_at_any_moment(name, number, status):
     start = time.monotonic()
     done = child(name, number)

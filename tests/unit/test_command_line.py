@@ -51,7 +51,8 @@ def test_help_has_no_word_of_python(parser):
 def test_the_help_names_every_exit_status(capsys):
     with pytest.raises(SystemExit):
         bids_app.main(["--help"])
-    assert "130, 143 stopped by Ctrl-C or SIGTERM" in " ".join(capsys.readouterr().out.split())
+    said = " ".join(capsys.readouterr().out.split())
+    assert "129, 130, 143 stopped by SIGHUP, Ctrl-C or SIGTERM" in said
 
 
 @pytest.mark.parametrize(
