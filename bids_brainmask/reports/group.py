@@ -19,7 +19,7 @@ from bids_brainmask.analyses import catalog
 from bids_brainmask.analyses.measures import known_number
 from bids_brainmask.dataset import folders, readback, storage
 from bids_brainmask.dataset.readback import Result
-from bids_brainmask.errors import BrainMaskError, NothingToDo, UsageError
+from bids_brainmask.errors import NothingToDo, UsageError
 from bids_brainmask.reports import (
     cohort,
     group_page,
@@ -194,8 +194,8 @@ def update_pages(settings: Settings) -> int:
             continue
         try:
             changed += participant_page.write(root, label, everybody=everybody)
-        except (BrainMaskError, OSError) as error:
-            log.error("%s: the report cannot be brought up to date: %s", path, error)
+        except Exception as error:  # noqa: BLE001 - of one participant; the others are written
+            log.error("%s: the report cannot be brought up to date: %r", path, error)
     return changed
 
 
@@ -248,7 +248,7 @@ def write_page(
         for name, added in more.items():
             found = judged[name].get(result, {})
             values |= {each: found.get(each) for each in added}
-        rows.append(Row(result.key, report, shown, values))
+        rows.append(Row(result.key, report, shown, values, ratings.mask_digest(result)))
     page = group_page.page(
         rows,
         columns,

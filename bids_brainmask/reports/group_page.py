@@ -66,6 +66,9 @@ class Row:
     values: Mapping[str, Value]
     """By column; None, or none, for what is not known."""
 
+    mask: str = ""
+    """Hash of the voxels of the mask, which a rating is of; empty: not known."""
+
 
 def first_metrics() -> tuple[str, ...]:
     """Names of the metrics that are plotted before the others, and shown in the table at first."""
@@ -171,7 +174,7 @@ def content(
     -------
     dict
         ``columns``, the ``first`` ones, and ``rows`` of their values in that order; ``names``,
-        ``links`` and ``thumbnails`` of the same images, and indices of the ``outliers``;
+        ``links``, ``masks`` and ``thumbnails`` of the same images; indices of the ``outliers``;
         ``metrics``, whose ``columns`` are indices of columns; ``constant``, those that are the
         same everywhere; ``plots`` of volumes over sessions; ``key``, under which the browser
         keeps ratings: its first two parts are those of every page of this dataset.
@@ -195,6 +198,7 @@ def content(
         "rows": [[plain(row.values.get(name)) for name in columns] for row in rows],
         "names": names,
         "links": [link(row) for row in rows],
+        "masks": [row.mask for row in rows],
         "outliers": [index for index, row in enumerate(rows) if is_outlier(row)],
         "thumbnails": [row.thumbnail and picture(row.thumbnail) for row in rows],
         "metrics": shown,

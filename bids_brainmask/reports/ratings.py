@@ -106,7 +106,7 @@ def read(paths: Iterable[Path], results: Sequence[Result]) -> list[Rating]:
     UsageError
         A file cannot be read, or has no rating.
     """
-    names, hashes = directory(results), {one.key: _digest(one) for one in results}
+    names, hashes = directory(results), {one.key: mask_digest(one) for one in results}
     merged: dict[tuple[str, str], Rating] = {}
     for path in paths:
         unknown = []
@@ -206,7 +206,7 @@ def _rating(row: Mapping[str, str], image: str, verdict: str, path: Path, now: s
     )
 
 
-def _digest(result: Result) -> str:
+def mask_digest(result: Result) -> str:
     """Hash of the voxels of a brain mask, by its sidecar; empty if the sidecar has none."""
     return str(result.records.get("brain", {}).get("VoxelsSHA256") or "")
 

@@ -3,6 +3,7 @@
 
 import csv
 import io
+from dataclasses import replace
 from datetime import datetime
 
 import pytest
@@ -211,8 +212,10 @@ def test_ratings_are_written_kept_and_read_back(browser, tmp_path):
     browser.press("c")
     browser.press(*'odd "rim" 1')
     browser.press(Keys.ESCAPE)
+    browser.one("#rater").send_keys("Ada")
     text = browser.download(browser.one("#export").click)
     rows = table_of(text)
+    assert {one["rater"] for one in rows} == {"Ada", "n/a"}
     assert list(rows[0]) == [
         "participant_id",
         "session_id",
@@ -221,6 +224,9 @@ def test_ratings_are_written_kept_and_read_back(browser, tmp_path):
         "rater_1",
         "comment",
         "time",
+        "rater",
+        "seconds",
+        "mask_sha256",
     ]
     assert len(rows) == 40
     found = {
@@ -308,6 +314,21 @@ def test_raters_who_differ_are_told_of(browser, tmp_path):
     assert "1 ignored, because the rating here is newer or the table has no time" in said
     assert f"rated differently: {mine} (exclude here, accept there)" in said
     assert browser.run(VALUES, '.shot [aria-pressed="true"]') == ["exclude"]
+
+
+def test_a_rating_of_another_mask_is_stale(chromium, tmp_path):
+    one = row(1)
+    page = write(tmp_path, [replace(one, mask="first")])
+    chromium.open(page)
+    chromium.press("1")
+    assert not chromium.one(".stale").is_displayed()
+    (exported,) = table_of(chromium.download(chromium.one("#export").click))
+    assert exported["mask_sha256"] == "first"
+    assert int(exported["seconds"]) >= 0
+    chromium.driver.get(write(tmp_path, [replace(one, mask="second")]).as_uri())
+    assert chromium.one(".stale").is_displayed()
+    chromium.press("1")
+    assert not chromium.one(".stale").is_displayed()
 
 
 def test_the_next_image_after_rating_if_wanted(browser):

@@ -90,6 +90,13 @@ function listen() {
   $("color").addEventListener("change", redraw);
   $("scale").addEventListener("change", () => plots.forEach(drawPlot));
   $("export").addEventListener("click", () => save("group_desc-brain_ratings.tsv", ratingTable()));
+  $("rater").addEventListener("input", () => {
+    try {
+      localStorage.setItem(NAME, $("rater").value);
+    } catch {
+      // `keep` reports a browser without storage.
+    }
+  });
   $("import").addEventListener("click", () => $("file").click());
   $("file").addEventListener("change", async () => {
     const [file] = $("file").files;
@@ -130,6 +137,11 @@ function turn(step) {
 
 furnish();
 listen();
+try {
+  $("rater").value = localStorage.getItem(NAME) ?? "";
+} catch {
+  // A browser without storage.
+}
 look();
 refresh([]);
 if (view.length) select(view[0], false);

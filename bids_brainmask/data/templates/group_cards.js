@@ -109,6 +109,7 @@ function card(image) {
       ` ${numbers}`,
     ),
     make("ul", { className: `reasons${score === null ? " plain" : ""}` }, ...image.reasons.map((text) => make("li", {}, text))),
+    make("p", { className: "small stale", hidden: true }, "The mask has changed since this rating."),
     make("div", { className: "verdict", role: "group", "aria-label": "Rating" }, ...buttons),
     comment,
   );
@@ -125,6 +126,7 @@ function dress(image) {
   for (const button of image.card.querySelectorAll("button")) {
     button.setAttribute("aria-pressed", button.dataset.rating === rating);
   }
+  image.card.querySelector(".stale").hidden = !isStale(image);
   const field = image.card.querySelector("input");
   if (field !== document.activeElement) field.value = comment;
   if (image === selected) image.card.setAttribute("aria-current", "true");
@@ -149,6 +151,7 @@ function select(image, reveal = true) {
     image.card.scrollIntoView({ block: "nearest" });
   }
   if (before === image) return;
+  since = Date.now();
   for (const one of [before, image]) {
     if (!one) continue;
     if (one.card) dress(one);

@@ -10,6 +10,7 @@ const images = data.names.map((name, index) => ({
   index,
   name,
   link: data.links[index],
+  mask: data.masks[index],
   thumbnail: data.thumbnails[index],
   row: data.rows[index],
 }));

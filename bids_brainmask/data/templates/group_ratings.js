@@ -3,20 +3,27 @@
 
 const CODES = { accept: 1, exclude: -1, unsure: 0 }; // as MRIQC's raters write them
 const DONE = { accept: "Accepted", exclude: "Excluded", unsure: "Unsure" };
-const TABLE = ["participant_id", "session_id", "image", "rating", "rater_1", "comment", "time"];
+const TABLE = [
+  ...["participant_id", "session_id", "image", "rating", "rater_1", "comment", "time"],
+  ...["rater", "seconds", "mask_sha256"],
+];
+const NAME = `${data.key[0]}:rater`; // under which the browser keeps the rater's name
 
 const STORE = data.key.join(":");
 const known = new Map(images.map((image) => [image.name, image]));
-let ratings = load(STORE); // by name: {rating, comment, time}
+let ratings = load(STORE); // by name: {rating, comment, time, mask, seconds}
+let since = Date.now(); // when the image that is looked at was selected
 let kept = true;
 
 /** Read the ratings that a page stored, for images of this page only. */
 function load(key) {
   const found = new Map();
   try {
-    for (const [name, rating, comment, time] of JSON.parse(localStorage.getItem(key)) ?? []) {
+    for (const one of JSON.parse(localStorage.getItem(key)) ?? []) {
+      const [name, rating, comment, time, mask = "", seconds = ""] = one;
       const whole = rating === "" || rating in CODES;
-      if (known.has(name) && whole) found.set(name, { rating, comment: `${comment}`, time });
+      const kept = { rating, comment: `${comment}`, time, mask: `${mask}`, seconds };
+      if (known.has(name) && whole) found.set(name, kept);
     }
   } catch {
     // Not written by this page, or a browser without storage: `keep` reports the latter.
@@ -25,7 +32,9 @@ function load(key) {
 }
 
 function keep() {
-  const all = [...ratings].map(([name, r]) => [name, r.rating, r.comment, r.time]);
+  const all = [...ratings].map(([name, r]) => {
+    return [name, r.rating, r.comment, r.time, r.mask, r.seconds];
+  });
   try {
     localStorage.setItem(STORE, JSON.stringify(all));
     kept = true;
@@ -36,7 +45,14 @@ function keep() {
 }
 
 /** Rating and comment of an image, empty for none. */
-const rated = (image) => ratings.get(image.name) ?? { rating: "", comment: "", time: "" };
+const NOTHING = { rating: "", comment: "", time: "", mask: "", seconds: "" };
+const rated = (image) => ratings.get(image.name) ?? NOTHING;
+
+/** Whether the mask of an image is another one than when it was rated. */
+function isStale(image) {
+  const { rating, mask } = rated(image);
+  return Boolean(rating && mask && image.mask && mask !== image.mask);
+}
 
 const now = () => new Date().toISOString().replace(/\.\d+Z$/, "Z");
 
@@ -44,15 +60,17 @@ const undone = []; // images with the ratings that they had before, the last one
 
 /** Change a rating or a comment, and store it. */
 function rate(image, change) {
-  if ("rating" in change) undone.push([image, rated(image).rating]);
-  put(image, change);
+  if (!("rating" in change)) return put(image, change);
+  undone.push([image, rated(image)]);
+  const taken = image === selected ? Math.round((Date.now() - since) / 1000) : "";
+  return put(image, { ...change, mask: image.mask, seconds: taken });
 }
 
 /** Give the image that was rated last the rating that it had before. */
 function undo() {
   if (!undone.length) return;
-  const [image, rating] = undone.pop();
-  put(image, { rating });
+  const [image, { rating, mask, seconds }] = undone.pop();
+  put(image, { rating, mask, seconds });
   select(image);
 }
 
@@ -69,10 +87,11 @@ function put(image, change) {
 
 function ratingTable() {
   const rows = images.map((image) => {
-    const { rating, comment, time } = rated(image);
+    const { rating, comment, time, mask, seconds } = rated(image);
     const [participant, session] = ["participant_id", "session_id"].map((c) => value(image, c));
     const path = value(image, "image") ?? image.name;
-    return [participant, session, path, rating, CODES[rating], comment, time];
+    const rater = time && $("rater").value.trim();
+    return [participant, session, path, rating, CODES[rating], comment, time, rater, seconds, mask];
   });
   return tsv([TABLE, ...rows]);
 }
@@ -122,7 +141,10 @@ function merge(text) {
     const image = where.get(path || (session ? `\t${person}\t${session}` : `\t${person}`));
     if (rating === null) told.odd.push(name);
     else if (!image) told.unknown.push(name);
-    else take(image, { rating, comment, time: row.get("time") || "" }, told);
+    else {
+      const [time, mask, seconds] = ["time", "mask_sha256", "seconds"].map((c) => row.get(c) || "");
+      take(image, { rating, comment, time, mask, seconds }, told);
+    }
   }
   keep();
   refresh(images);
