@@ -102,6 +102,9 @@ def run(settings: Settings) -> int:
 
 def run_group(settings: Settings) -> int:
     """Run the group level on the existing derivatives, and print the files written."""
+    if settings.dry_run:
+        log.info("group: would write the tables and reports of %s", settings.output_dir)
+        return 0
     from bids_brainmask.reports import group
 
     written = group.write(settings)

@@ -205,6 +205,15 @@ def test_both_levels_in_one_command(dataset, out, arithmetic, capsys):
     assert (out / "group_desc-brain.html").is_file()
 
 
+def test_a_dry_run_of_both_levels_writes_nothing(dataset, out, capsys, caplog):
+    dataset.add("sub-01_T1w.nii.gz", head_phantom())
+    with caplog.at_level(logging.INFO, "bids_brainmask"):
+        command = [str(dataset.root), str(out), "participant", "group", "--dry-run"]
+        assert bids_app.main(command) == 0
+    assert "group: would write the tables and reports of" in caplog.text
+    assert not out.exists()
+
+
 class TestExtract:
     """Files, as BET, HD-BET and SynthStrip take them."""
 
