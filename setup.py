@@ -15,6 +15,7 @@ from pathlib import Path
 
 from setuptools import setup
 from setuptools.command.build_py import build_py
+from setuptools.command.sdist import sdist
 
 REGISTRY = os.environ.get("NPM_CONFIG_REGISTRY", "https://registry.npmjs.org").rstrip("/")
 
@@ -63,20 +64,34 @@ def fetch(name: str, version: str, sha512: str, files: dict[str, str]) -> None:
             (WEB / file).write_bytes(archive.extractfile(member).read())
 
 
+def fetch_all() -> None:
+    """Fetch what is not there yet; a stamp says which versions are."""
+    WEB.mkdir(exist_ok=True)
+    stamp = WEB / "versions.txt"
+    wanted = "".join(f"{name} {version}\n" for name, version in PACKAGES)
+    if not stamp.exists() or stamp.read_text(encoding="utf-8") != wanted:
+        for (name, version), (sha512, files) in PACKAGES.items():
+            fetch(name, version, sha512, files)
+        stamp.write_text(wanted, encoding="utf-8")
+
+
+class SDist(sdist):
+    """Fetch the libraries, so that the archive can be built without a network."""
+
+    def run(self):
+        """Fetch, then gather the files."""
+        fetch_all()
+        super().run()
+
+
 class BuildPy(build_py):
     """Fetch the libraries before the package's files are gathered."""
 
     def run(self):
-        """Fetch what is not there yet; a stamp says which versions are."""
-        WEB.mkdir(exist_ok=True)
-        stamp = WEB / "versions.txt"
-        wanted = "".join(f"{name} {version}\n" for name, version in PACKAGES)
-        if not stamp.exists() or stamp.read_text(encoding="utf-8") != wanted:
-            for (name, version), (sha512, files) in PACKAGES.items():
-                fetch(name, version, sha512, files)
-            stamp.write_text(wanted, encoding="utf-8")
+        """Fetch, then gather the files."""
+        fetch_all()
         self.data_files = self._get_data_files()
         super().run()
 
 
-setup(cmdclass={"build_py": BuildPy})
+setup(cmdclass={"build_py": BuildPy, "sdist": SDist})

@@ -43,8 +43,32 @@ def built(tmp_path_factory) -> Path:
         shutil.copy(ROOT / name, source)
     ignored = shutil.ignore_patterns("__pycache__")
     shutil.copytree(ROOT / "bids_brainmask", source / "bids_brainmask", ignore=ignored)
-    run(sys.executable, "-m", "build", "--no-isolation", "--outdir", dist, source)
+    assemble(source, dist)
     return dist
+
+
+def assemble(source, dist):
+    """Build both with the script, at a fixed time."""
+    environment = os.environ | {"SOURCE_DATE_EPOCH": "1700000000", "BUILD_HERE": "1"}
+    run(sys.executable, ROOT / "scripts/archives.py", dist, source, env=environment)
+
+
+def test_the_same_source_gives_the_same_bytes(built, tmp_path):
+    """In another folder, with other times of the files, by a user with another umask."""
+    source = shutil.copytree(built.parent / "source", tmp_path / "elsewhere")
+    for name in ("build", "bids_brainmask.egg-info"):
+        shutil.rmtree(source / name, ignore_errors=True)
+    for path in source.rglob("*"):
+        os.utime(path)
+        path.chmod(0o700 if path.is_dir() else 0o600)
+    assemble(source, tmp_path / "dist")
+    for path in built.iterdir():
+        assert (tmp_path / "dist" / path.name).read_bytes() == path.read_bytes(), path.name
+
+
+def test_pypi_would_take_them(built):
+    said = run(sys.executable, "-m", "twine", "check", "--strict", *built.iterdir())
+    assert said.count("PASSED") == 2
 
 
 @pytest.fixture(scope="module")

@@ -176,6 +176,36 @@ def test_every_job_of_the_workflow_is_defined():
     used = {next(iter(job)) for job in config["workflows"]["main"]["jobs"]}
     assert used == set(config["jobs"])
     assert used == {
-        *("check", "audit", "test", "oldest", "image"),
-        *("publish_wheel", "publish_image"),
+        *("check", "audit", "docs", "test", "oldest", "image", "arm64", "macos", "windows"),
+        *("publish_wheel", "build_image", "publish_image"),
     }
+
+
+def test_the_lock_for_arm64_differs_in_tensorflow_alone():
+    """The packages of both images are the same, but for the build of TensorFlow."""
+    found = [
+        set(re.findall(r"^([\w.-]+==[\w.]+)", text(f"requirements/{name}.txt"), re.MULTILINE))
+        for name in ("cpu", "cpu-arm64")
+    ]
+    names = [{line.partition("==")[0] for line in one} for one in (found[0] - found[1],)]
+    assert names == [{"tensorflow-cpu"}]
+    (other,) = found[1] - found[0]
+    assert other.startswith("tensorflow==")
+
+
+def test_the_recipe_of_conda_has_the_requirements():
+    recipe = yaml.safe_load(text("conda/recipe.yaml"))
+    assert recipe["context"]["version"] == __version__
+    project = tomllib.loads(text("pyproject.toml"))["project"]
+    names = {"python-isal": "isal", "matplotlib-base": "matplotlib"}
+    found = {line.partition(" ")[::2] for line in recipe["requirements"]["run"]}
+    expected = {
+        (one.name, str(one.specifier))
+        for one in map(Requirement, project["dependencies"])
+        if not one.marker
+    }
+    assert {(names.get(name, name), version) for name, version in found} == expected | {
+        ("python", project["requires-python"])
+    }
+    scripts = {f"{name} = {target}" for name, target in project["scripts"].items()}
+    assert set(recipe["build"]["python"]["entry_points"]) == scripts
