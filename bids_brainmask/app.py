@@ -22,7 +22,7 @@ from bids_brainmask import machine
 from bids_brainmask.analyses import catalog, rendering, sidecar
 from bids_brainmask.analyses.probability import Method
 from bids_brainmask.analyses.rows import Finding, Findings
-from bids_brainmask.dataset import derivatives, readback, storage
+from bids_brainmask.dataset import derivatives, ownership, readback, storage
 from bids_brainmask.errors import BrainMaskError, ImageError, UsageError, without_paths
 from bids_brainmask.hashes import fingerprint
 from bids_brainmask.models import backends
@@ -118,28 +118,37 @@ def settle(run: Run) -> Iterator[tuple[ScanPlan, Outcome | None]]:
     """Yield each scan, with its outcome if no work is needed, else None."""
     owners: dict[Path, str] = {}  # first file of every earlier scan, and its source image
     for plan in run.plans:
-        if not plan.analyses:
-            detail = [plan.refusal, *stale.remove(plan, run)]
-            yield plan, Outcome(plan, "refused", "; ".join(detail))
-            continue
-        first = next(iter(plan.files.values()))
-        if first in owners:
-            error = ImageError(
-                f"{plan.scan.path}: its results would have the same names as those of "
-                f"{owners[first]}. Keep only one of the two images."
-            )
-            yield plan, failure(plan, error, run)
-            continue
-        owners[first] = plan.scan.relative
-        reason = files.outdated(plan, run)
-        if run.settings.overwrite or reason is not None:
-            storage.clear(plan.log.parent)  # where a killed process may have left a file
-            yield replace(plan, reason=reason or ""), None
-            continue
-        removed = stale.remove(plan, run)
-        detail = ["finished before, from the same image and parameters"]
-        detail += [*corrections.kept(plan), *removed, plan.refusal]
-        yield plan, Outcome(plan, "skipped", "; ".join(filter(None, detail)))
+        try:
+            with storage.output_errors(plan.folder):  # which may be closed to us
+                settled = settle_scan(plan, run, owners)
+        except Exception as error:  # noqa: BLE001 - recorded; the others continue
+            settled = plan, failure(plan, error, run)
+        yield settled
+
+
+def settle_scan(
+    plan: ScanPlan, run: Run, owners: dict[Path, str]
+) -> tuple[ScanPlan, Outcome | None]:
+    """Tell whether work is needed for a scan, as `settle` does."""
+    if not plan.analyses:
+        detail = [plan.refusal, *stale.remove(plan, run)]
+        return plan, Outcome(plan, "refused", "; ".join(detail))
+    first = next(iter(plan.files.values()))
+    if first in owners:
+        raise ImageError(
+            f"{plan.scan.path}: its results would have the same names as those of "
+            f"{owners[first]}. Keep only one of the two images."
+        )
+    owners[first] = plan.scan.relative
+    reason = files.outdated(plan, run)
+    if run.settings.overwrite or reason is not None:
+        ownership.check_owners(plan.claims)
+        storage.clear(plan.log.parent)  # where a killed process may have left a file
+        return replace(plan, reason=reason or ""), None
+    removed = stale.remove(plan, run)
+    detail = ["finished before, from the same image and parameters"]
+    detail += [*corrections.kept(plan), *removed, plan.refusal]
+    return plan, Outcome(plan, "skipped", "; ".join(filter(None, detail)))
 
 
 def process_scan(plan: ScanPlan, run: Run, networks: dict[str, backends.Network]) -> Outcome:
@@ -177,7 +186,7 @@ def write_report(participant: str, settings: Settings) -> str:
         if settings.viewer is False:
             for old in participant_page.viewer_files(root, readback.read(root, [participant])):
                 old.unlink(missing_ok=True)
-        participant_page.write(root, participant, viewer=settings.viewer)
+        participant_page.write(root, participant, raw=settings.bids_dir, viewer=settings.viewer)
     except Exception as error:  # noqa: BLE001 - the masks are there, and the rest goes on
         trouble = f"{path}: the report cannot be written: {error!r}"
         log.error(trouble)

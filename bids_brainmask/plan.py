@@ -14,7 +14,7 @@ from pathlib import Path
 
 from bids_brainmask import machine
 from bids_brainmask.analyses import catalog
-from bids_brainmask.dataset import folders, query
+from bids_brainmask.dataset import folders, ownership, query, storage
 from bids_brainmask.dataset.query import Scan
 from bids_brainmask.errors import NothingToDo, UsageError
 from bids_brainmask.models import registry
@@ -22,6 +22,9 @@ from bids_brainmask.models.registry import Model
 from bids_brainmask.settings import EXPECTED_ML, HERE, Settings
 
 log = logging.getLogger(__name__)
+
+LONGEST_LOG = 180
+"""Longest name of a scan in ``logs/``; crash records add up to 50 of the 255 bytes of a name."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,18 @@ class ScanPlan:
         files = dict(self.files) | {kind: self.path(kind) for kind in more}
         order = [row.name for row in catalog.OUTPUTS if row.name in files]
         return replace(self, files={kind: files[kind] for kind in order})
+
+    @property
+    def claims(self) -> list[tuple[Path, Path]]:
+        """Each file with the sidecar that says who made it.
+
+        A table's own sidecar has only its columns, so that of the first file speaks for it.
+        """
+        found = self.sidecars
+        return [
+            (path, next(iter(found.values())) if catalog.output(kind).columns else found[kind])
+            for kind, path in self.files.items()
+        ]
 
     @property
     def folders(self) -> set[Path]:
@@ -164,8 +179,10 @@ def prepare(settings: Settings) -> Run:
 
         participant_page.viewer_library()
     folders.check_order(settings)
+    ownership.check_output_dir(settings)
     models = choose_models(settings)
     plans = [plan_scan(scan, settings) for scan in query.find_scans(settings)]
+    ownership.check_unclaimed(settings, ((plan.scan.participant, plan.claims) for plan in plans))
     needed = {name for plan in plans for name in plan.analyses}
     if not needed:
         raise NothingToDo(
@@ -293,7 +310,7 @@ def name_files(
     }
     figures = _figures(scan, settings, analyses)
     logs = settings.output_dir / "logs" / f"sub-{scan.participant}"
-    log = logs / f"{scan.prefix}_{scan.suffix}.log"
+    log = logs / f"{storage.shortened(f'{scan.prefix}_{scan.suffix}')}.log"
     return ScanPlan(scan, analyses, files, refusal, figures, folder, log=log)
 
 

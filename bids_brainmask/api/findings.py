@@ -13,7 +13,7 @@ from nibabel import Nifti1Image
 from bids_brainmask.analyses.brain import Extraction
 from bids_brainmask.analyses.lesions import Lesion
 from bids_brainmask.analyses.meningioma import Tumors
-from bids_brainmask.dataset import storage
+from bids_brainmask.dataset import ownership, storage
 from bids_brainmask.errors import UsageError
 from bids_brainmask.voxels import image as images
 
@@ -151,6 +151,7 @@ def check_places(name: str, *places: PathLike | None) -> list[Path | None]:
             raise UsageError(f"{path}: expected a name that ends in .nii or .nii.gz.")
         if path.resolve() == Path(name).resolve():
             raise UsageError(f"{path}: is the input, which is never overwritten.")
+        ownership.check_file(path)
     return paths
 
 

@@ -101,18 +101,22 @@ def run(settings: Settings) -> int:
 
 
 def run_group(settings: Settings) -> int:
-    """Run the group level on the existing derivatives, and print the files written."""
+    """Run the group level on the existing derivatives, and print the files written.
+
+    Images without results are told of. The status is 1 if a folder of results cannot be read.
+    """
     if settings.dry_run:
         log.info("group: would write the tables and reports of %s", settings.output_dir)
         return 0
     from bids_brainmask.reports import group
 
+    closed = group.tell_missing(settings)
     written = group.write(settings)
     if not settings.quiet:
         from bids_brainmask.cli import messages
 
         print(*messages.after_group(written), sep="\n")
-    return 0
+    return 1 if closed else 0
 
 
 def print_scans(run: Run) -> None:

@@ -204,11 +204,13 @@ def run_models_path(args: argparse.Namespace) -> int:
 
 def run_demo(args: argparse.Namespace) -> int:
     """Make the phantom dataset, run the app on it, and compare with the known masks."""
+    from bids_brainmask.dataset import ownership
     from bids_brainmask.demo import phantom_dataset
     from bids_brainmask.plan import prepare
     from bids_brainmask.voxels import image
     from bids_brainmask.voxels.agreement import dice
 
+    ownership.check_folder(args.out, "Choose another folder.")
     print("Making phantom heads (generated from the MNI152 template; no scans) ...")
     dataset = phantom_dataset.write_dataset(args.out / "bids")
     output = dataset / "derivatives" / "bids_brainmask"

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -27,7 +28,7 @@ def at_start(run: Run) -> list[str]:
     )
     images = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
     people = len({plan.scan.participant for plan in plans})
-    before = sum(all(path.exists() for path in plan.files.values()) for plan in plans)
+    before = sum(all(map(os.path.lexists, plan.files.values())) for plan in plans)
     kept = f"{many(before, 'image')} with results from an earlier run"
     if before:
         kept += "; they are made again" if settings.overwrite else "; what is up to date is kept"
@@ -78,7 +79,7 @@ def after_participants(run: Run, outcomes: Sequence[Outcome]) -> list[str]:
     out = settings.output_dir
     if settings.reports:
         labels = sorted({plan.scan.participant for plan in run.plans})
-        pages = [path for label in labels if (path := out / f"sub-{label}.html").exists()]
+        pages = [path for label in labels if os.path.lexists(path := out / f"sub-{label}.html")]
         more = f" and {len(pages) - 1} more" if len(pages) > 1 else ""
         lines += [f"reports: {pages[0]}{more}"] * bool(pages)
     failed = any(outcome.status == "failed" for outcome in outcomes)

@@ -8,18 +8,27 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from urllib.parse import quote
 
 import bids_brainmask
 from bids_brainmask.analyses import catalog
-from bids_brainmask.dataset import folders, storage
+from bids_brainmask.dataset import folders, ownership, storage
 from bids_brainmask.errors import OutputError, UsageError
 from bids_brainmask.settings import RESEARCH_ONLY, Settings
 
 BIDS_VERSION = "1.10.0"
 
+BEGIN = "<!-- bids_brainmask writes this part. Write your own text above or below it. -->"
+END = "<!-- End of the part that bids_brainmask writes. -->"
+"""Lines around our part of the README; all else is the user's."""
+
+REFRESHED = ("BIDSVersion", "DatasetType", "GeneratedBy", "SourceDatasets", "DatasetLinks")
+"""Keys of the description that each run writes; the user may edit all others."""
+
 README = """\
+{begin}
 # Brain masks
 
 {files}
@@ -35,11 +44,15 @@ this dataset. Texts and extensions of the source's headers were not copied. Brai
 brain alone, but brain images, too, are data of persons.
 
 {research_only}
+{end}
 """
 
 
 def describe_dataset(settings: Settings) -> None:
-    """Write ``dataset_description.json`` and ``.bidsignore``, unless they are up to date.
+    """Write ``dataset_description.json``, ``.bidsignore`` and the README, unless up to date.
+
+    What the user has changed in them is kept: other keys of the description, other lines, and the
+    README outside of our part.
 
     Every process of a parallel run writes the same bytes, so it does not matter who is last.
 
@@ -71,14 +84,21 @@ def describe_dataset(settings: Settings) -> None:
     }
     if isinstance(license_ := source.get("License"), str):
         content["License"] = license_  # of the images, which the brain images are part of
-    files = {
-        "dataset_description.json": json.dumps(content, indent=2, ensure_ascii=False) + "\n",
-        ".bidsignore": ignored(),
-        "README.md": README.format(files=catalog.readme(), research_only=RESEARCH_ONLY),
+    readme = README.format(
+        begin=BEGIN, files=catalog.readme(), research_only=RESEARCH_ONLY, end=END
+    )
+    described = _keep_keys(content, folders.description(out))
+    texts: dict[str, Callable[[str], str]] = {
+        ownership.DESCRIPTION: lambda _: (
+            json.dumps(described, indent=2, ensure_ascii=False) + "\n"
+        ),
+        ".bidsignore": lambda old: _keep_lines(ignored(), old),
+        "README.md": lambda old: _keep_around(readme, old),
     }
     try:
-        for name, text in files.items():
-            storage.write_changed(settings.output_dir / name, text.encode())
+        for name, make in texts.items():
+            path = settings.output_dir / name
+            storage.write_changed(path, make(_text(path)).encode("utf-8", "surrogateescape"))
     except OutputError as error:
         raise UsageError(str(error)) from error
 
@@ -88,6 +108,45 @@ def links(raw: Path, out: Path) -> dict[str, str]:
     up = os.path.relpath(raw, out)
     named = [part for part in Path(up).parts if part != ".."]
     return {"raw": quote(up)} if len(named) < 2 else {}
+
+
+def _text(path: Path) -> str:
+    """Read a text, of any bytes; empty if it is absent or not readable."""
+    try:
+        return path.read_bytes().decode("utf-8", "surrogateescape") if path.is_file() else ""
+    except OSError:
+        return ""
+
+
+def _keep_keys(content: dict, old: Mapping) -> dict:
+    """Merge a description with the one that is there: see `REFRESHED`."""
+    found = {**old, **content, **{key: old[key] for key in old if key not in REFRESHED}}
+    (generator,) = content["GeneratedBy"]
+    if isinstance(makers := old.get("GeneratedBy"), list):
+        is_ours = [isinstance(m, dict) and m.get("Name") == ownership.NAME for m in makers]
+        if any(is_ours):
+            pairs = zip(makers, is_ours, strict=True)
+            found["GeneratedBy"] = [generator if ours else maker for maker, ours in pairs]
+    if isinstance(sources := old.get("SourceDatasets"), list):
+        found["SourceDatasets"] = [*content["SourceDatasets"], *sources[1:]]
+    if isinstance(links := old.get("DatasetLinks"), dict):
+        found["DatasetLinks"] = links | content["DatasetLinks"]
+    return found
+
+
+def _keep_lines(text: str, old: str) -> str:
+    """Add the lines that are missing to those that are there."""
+    lines = old.splitlines()
+    return "".join(f"{line}\n" for line in dict.fromkeys([*lines, *text.splitlines()]))
+
+
+def _keep_around(text: str, old: str) -> str:
+    """Replace our part of a README; one without our part is the user's, and stays."""
+    before, begin, rest = old.partition(BEGIN)
+    _, end, after = rest.partition(f"{END}\n")
+    if begin and end:
+        return before + text + after
+    return old or text
 
 
 def _container() -> dict[str, str]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from bids_brainmask.analyses.rows import DEFAULT_SUFFIX, SUFFIXES, scan_key
-from bids_brainmask.dataset import contrast, filter_file
+from bids_brainmask.dataset import contrast, entity_patterns, filter_file
 from bids_brainmask.dataset.folders import (
     check_folders,
     is_derivative,
@@ -194,7 +194,7 @@ def _layouts(settings: Settings, labels: list[str]) -> list:
     options = {
         "validate": False,  # of dataset_description.json, which `check_folders` has checked
         "derivatives": False,
-        "config": ["bids", "derivatives"] if derived else ["bids"],
+        "config": entity_patterns.configuration(root, derivative=derived),
         "indexer": indexer,
         "database_path": database,
         "reset_database": settings.reset_database,

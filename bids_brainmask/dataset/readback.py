@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import logging
+import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from bids_brainmask.analyses import catalog
 from bids_brainmask.analyses.measures import Reading
 from bids_brainmask.analyses.rows import DEFAULT_SUFFIX, SUFFIXES, scan_key
 from bids_brainmask.dataset import storage
+from bids_brainmask.dataset.session_order import natural
 from bids_brainmask.errors import without_paths
 
 log = logging.getLogger(__name__)
@@ -118,6 +120,39 @@ def read(root: Path, participants: Iterable[str] = ()) -> list[Result]:
     return sorted(results, key=lambda one: (one.participant, natural(one.session), one.key))
 
 
+def unreadable(root: Path, participants: Iterable[str] = ()) -> list[OSError]:
+    """List the errors of the folders of results that cannot be read, whose results are missing.
+
+    Parameters
+    ----------
+    root, participants
+        As in `read`.
+    """
+    found: list[OSError] = []
+
+    def inside(folder: str | Path) -> list[os.DirEntry]:
+        try:
+            with os.scandir(folder) as entries:
+                return sorted(entries, key=lambda entry: entry.name)
+        except NotADirectoryError:
+            return []
+        except OSError as error:
+            found.append(error)
+            return []
+
+    wanted = {f"sub-{label}" for label in participants}
+    people = [one for one in inside(root) if one.name.startswith("sub-")]
+    places = [each for one in people if not wanted or one.name in wanted for each in inside(one)]
+    for place in places:
+        if place.name == "anat":
+            inside(place)
+        elif place.name.startswith("ses-"):
+            for folder in inside(place):
+                if folder.name == "anat":
+                    inside(folder)
+    return found
+
+
 def _record(path: Path) -> dict | None:
     """Read a sidecar; None, with a warning, if it is not a record of this program."""
     try:
@@ -193,9 +228,3 @@ def _done_since(root: Path, source: str, crash: Path) -> bool:
         return any(m.is_file() and m.stat().st_mtime > crash.stat().st_mtime for m in done)
     except OSError:
         return False
-
-
-def natural(label: str) -> list:
-    """Key that sorts labels with numbers by their values: 2 before 10."""
-    parts = re.split(r"(\d+)", label)
-    return [(int(part) if part.isdigit() else -1, part) for part in parts]

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -84,10 +85,10 @@ def output_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise OutputError(
-            f"{path}: cannot be written: {error}. Free disk space, or correct the folder's "
-            "permissions."
-        ) from error
+        advice = "Free disk space, or correct the folder's permissions."
+        if error.errno == errno.ENAMETOOLONG:
+            advice = "Shorten the labels in the name of the image."
+        raise OutputError(f"{path}: cannot be written: {error}. {advice}") from error
 
 
 def clear(*folders: Path) -> None:

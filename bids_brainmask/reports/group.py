@@ -17,9 +17,10 @@ from typing import TypeVar
 
 from bids_brainmask.analyses import catalog
 from bids_brainmask.analyses.measures import known_number
-from bids_brainmask.dataset import folders, readback, storage
+from bids_brainmask.dataset import folders, ownership, readback, shared_tables, storage
 from bids_brainmask.dataset.readback import Result
-from bids_brainmask.errors import NothingToDo, UsageError
+from bids_brainmask.dataset.session_order import Sessions
+from bids_brainmask.errors import NothingToDo, UsageError, some_of
 from bids_brainmask.reports import (
     cohort,
     group_page,
@@ -67,6 +68,7 @@ def write(settings: Settings) -> list[Path]:
     root = settings.output_dir
     if not root.is_dir():
         raise UsageError(f"{root}: no such folder. Run the participant level first.")
+    ownership.check_output_dir(settings)
     storage.prepare(root)
     found = readback.read(root, settings.participant_label)
     tables = {
@@ -92,14 +94,15 @@ def write(settings: Settings) -> list[Path]:
     left_out = ratings.excluded(rated)
     kept = [one for one in tables.get("meningioma", ()) if one.key not in left_out]
     tumors = gather(kept, tumor_growth.measured)
-    over_time = tumor_growth.rows(tumors.values())
-    written = copy_participants(settings)
+    sessions = Sessions(settings.bids_dir)
+    over_time = tumor_growth.rows(tumors.values(), sessions)
+    written = shared_tables.copy_participants(settings)
     for name, each in judged.items():
         written += write_table(
             root / TABLE.format(name), group_tables.columns(name), list(each.values())
         )
         if name == "brain":
-            written.append(write_page(settings, judged, over_time))
+            written.append(write_page(settings, judged, over_time, sessions))
     if tumors:
         written += write_table(root / VOLUMES, tumor_growth.COLUMNS, over_time)
     if settings.ratings:
@@ -193,10 +196,33 @@ def update_pages(settings: Settings) -> int:
         if settings.participant_label and label not in settings.participant_label:
             continue
         try:
-            changed += participant_page.write(root, label, everybody=everybody)
+            changed += participant_page.write(
+                root, label, raw=settings.bids_dir, everybody=everybody
+            )
         except Exception as error:  # noqa: BLE001 - of one participant; the others are written
             log.error("%s: the report cannot be brought up to date: %r", path, error)
     return changed
+
+
+def tell_missing(settings: Settings) -> int:
+    """Log which images the tables lack: failed ones, and those in folders that cannot be read.
+
+    Returns
+    -------
+    int
+        Number of folders that cannot be read.
+    """
+    root, labels = settings.output_dir, settings.participant_label
+    closed = readback.unreadable(root, labels) if root.is_dir() else []
+    for error in closed:
+        log.error("%s: its results are missing in the tables: %s", error.filename, error.strerror)
+    if failed := [record["Source"] for record in readback.failures(root, labels)]:
+        log.warning(
+            "%d failed images are missing in the tables: %s. Run the participant level again.",
+            len(failed),
+            some_of(failed),
+        )
+    return len(closed)
 
 
 def measure(root: Path, one: Result, analysis: str) -> dict:
@@ -229,6 +255,7 @@ def write_page(
     settings: Settings,
     judged: Mapping[str, Mapping[Result, dict]],
     over_time: Sequence[Mapping[str, str]],
+    sessions: Sessions,
 ) -> Path:
     """Write the group report of all images with a brain mask."""
     root = settings.output_dir
@@ -254,20 +281,8 @@ def write_page(
         columns,
         title=str(folders.description(root).get("Name") or "Brain masks"),
         volumes=over_time,
+        sessions=sessions,
         failures=readback.failures(root, settings.participant_label),
     )
     storage.write_bytes(root / PAGE, page.encode())
     return root / PAGE
-
-
-def copy_participants(settings: Settings) -> list[Path]:
-    """Copy participants.tsv and its dictionary from the raw dataset, if they exist."""
-    copied = []
-    for name in ("participants.tsv", "participants.json"):
-        try:
-            content = (settings.bids_dir / name).read_bytes()
-        except OSError:
-            continue  # the raw dataset may be absent
-        storage.write_bytes(settings.output_dir / name, content)
-        copied.append(settings.output_dir / name)
-    return copied

@@ -21,8 +21,9 @@ from urllib.parse import quote
 import bids_brainmask
 from bids_brainmask.analyses import catalog
 from bids_brainmask.analyses.measures import Value
-from bids_brainmask.dataset.readback import natural
-from bids_brainmask.reports import templates
+from bids_brainmask.dataset.session_order import Sessions
+from bids_brainmask.reports import session_plots, templates
+from bids_brainmask.reports.session_plots import Volume
 
 MARGINS = "margin_"
 """How the names of columns begin that are plotted as one: the smallest of them."""
@@ -86,6 +87,7 @@ def page(
     title: str,
     volumes: Iterable[Mapping[str, Value]] = (),
     failures: Sequence[Mapping[str, str]] = (),
+    sessions: Sessions | None = None,
     made: datetime | None = None,
 ) -> str:
     """Write the group report.
@@ -106,6 +108,8 @@ def page(
         ``image``, ``model`` and ``volume_ml``, a number or one in words.
     failures : sequence of mapping
         Crash records, as of `readback.failures`: ``Source`` and ``Message``.
+    sessions : Sessions or None
+        Finds the order of sessions; None: by their labels.
     made : datetime or None
         When, with a time zone; None: now.
 
@@ -119,6 +123,7 @@ def page(
     parts = [*(f"templates/group_{part}.js" for part in PARTS), "templates/group.js"]
     own = "\n".join(['"use strict";', "(() => {", *map(read, parts), "})();"])
     scripts = [script(code) for code in (*map(read, LIBRARIES), own)]
+    drawn, unordered = plots(rows, volumes, sessions or Sessions(None))
     text = (
         templates.environment()
         .get_template("group.html")
@@ -130,7 +135,8 @@ def page(
             failed=len(failures),
             failures=failures[:FAILURES_LISTED],
             columns=columns,
-            data=Markup(in_script(content(rows, columns, title, volumes))),  # noqa: S704 - escaped
+            unordered=unordered,
+            data=Markup(in_script(content(rows, columns, title, drawn))),  # noqa: S704 - escaped
             policy=policy(scripts),
             styles=[Markup(read(name).replace("</", r"<\/")) for name in STYLES],  # noqa: S704 - ours
             scripts=[Markup(code) for code in scripts],  # noqa: S704 - of this package
@@ -166,7 +172,7 @@ def content(
     rows: Sequence[Row],
     columns: Mapping[str, Mapping[str, str]],
     title: str,
-    volumes: Iterable[Mapping[str, Value]] = (),
+    drawn: Sequence[Mapping] = (),
 ) -> dict:
     """Collect the data for the report's script.
 
@@ -203,7 +209,7 @@ def content(
         "thumbnails": [row.thumbnail and picture(row.thumbnail) for row in rows],
         "metrics": shown,
         "constant": constant,
-        "plots": plots(rows, volumes),
+        "plots": drawn,
     }
 
 
@@ -261,70 +267,29 @@ def plain(value: Value) -> Value:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def plots(rows: Sequence[Row], volumes: Iterable[Mapping[str, Value]]) -> list[dict]:
-    """Lay out volumes over the sessions of participants who have several.
+def plots(
+    rows: Sequence[Row], volumes: Iterable[Mapping[str, Value]], sessions: Sessions
+) -> tuple[list[dict], list[str]]:
+    """Lay out volumes over sessions; see `session_plots.plot`.
 
     Returns
     -------
     list of dict
-        ``title`` and ``units`` of a plot, its ``sessions`` from left to right, and its ``lines``:
-        ``name``, and ``points`` of session, volume and index of the image, -1 for one that is not
-        among the rows.
+        Plots of the brain and of meningiomas, if they have lines.
+    list of str
+        Sentences about participants without a line.
     """
     where = {row.prefix: index for index, row in enumerate(rows)}
     brains = [
-        (row.prefix, "", session(row), row.values.get("volume_ml"), index)
+        Volume(row.prefix, "", session(row), plain(row.values.get("volume_ml")), index)
         for index, row in enumerate(rows)
     ]
-    tumors = []
-    for row in volumes:
-        prefix = str(row["image"]).rpartition("/")[2].partition("_label-")[0]
-        found = (
-            prefix,
-            str(row["model"]),
-            str(row["session_id"] or ""),
-            cell_number(row["volume_ml"]),
-        )
-        tumors.append((*found, where.get(prefix, -1)))
-    drawn = [("Brain volume", lines(brains)), ("Meningioma volume", lines(tumors))]
-    return [
-        {
-            "title": title,
-            "units": "mL",
-            "sessions": sorted({p[0] for line in found for p in line["points"]}, key=natural),
-            "lines": found,
-        }
-        for title, found in drawn
-        if found
+    found = [
+        session_plots.plot("Brain volume", brains, sessions),
+        session_plots.plot("Meningioma volume", session_plots.of_tumors(volumes, where), sessions),
     ]
-
-
-def lines(measured: Iterable[tuple[str, str, str, Value, int]]) -> list[dict]:
-    """Join what differs in nothing but its session; what has one session only is left out.
-
-    Parameters
-    ----------
-    measured : iterable of tuple
-        Name of the image, model, session with ``ses-``, volume, and index of the image.
-    """
-    joined: dict[tuple[str, str], list] = {}
-    for prefix, model, name, volume, index in measured:
-        series = "_".join(part for part in prefix.split("_") if not part.startswith("ses-"))
-        if name and plain(volume) is not None:
-            joined.setdefault((series, model), []).append([name, volume, index])
-    return [
-        {
-            "name": ", ".join(filter(None, series)),
-            "points": sorted(points, key=lambda point: natural(point[0])),
-        }
-        for series, points in joined.items()
-        if len({point[0] for point in points}) > 1
-    ]
-
-
-def cell_number(value: Value) -> Value:
-    """Read a number that may be written out; None for ``n/a``."""
-    return None if value in (None, "n/a") else float(value)
+    unordered = [sentence for _, sentences in found for sentence in sentences]
+    return [plot for plot, _ in found if plot], list(dict.fromkeys(unordered))
 
 
 def link(row: Row) -> str:

@@ -19,6 +19,7 @@ import bids_brainmask
 from bids_brainmask.analyses import catalog
 from bids_brainmask.dataset import readback, storage
 from bids_brainmask.dataset.readback import Result
+from bids_brainmask.dataset.session_order import Sessions
 from bids_brainmask.errors import UsageError
 from bids_brainmask.reports import cohort, methods, participant_data, templates
 from bids_brainmask.reports.cohort import Cohort
@@ -40,7 +41,12 @@ POLICY = (
 
 
 def write(
-    root: Path, label: str, *, viewer: bool | None = None, everybody: Cohort | None = None
+    root: Path,
+    label: str,
+    *,
+    raw: Path | None = None,
+    viewer: bool | None = None,
+    everybody: Cohort | None = None,
 ) -> bool:
     """Write a participant's report, with the results of all runs; parameters as `participant`.
 
@@ -50,9 +56,10 @@ def write(
         Whether the file was changed.
     """
     path, changed, written = root / f"sub-{label}.html", False, None
+    how = {"raw": raw, "viewer": viewer, "everybody": everybody}
     # Repeat until the report is up to date: another process may have finished a session
     # meanwhile and written a report of both, which this one has replaced.
-    while (page := participant(root, label, viewer=viewer, everybody=everybody)) != written:
+    while (page := participant(root, label, **how)) != written:
         changed |= storage.write_changed(path, page.encode())
         written = page
     return changed
@@ -69,7 +76,12 @@ def viewer_files(root: Path, found: Sequence[Result]) -> list[Path]:
 
 
 def participant(
-    root: Path, label: str, *, viewer: bool | None = None, everybody: Cohort | None = None
+    root: Path,
+    label: str,
+    *,
+    raw: Path | None = None,
+    viewer: bool | None = None,
+    everybody: Cohort | None = None,
 ) -> str:
     """Make the page of a participant, for ``sub-<label>.html`` in the folder of the results.
 
@@ -82,6 +94,8 @@ def participant(
         Derivative dataset.
     label : str
         Participant, without ``sub-``.
+    raw : Path, optional
+        Raw dataset, which may have the dates of sessions.
     viewer : bool, optional
         Put NiiVue and the volumes for it into the page; None: if there are such volumes.
     everybody : Cohort, optional
@@ -98,6 +112,8 @@ def participant(
         viewer = bool(viewer_files(root, found))
     code = viewer_library() if viewer else b""
     packed = pack(code) if viewer else ""
+    order = Sessions(raw).order(label, {one.session for one in found})
+    found.sort(key=lambda one: order.labels.index(one.session))
     sections = [
         participant_data.gather(root, result, number, everybody, packed)
         for number, result in enumerate(found, 1)
@@ -118,6 +134,7 @@ def participant(
             style=templates.packaged("templates/report.css"),
             scripts=scripts,
             sections=sections,
+            unordered=order.sentence(label),
             failures=readback.failures(root, [label]),
             summary_columns=participant_data.summary_columns(),
             methods=methods.describe(

@@ -4,11 +4,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+import logging
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from bids_brainmask.analyses.measures import number
-from bids_brainmask.dataset.readback import Result, natural
+from bids_brainmask.dataset.readback import Result
+from bids_brainmask.dataset.session_order import Order, Sessions
+
+log = logging.getLogger(__name__)
 
 FIRST = "the first session of the same participant, kind of image, model and threshold"
 
@@ -32,8 +36,13 @@ COLUMNS: dict[str, dict[str, str]] = {
         "Description": "This change over the volume of the previous session; n/a if that is 0",
         "Units": "%",
     },
+    "session_order": {
+        "Description": "What the compared sessions are ordered by: acq_time in scans.tsv, "
+        "acq_time in sessions.tsv, dates in sidecars, numbers in labels; unknown: the changes are "
+        "n/a; n/a: there is one session"
+    },
 }
-"""The table's columns. Sessions come in the order of their labels, 2 before 10."""
+"""The table's columns. Sessions come in their order in time, as `Sessions.order` finds it."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +55,11 @@ class Measured:
     model: str
     lesions: int
     volume_ml: float
+
+    @property
+    def participant(self) -> str:
+        """Label, without ``sub-``."""
+        return dict(self.entities)["sub"]
 
     @property
     def session(self) -> str:
@@ -78,27 +92,54 @@ def measured(result: Result) -> Measured:
     )
 
 
-def rows(found: Iterable[Measured]) -> list[dict[str, str]]:
-    """Compare every image with those of earlier sessions; one row an image."""
+def rows(found: Iterable[Measured], sessions: Sessions) -> list[dict[str, str]]:
+    """Compare every image with those of earlier sessions; one row an image.
+
+    If the order of the sessions is unknown, there are no changes, and a warning says why.
+    """
+    series: dict[tuple, list[Measured]] = {}
+    people: dict[str, set[str]] = {}
+    for one in found:
+        series.setdefault(one.series, []).append(one)
+        people.setdefault(one.participant, set()).add(one.session)
+    placed = []
+    for group in series.values():
+        participant = group[0].participant
+        order = sessions.order(participant, {one.session for one in group})
+        if not order.is_known:
+            log.warning("%s Changes of volumes are n/a.", order.sentence(participant))
+        group.sort(key=lambda one, order=order: order.labels.index(one.session))
+        placed += [(one, row) for one, row in zip(group, _compare(group, order), strict=True)]
+    ranks = {label: sessions.order(label, each).labels for label, each in people.items()}
+    placed.sort(
+        key=lambda pair: (
+            pair[0].participant,
+            ranks[pair[0].participant].index(pair[0].session),
+            pair[0].image,
+        )
+    )
+    return [row for _, row in placed]
+
+
+def _compare(group: Sequence[Measured], order: Order) -> list[dict[str, str]]:
+    """Rows of comparable images, one a session, in the order of their sessions."""
+    basis = order.basis or ("n/a" if order.is_known else "unknown")
     table = []
-    before: dict[tuple, list[Measured]] = {}
-    ordered = sorted(found, key=lambda one: (one.entities[0], natural(one.session), one.image))
-    for one in ordered:
-        series = before.setdefault(one.series, [])
-        first, last = (series[0], series[-1]) if series else (None, None)
+    for place, one in enumerate(group):
+        is_compared = place and order.is_known
         table.append(
             {
-                "participant_id": f"sub-{dict(one.entities)['sub']}",
+                "participant_id": f"sub-{one.participant}",
                 "session_id": f"ses-{one.session}" if one.session else "n/a",
                 "image": one.image,
                 "model": one.model,
                 "lesions": str(one.lesions),
                 "volume_ml": f"{one.volume_ml:.3f}",
-                **change(one, first, "change"),
-                **change(one, last, "since_last"),
+                **change(one, group[0] if is_compared else None, "change"),
+                **change(one, group[place - 1] if is_compared else None, "since_last"),
+                "session_order": basis,
             }
         )
-        series.append(one)
     return table
 
 

@@ -324,4 +324,7 @@ def as_written(path: Path, record: Mapping, times: Mapping) -> bool:
 def uncompressed(path: Path) -> Path | None:
     """Find the mask that a person has saved beside a ``.nii.gz`` file, as ``.nii``."""
     plain = path.with_suffix("")
-    return plain if plain.is_file() else None
+    try:
+        return plain if plain.is_file() else None
+    except OSError:  # in a folder that may not be entered
+        return None

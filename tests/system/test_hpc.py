@@ -179,16 +179,19 @@ def test_the_script_runs_its_line_of_the_list(scheduler, installed, tmp_path):
     assert words == command
 
 
-@pytest.mark.parametrize(("status", "of_the_job"), [(0, 0), (1, 1), (2, 2), (3, 0)])
-def test_participants_without_images_are_no_failure_of_the_job(status, of_the_job, tmp_path):
+@pytest.mark.parametrize("asked", [None, "no", "yes"])
+@pytest.mark.parametrize("status", [0, 1, 2, 3])
+def test_nothing_found_is_a_success_of_the_job_only_if_asked(status, asked, tmp_path):
     program = tmp_path / "program"
     program.write_text(f"#!/bin/sh\nexit {status}\n")
     program.chmod(0o755)
     env = {"BIDS_DIR": "a", "OUTPUT_DIR": "b", "BRAINMASK": str(program)}
+    if asked:
+        env["ALLOW_NOTHING_FOUND"] = asked
     done = subprocess.run(
         ["bash", "-c", block("trap")], env=os.environ | env, cwd=tmp_path, check=False
     )
-    assert done.returncode == of_the_job
+    assert done.returncode == (0 if (status, asked) == (3, "yes") else status)
 
 
 def jobs_of(env):
@@ -214,6 +217,7 @@ def test_the_array_of_the_page_runs_on_slurm(slurm, small_dataset, tmp_path):
             "OUTPUT_DIR": str(out),
             "TMPDIR": str(scratch),
             "BRAINMASK": str(APP),
+            "ALLOW_NOTHING_FOUND": "yes",
         }
     )
     (place / "brainmask.sh").write_text(block("trap"))

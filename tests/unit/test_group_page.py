@@ -15,7 +15,8 @@ import pytest
 from group_rows import COLUMNS, row
 
 from bids_brainmask.analyses import quality
-from bids_brainmask.reports import group_page
+from bids_brainmask.dataset.session_order import Sessions
+from bids_brainmask.reports import group_page, session_plots
 from bids_brainmask.reports.group_page import Row
 
 HOSTILE = "</script><script>alert(1)</script><!--\"'&amp;\u2028{{ 7 * 7 }}${1}é脳" + "x" * 150
@@ -257,14 +258,18 @@ def test_brain_volumes_over_sessions_in_their_order():
 
 def test_lines_join_like_images_only():
     measured = [
-        ("sub-1_ses-1", "a 1", "ses-1", 1.0, 0),
-        ("sub-1_ses-2", "a 1", "ses-2", 2.0, 1),
-        ("sub-1_ses-2", "b 1", "ses-2", 3.0, 1),
-        ("sub-1_ses-2_ce-gad", "a 1", "ses-2", 4.0, 2),
-        ("sub-1_ses-3", "a 1", "ses-3", None, 3),
+        session_plots.Volume(*values)
+        for values in (
+            ("sub-1_ses-1", "a 1", "ses-1", 1.0, 0),
+            ("sub-1_ses-2", "a 1", "ses-2", 2.0, 1),
+            ("sub-1_ses-2", "b 1", "ses-2", 3.0, 1),
+            ("sub-1_ses-2_ce-gad", "a 1", "ses-2", 4.0, 2),
+            ("sub-1_ses-3", "a 1", "ses-3", None, 3),
+        )
     ]
-    (line,) = group_page.lines(measured)
+    (line,), unordered = session_plots.join(measured, Sessions(None))
     assert line == {"name": "sub-1, a 1", "points": [["ses-1", 1.0, 0], ["ses-2", 2.0, 1]]}
+    assert unordered == []
 
 
 def test_meningiomas_over_sessions():

@@ -8,6 +8,7 @@ import pytest
 
 from bids_brainmask.dataset import readback
 from bids_brainmask.dataset.query import Scan
+from bids_brainmask.dataset.session_order import natural
 from bids_brainmask.plan import name_files
 from bids_brainmask.settings import Settings
 
@@ -142,6 +143,6 @@ def test_a_crash_is_over_once_the_image_is_done(tmp_path):
 
 
 def test_labels_with_numbers_are_sorted_by_them():
-    assert sorted(["10", "2", "b10", "b9", "a"], key=readback.natural) == [
+    assert sorted(["10", "2", "b10", "b9", "a"], key=natural) == [
         "2", "10", "a", "b9", "b10",
     ]  # fmt: skip
