@@ -23,9 +23,6 @@ from bids_brainmask.settings import EXPECTED_ML, HERE, Settings
 
 log = logging.getLogger(__name__)
 
-LONGEST_LOG = 180
-"""Longest name of a scan in ``logs/``; crash records add up to 50 of the 255 bytes of a name."""
-
 
 @dataclass(frozen=True)
 class ScanPlan:

@@ -11,6 +11,9 @@ from bids_brainmask.dataset import storage
 
 log = logging.getLogger(__name__)
 
+NO_AGENT = ("", "none", "n/a", "na", "no", "false", "0", "[]", "{}")
+"""Values of ``ContrastBolusIngredient``, in lower case, that say that there was no agent."""
+
 
 def sidecars(folder: Path, suffix: str) -> list[Path]:
     """List the sidecars for images of a suffix in a folder, longest names first."""
@@ -34,6 +37,12 @@ def agent(path: Path, sidecars: Iterable[Path]) -> str:
             log.warning("%s: not readable as JSON (%s); treated as empty", sidecar, error)
             continue
         if isinstance(content, dict) and "ContrastBolusIngredient" in content:
-            agent = str(content["ContrastBolusIngredient"]).strip()
-            return "" if agent.lower() in ("", "none", "n/a", "[]") else agent
+            return _named(content["ContrastBolusIngredient"])
     return ""
+
+
+def _named(value: object) -> str:
+    """Write the agents of a value; empty if it names none."""
+    values = value if isinstance(value, list) else [value]
+    words = [str(each).strip() for each in values if each]
+    return ", ".join(each for each in words if each.lower() not in NO_AGENT)

@@ -7,13 +7,14 @@ import csv
 import functools
 import logging
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sized
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from bids_brainmask.analyses.rows import DEFAULT_SUFFIX, SUFFIXES, scan_key
-from bids_brainmask.dataset import contrast, entity_patterns, filter_file
+from bids_brainmask.dataset import contrast, entity_patterns, filter_file, passed_over
 from bids_brainmask.dataset.folders import (
     check_folders,
     is_derivative,
@@ -44,8 +45,8 @@ MAGNITUDE = {"part": ["mag"]}
 INDEX = "layout_index.sqlite"
 """Name of pybids' index in the folder of ``--bids-database-dir``."""
 
-INDEXED = r"(/ses-[A-Za-z0-9+]+)?(/anat)?(/[^/]+\.nii(\.gz)?)?"
-"""Paths that pybids reads in the folder of a participant."""
+INDEXED = r"(/ses-[A-Za-z0-9+]+)?(/(?i:anat))?(/[^/]+(?i:\.nii(\.gz)?))?"
+"""Paths that pybids reads in the folder of a participant; names that are nearly right are told."""
 
 
 Sidecars = Callable[[Path, str], list[Path]]
@@ -122,24 +123,43 @@ def find_scans(settings: Settings) -> list[Scan]:
         ) from error
     sidecars = functools.cache(contrast.sidecars)
     root = settings.bids_dir.absolute()
-    chosen = {str(root / f"sub-{label}") for label in labels}
-    ours = (path for path in found if path[: path.find("/", len(str(root)) + 1)] in chosen)
+    ours, is_ignored = _inside(root, labels, found), passed_over.ignored_by(root)
     # Most images of a derivative dataset are no raw ones.
     level = logging.INFO if is_derivative(root) else logging.WARNING
-    scans = list(filter(None, (_scan(Path(path), settings, sidecars, level) for path in ours)))
+    if ignored := sorted(filter(is_ignored, ours)):
+        log.log(level, "%d images are ignored by .bidsignore: %s", len(ignored), some_of(ignored))
+    wanted = (root / path for path in ours if not is_ignored(path))
+    scans = list(filter(None, (_scan(path, settings, sidecars, level) for path in wanted)))
     scans.sort(key=lambda scan: scan.relative)
+    everything = _inside(root, labels, chain(*(layout.files for layout in layouts)))
+    passed_over.tell_near_misses(everything, ours, suffixes(settings), level)
     if not scans:
-        suffix, first = next(iter(filters.items()))
-        fixed = {*filter_file.FIXED, *MAGNITUDE}
-        asked = {key: value for key, value in first.items() if key not in fixed}
-        if is_derivative(root) and not asked:
-            raise of_derivative(settings.bids_dir)
-        having = f" with {filter_file.in_words(asked)}" if asked else ""
-        raise NothingToDo(
-            f"{settings.bids_dir}: found no {' or '.join(filters)} image of {len(labels)} "
-            f"participants{having}. Expected names such as sub-01/anat/sub-01_{suffix}.nii.gz."
-        )
+        raise _nothing(settings, filters, labels, everything)
     return scans
+
+
+def _inside(root: Path, labels: Iterable[str], paths: Iterable[str]) -> list[str]:
+    """Paths of the chosen participants' files, relative to the dataset."""
+    chosen, above = {f"sub-{label}" for label in labels}, str(root / "x")[:-1]
+    relative = (path.removeprefix(above) for path in paths if path.startswith(above))
+    return [path for path in relative if path.partition("/")[0] in chosen]
+
+
+def _nothing(
+    settings: Settings, filters: Mapping[str, Mapping], labels: Sized, everything: list[str]
+) -> UsageError | NothingToDo:
+    """Error for a dataset without an image to process, with what is there."""
+    suffix, first = next(iter(filters.items()))
+    fixed = {*filter_file.FIXED, *MAGNITUDE}
+    asked = {key: value for key, value in first.items() if key not in fixed}
+    if is_derivative(settings.bids_dir) and not asked:
+        return of_derivative(settings.bids_dir)
+    having = f" with {filter_file.in_words(asked)}" if asked else ""
+    return NothingToDo(
+        f"{settings.bids_dir}: found no {' or '.join(filters)} image of {len(labels)} "
+        f"participants{having}.{passed_over.there_instead(everything, tuple(filters))} Expected "
+        f"names such as sub-01/anat/sub-01_{suffix}.nii.gz."
+    )
 
 
 def suffixes(settings: Settings) -> tuple[str, ...]:

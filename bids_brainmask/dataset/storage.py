@@ -8,6 +8,7 @@ import json
 import os
 import re
 import uuid
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -22,6 +23,9 @@ except ImportError:  # Windows, which does not remove files that are open
 
 BEGUN = re.compile(r"\.bids_brainmask-[0-9a-f]{32}")
 """Names of files that are being written, or that a killed process has left."""
+
+LONGEST = 180
+"""Longest name to which others are added, such as that of a log; the disk allows 255 bytes."""
 
 TRIES = 10
 """Attempts to write a file, in case another process removes it as a killed one's."""
@@ -77,6 +81,13 @@ def _lock(file: BinaryIO) -> None:
 def _begun(folder: Path) -> Path:
     """Make a unique hidden name, whose length does not depend on the final name."""
     return folder / f".bids_brainmask-{uuid.uuid4().hex}"
+
+
+def shortened(name: str) -> str:
+    """Shorten a name to `LONGEST` bytes; names that differ stay different."""
+    if len(name) <= LONGEST:
+        return name
+    return f"{name[: LONGEST - 9]}-{zlib.crc32(name.encode()):08x}"
 
 
 @contextmanager
@@ -170,6 +181,6 @@ def read_json(path: Path, *, pipe: bool = False) -> Any:
     if not pipe and not path.is_file():
         raise FileNotFoundError(f"{path} is not a file")
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8-sig"))  # a byte-order mark is no content
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
