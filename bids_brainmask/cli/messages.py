@@ -81,7 +81,7 @@ def after_participants(run: Run, outcomes: Sequence[Outcome]) -> list[str]:
         labels = sorted({plan.scan.participant for plan in run.plans})
         pages = [path for label in labels if os.path.lexists(path := out / f"sub-{label}.html")]
         more = f" and {len(pages) - 1} more" if len(pages) > 1 else ""
-        lines += [f"reports: {pages[0]}{more}"] * bool(pages)
+        lines += [f"reports: {path}{more}" for path in pages[:1]]  # on a full disk there are none
     failed = any(outcome.status == "failed" for outcome in outcomes)
     if failed:
         lines.append(f"next: read the reasons above or in {out / 'logs'}, and run it again")

@@ -80,10 +80,11 @@ def there_instead(paths: Iterable[str], suffixes: Sequence[str]) -> str:
     names = (path.rpartition("/") for path in paths)
     matches = (IMAGE.fullmatch(name) for folder, _, name in names if folder.endswith("/anat"))
     found = Counter(match["suffix"] for match in matches if match)
+    option = {one: f" (--suffix {one})" for one in SUFFIXES}
+    option |= dict.fromkeys(suffixes, " with other values")
     parts = [
-        f"{count} {suffix}" + (f" (--suffix {suffix})" if suffix in SUFFIXES else "")
+        f"{count} {suffix}{option.get(suffix, '')}"
         for suffix, count in sorted(found.items(), key=lambda each: each[0] not in SUFFIXES)
-        if suffix not in suffixes
     ]
     return f" There are {some_of(parts)}." if parts else ""
 

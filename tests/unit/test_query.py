@@ -253,7 +253,10 @@ def test_unknown_sessions_are_refused_with_those_that_exist(varied):
 
 
 def test_nothing_matches(varied, tmp_path):
-    reason = r"found no T1w image of 2 participants with acquisition nine\. Expected names such as"
+    reason = (
+        r"found no T1w image of 2 participants with acquisition nine\. There are 9 T1w with other "
+        r"values, 1 T2w \(--suffix T2w\)\. Expected names such as"
+    )
     with pytest.raises(NothingToDo, match=reason):
         find(varied.root, acquisition=("nine",))
 
