@@ -49,14 +49,17 @@ def read(plan: ScanPlan, run: Run, source: image.Source) -> dict[str, Correction
     ------
     ImageError
         A changed mask does not fit the image, or has more than two values, or there are two.
+    OutputError
+        The folder of the masks cannot be looked into.
     """
     found: dict[str, Correction] = {}
     if run.settings.overwrite_manual:
         return found
-    for name in plan.analyses:
-        row = catalog.analysis(name)
-        if row.correctable and (one := _of_mask(plan, name, run, source)):
-            found[name] = one
+    with storage.output_errors(plan.folder):  # which may be closed to us
+        for name in plan.analyses:
+            row = catalog.analysis(name)
+            if row.correctable and (one := _of_mask(plan, name, run, source)):
+                found[name] = one
     return found
 
 
