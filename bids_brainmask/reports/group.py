@@ -270,7 +270,7 @@ def write_page(
         thumbnail = result.figures["thumbnail"]
         shown = thumbnail if (root / thumbnail).is_file() else None
         if shown and settings.single_file:
-            shown = participant_data.inline(root / thumbnail) or None
+            shown = participant_data.inline(root, thumbnail) or None
         report = f"sub-{result.participant}.html"
         for name, added in more.items():
             found = judged[name].get(result, {})

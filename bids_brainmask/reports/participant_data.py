@@ -10,7 +10,8 @@ import base64
 import json
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -56,11 +57,11 @@ class Remark:
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure, inside the page."""
+    """A figure, inside the page or beside it."""
 
     caption: str
     path: str
-    source: str  # data: address; empty where the file cannot be read
+    source: str  # address; empty where the file cannot be read
     alt: str
 
 
@@ -121,7 +122,9 @@ class Section:
         return next(iter(self.records.values())).get("ContrastEnhanced")
 
 
-def gather(root: Path, result: Result, number: int, everybody: Cohort, library: str) -> Section:
+def gather(
+    root: Path, result: Result, number: int, everybody: Cohort, library: str, show: Show
+) -> Section:
     """Gather what the page shows of one image.
 
     Parameters
@@ -135,6 +138,8 @@ def gather(root: Path, result: Result, number: int, everybody: Cohort, library: 
         What to compare with.
     library : str
         The viewer's, packed; empty for a page without one.
+    show : callable
+        `inline` or `beside`: gives the address of a picture.
     """
     records = {
         name: _mapping(result.records[name])
@@ -150,8 +155,8 @@ def gather(root: Path, result: Result, number: int, everybody: Cohort, library: 
         remarks=remarks(records, peers),
         tiles=tiles(records),
         summary=[words(records.get(name, {}).get(each.key)) for name, each in summary_columns()],
-        thumbnail=inline(root / result.figures["thumbnail"]) if brain else "",
-        cards=cards(root, result, records),
+        thumbnail=show(root, result.figures["thumbnail"]) if brain else "",
+        cards=cards(root, result, records, show),
         measures=cohort.measures(brain, peers),
         peers=peers,
         provenance=provenance(result),
@@ -165,10 +170,10 @@ def summary_columns() -> list[tuple[str, Number]]:
     return [(row.name, each) for row in catalog.ANALYSES for each in row.numbers if each.column]
 
 
-def cards(root: Path, result: Result, records: Mapping[str, Mapping]) -> list[Card]:
+def cards(root: Path, result: Result, records: Mapping[str, Mapping], show: Show) -> list[Card]:
     """Gather the figures of the analyses, and below the last one of each its table."""
     found = [
-        (row.made_by, Card(row.title, picture(root, result, row)))
+        (row.made_by, Card(row.title, picture(root, result, row, show)))
         for row in catalog.FIGURES
         if row.title and row.made_by in records
     ]
@@ -246,18 +251,36 @@ def tiles(records: Mapping[str, Mapping]) -> list[Tile]:
     return found
 
 
-def picture(root: Path, result: Result, figure: Figure) -> Picture:
-    """Embed a figure in the report, or give its path if it is missing."""
+def picture(root: Path, result: Result, figure: Figure, show: Show) -> Picture:
+    """Show a figure in the report, or give its path if it is missing."""
     path = result.figures[next(iter(figure.files))]
-    return Picture(figure.caption, path, inline(root / path), figure.alt.format(result.key))
+    return Picture(figure.caption, path, show(root, path), figure.alt.format(result.key))
 
 
-def inline(path: Path) -> str:
+Show = Callable[[Path, str], str]
+"""Gives the address of a picture by its path in the output folder; empty if it is missing."""
+
+
+def inline(root: Path, path: str) -> str:
     """Give a WebP file as a data: address; empty where there is none that can be read."""
     try:
-        return f"data:image/webp;base64,{base64.b64encode(path.read_bytes()).decode()}"
+        return f"data:image/webp;base64,{base64.b64encode((root / path).read_bytes()).decode()}"
     except OSError:
         return ""
+
+
+def beside(root: Path, path: str) -> str:
+    """Give the relative address of a picture; empty where there is none."""
+    return f"./{address(path)}" if (root / path).is_file() else ""
+
+
+def picture_bytes(root: Path, found: Iterable[Result]) -> int:
+    """Count the bytes of the pictures of some images."""
+    total = 0
+    for path in (root / place for one in found for place in one.figures.values()):
+        with suppress(OSError):
+            total += path.stat().st_size if path.suffix == ".webp" else 0
+    return total
 
 
 def _viewer(root: Path, result: Result, library: str) -> Viewer | None:

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A participant's report: one self-contained page that makes no network requests.
+"""A participant's report: one page that makes no network requests.
+
+It is self-contained, but for the pictures of many images: see `LARGEST`.
 
 It is made of what the participant level left, which anybody may have changed: every value is text
 of unknown content and type, is escaped where it is shown, and may be missing.
@@ -33,8 +35,11 @@ VIEWER = "web/niivue.umd.js"
 GROUP_PAGE = "group_desc-brain.html"
 """Name of the page about all participants, to which theirs lead once it is there."""
 
+LARGEST = 5_000_000
+"""Bytes of pictures that a page has inside, about 20 images; of more, all are files beside it."""
+
 POLICY = (
-    "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src {}; "
+    "default-src 'none'; img-src {}; style-src 'unsafe-inline'; script-src {}; "
     "base-uri 'none'; form-action 'none'"
 )
 """What a page may do. Only scripts with these hashes run, so that no text of a file ever does."""
@@ -114,8 +119,10 @@ def participant(
     packed = pack(code) if viewer else ""
     order = Sessions(raw).order(label, {one.session for one in found})
     found.sort(key=lambda one: order.labels.index(one.session))
+    many = participant_data.picture_bytes(root, found) > LARGEST
+    show = participant_data.beside if many else participant_data.inline
     sections = [
-        participant_data.gather(root, result, number, everybody, packed)
+        participant_data.gather(root, result, number, everybody, packed, show)
         for number, result in enumerate(found, 1)
     ]
     scripts = [
@@ -130,7 +137,7 @@ def participant(
         .render(
             label=f"sub-{label}",
             version=bids_brainmask.__version__,
-            policy=POLICY.format(" ".join(allowed)),
+            policy=POLICY.format("'self' file: data:" if many else "data:", " ".join(allowed)),
             style=templates.packaged("templates/report.css"),
             scripts=scripts,
             sections=sections,

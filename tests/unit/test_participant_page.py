@@ -785,3 +785,23 @@ def test_the_group_level_brings_the_reports_up_to_date(folder):
     assert "Not compared yet" not in after
     assert f'href="{participant_page.GROUP_PAGE}"' in after
     assert group.update_pages(settings) == 0  # nothing changes
+
+
+def test_pictures_of_many_images_are_files_beside_the_page(folder, monkeypatch):
+    everything(folder)
+    folder.add("sub-01_ses-2", pictures=("brain",))
+    inside = folder.page()
+    monkeypatch.setattr(participant_page, "LARGEST", 10)
+    beside = folder.page()
+    before, after = (page.attributes("src") for page in (inside, beside))
+    assert all(source.startswith("data:image/webp") for source in before)
+    assert len(after) == len(before) == 5
+    for source in after:
+        assert source.startswith("./sub-01/figures/")
+        assert (folder.root / source).is_file()
+    (policy,) = (
+        value for value in beside.attributes("content") if value.startswith("default-src")
+    )
+    assert "img-src 'self' file: data:;" in policy
+    assert beside.shape == inside.shape
+    assert len(beside.html) < len(inside.html) + 1000
