@@ -10,7 +10,7 @@ from bids_brainmask.demo import phantom
 from bids_brainmask.voxels import image
 from bids_brainmask.voxels.agreement import dice
 
-GOOD = 0.95
+GOOD = 0.9
 
 if __name__ == "__main__":
     head, truth = phantom.head(spacing=2.0)[:2]
@@ -19,4 +19,4 @@ if __name__ == "__main__":
         bids_brainmask.extract(head, model="embedded").save(mask=path)
         found = dice(image.read_mask(path), image.read_mask(truth))
     print(f"{sys.platform}: Dice {found:.3f}")
-    sys.exit(found < GOOD)
+    sys.exit(int(found < GOOD))
