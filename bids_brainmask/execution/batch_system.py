@@ -10,6 +10,7 @@ import logging
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterable, Iterator
@@ -62,12 +63,20 @@ class ClusterConfig(msgspec.Struct):
 
 
 def check(settings: Settings) -> None:
-    """Raise a `UsageError` if options exclude each other, or dask-jobqueue is not installed."""
+    """Raise a `UsageError` if options exclude each other, or the batch system cannot be used.
+
+    It needs Linux, or macOS where its commands are installed, and dask-jobqueue.
+    """
     if settings.executor not in SYSTEMS:
         if settings.cluster_config:
             raise UsageError(
                 f"--cluster-config: is for {', '.join(SYSTEMS)}; --executor is {settings.executor}"
             )
+    elif sys.platform == "win32":
+        raise UsageError(
+            f"--executor {settings.executor}: batch systems cannot be used on Windows. Run the "
+            "command on the cluster's login node, or use --executor local."
+        )
     elif not find_spec("dask_jobqueue"):
         raise UsageError(
             f"--executor {settings.executor}: dask-jobqueue is not installed: "

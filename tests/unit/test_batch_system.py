@@ -273,3 +273,12 @@ def test_no_log_has_no_last_lines(tmp_path):
 def test_little_is_heard_of_dask(plan, verbose, level):
     assert batch_system.noise(plan(verbose=verbose).settings) == level
     assert logging.getLevelName(level) in ("CRITICAL", "WARNING", "INFO")
+
+
+def test_on_windows_there_is_no_batch_system(monkeypatch, tmp_path):
+    monkeypatch.setattr(sys, "platform", "win32")
+    settings = Settings(
+        bids_dir=tmp_path, output_dir=tmp_path, analysis_level="participant", executor="slurm"
+    )
+    with pytest.raises(UsageError, match="batch systems cannot be used on Windows"):
+        batch_system.check(settings)
