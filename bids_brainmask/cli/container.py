@@ -32,6 +32,7 @@ PATHS = {
     "--bids-filter-file": READ,
     "--cluster-config": READ,
     "--model": READ,
+    "--ratings": READ,
     "--bids-database-dir": WRITTEN,
     "--work-dir": WRITTEN,
     "-w": WRITTEN,

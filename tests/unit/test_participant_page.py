@@ -21,6 +21,7 @@ from bids_brainmask.models import registry
 from bids_brainmask.reports import (
     cohort,
     group,
+    group_page,
     methods,
     outliers,
     participant_data,
@@ -805,3 +806,18 @@ def test_pictures_of_many_images_are_files_beside_the_page(folder, monkeypatch):
     assert "img-src 'self' file: data:;" in policy
     assert beside.shape == inside.shape
     assert len(beside.html) < len(inside.html) + 1000
+
+
+def test_the_group_report_can_hold_its_pictures(folder):
+    folder.add()
+    for single in (False, True):
+        group.write(
+            Settings(
+                bids_dir=folder.root / "absent",
+                output_dir=folder.root,
+                analysis_level="group",
+                single_file=single,
+            )
+        )
+        page = (folder.root / group.PAGE).read_text(encoding="utf-8")
+        assert (group_page.INSIDE in page) is single
