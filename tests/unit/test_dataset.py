@@ -37,6 +37,12 @@ def heads_of(root, **data):
     return dataset.lay_out(configuration(data), root.parent, root.parent / "heads")
 
 
+@pytest.fixture(scope="module")
+def heads(tmp_path_factory):
+    """Three heads that are laid out once, for tests that read them."""
+    return heads_of(labelled_dataset(tmp_path_factory.mktemp("heads") / "bids", 3))
+
+
 def test_every_image_with_a_label_is_found(root):
     pairs = dataset.find_pairs(configuration().data, root.parent)
     assert [pair.scan.participant for pair in pairs] == ["01", "02", "03"]
@@ -174,8 +180,8 @@ def test_what_was_laid_out_is_used_without_the_dataset(root, tmp_path):
     assert again[0].example().label.sum() > 0
 
 
-def test_an_example_is_the_image_and_its_label(root):
-    head = heads_of(root)[0]
+def test_an_example_is_the_image_and_its_label(heads):
+    head = heads[0]
     example = head.example()
     picture = head_phantom()
     np.testing.assert_array_equal(example.label, picture.get_fdata() == 100)
@@ -259,12 +265,11 @@ def rng_order(blocks):
     )
 
 
-def test_a_batch_depends_on_its_number_alone(root):
+def test_a_batch_depends_on_its_number_alone(heads):
     config = configuration(
         variants={"wild": Variant(geometry=Geometry(turn=9), steps={"noise": 1})}
     )
     stage = Stage(epochs=1, rate=(1e-3, 0.0), window=(32, 40, 48), steps=3, variants={"wild": 1})
-    heads = heads_of(root)
     first, again = (Batches(Sampler(config, stage, 1, heads)) for _ in range(2))
     again[0]
     np.testing.assert_array_equal(first[2][0], again[2][0])
@@ -274,18 +279,18 @@ def test_a_batch_depends_on_its_number_alone(root):
     assert (first[2][0] != again[2][0]).any()
 
 
-def test_checks_are_every_head_once_the_same_each_epoch(root):
+def test_checks_are_every_head_once_the_same_each_epoch(heads):
     stage = Stage(epochs=1, rate=(1e-3, 0.0), window=(32, 40, 48), steps=2, reach=0)
-    checks = Batches(Sampler(configuration(), stage, 1, heads_of(root), still=True))
+    checks = Batches(Sampler(configuration(), stage, 1, heads, still=True))
     before = [checks[0], checks[1]]
     checks.on_epoch_end()
     np.testing.assert_array_equal(checks[0][0], before[0][0])
     assert [len(images) for images, _ in before] == [2, 1]
 
 
-def test_half_of_the_brains_of_unknown_level_are_shown_at_the_known_one(root):
+def test_half_of_the_brains_of_unknown_level_are_shown_at_the_known_one(heads):
     """The phantom's brain comes out at 1 by itself."""
-    heads, stage = heads_of(root), configuration().stages[0]
+    stage = configuration().stages[0]
     for name, expected in (("robust", {1.0}), ("brain", {0.69, 1.0})):
         config = configuration(intensities=name)
         drawn = Batches(Sampler(config, stage, 1, heads))
@@ -309,16 +314,15 @@ def test_variants_are_taken_by_their_shares():
     np.testing.assert_allclose(shares, [0.3, 0.5, 0.2], atol=0.03)
 
 
-def test_neck_windows_look_below(root):
+def test_neck_windows_look_below(heads):
     stage = Stage(epochs=1, rate=(1e-3, 0.0), window=(32, 32, 32), steps=1, neck=1.0, reach=0)
-    _, labels = Batches(Sampler(configuration(), stage, 1, heads_of(root)))[0]
+    _, labels = Batches(Sampler(configuration(), stage, 1, heads))[0]
     assert labels.mean() < 0.9
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("share", "kept"), [(0.0, 0), (0.1, 1), (0.5, 2), (1.0, 2)])
-def test_a_split_is_by_participant_and_keeps_some_on_either_side(root, share, kept):
-    heads = heads_of(root)
+def test_a_split_is_by_participant_and_keeps_some_on_either_side(heads, share, kept):
     twice = [*heads, heads[0]]  # two images of one participant
     learnt, checked = dataset.split(twice, share, 0)
     assert len({head.participant for head in checked}) == kept
@@ -334,9 +338,8 @@ def test_a_split_of_one_participant_is_an_error(root):
     assert dataset.split(heads, 0, 0) == (heads, [])
 
 
-def test_the_index_says_where_everything_came_from(root):
-    heads = heads_of(root)
-    record = json.loads((root.parent / "heads/heads.json").read_text())
+def test_the_index_says_where_everything_came_from(heads):
+    record = json.loads((heads[0].folder.parent / "heads.json").read_text())
     assert [r["relative"] for r in record] == [h.relative for h in heads]
     assert heads[0].image.exists()
     assert heads[0].labels.exists()
