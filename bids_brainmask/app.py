@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import bids_brainmask
 from bids_brainmask import machine
@@ -219,7 +219,7 @@ def segment_scan(plan: ScanPlan, run: Run, networks: Mapping[str, backends.Netwo
     file = fingerprint(plan.scan.path)  # now: the file may change before the end
     corrected = corrections.read(plan, run, source)
     plan = plan.corrected(corrected)
-    automatic: dict[str, Finding] = {}
+    automatic: dict[str, Any] = {}
     findings: dict[str, Finding] = {}
     for name in run.needed(plan):
         how = method(name, run, networks)

@@ -130,7 +130,7 @@ def unreadable(root: Path, participants: Iterable[str] = ()) -> list[OSError]:
     """
     found: list[OSError] = []
 
-    def inside(folder: str | Path) -> list[os.DirEntry]:
+    def inside(folder: str | os.PathLike[str]) -> list[os.DirEntry]:
         try:
             with os.scandir(folder) as entries:
                 return sorted(entries, key=lambda entry: entry.name)

@@ -76,7 +76,9 @@ class Sessions:
                 return Order(found, basis)
         return Order(by_label, "numbers in labels" if _differ_in_numbers(by_label) else "")
 
-    def _date(self, basis: str, read: Source, participant: str, label: str):
+    def _date(
+        self, basis: str, read: Source, participant: str, label: str
+    ) -> tuple[datetime, bool] | None:
         key = (basis, participant, label)
         if key not in self._dates:
             found = read(self.raw, participant, label) if self.raw else iter(())

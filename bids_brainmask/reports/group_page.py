@@ -20,7 +20,7 @@ from urllib.parse import quote
 
 import bids_brainmask
 from bids_brainmask.analyses import catalog
-from bids_brainmask.analyses.measures import Value
+from bids_brainmask.analyses.measures import Value, known_number
 from bids_brainmask.dataset.session_order import Sessions
 from bids_brainmask.reports import session_plots, templates
 from bids_brainmask.reports.session_plots import Volume
@@ -281,7 +281,7 @@ def plots(
     """
     where = {row.prefix: index for index, row in enumerate(rows)}
     brains = [
-        Volume(row.prefix, "", session(row), plain(row.values.get("volume_ml")), index)
+        Volume(row.prefix, "", session(row), known_number(row.values.get("volume_ml")), index)
         for index, row in enumerate(rows)
     ]
     found = [

@@ -15,7 +15,7 @@ import importlib.resources
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import bids_brainmask
 from bids_brainmask.analyses import catalog
@@ -61,7 +61,7 @@ def write(
         Whether the file was changed.
     """
     path, changed, written = root / f"sub-{label}.html", False, None
-    how = {"raw": raw, "viewer": viewer, "everybody": everybody}
+    how: dict[str, Any] = {"raw": raw, "viewer": viewer, "everybody": everybody}
     # Repeat until the report is up to date: another process may have finished a session
     # meanwhile and written a report of both, which this one has replaced.
     while (page := participant(root, label, **how)) != written:

@@ -59,19 +59,19 @@ def join(measured: Iterable[Volume], sessions: Sessions) -> tuple[list[dict], li
         if one.session and one.ml is not None:
             joined.setdefault((series, one.model), []).append(one)
     lines, unordered = [], []
-    for series, found in joined.items():
+    for (name, model), found in joined.items():
         labels = {one.session.removeprefix("ses-") for one in found}
         if len(labels) < 2:
             continue
-        participant = series[0].partition("_")[0].removeprefix("sub-")
+        participant = name.partition("_")[0].removeprefix("sub-")
         order = sessions.order(participant, labels)
         if not order.is_known:
             unordered.append(order.sentence(participant))
             continue
         place = {f"ses-{label}": index for index, label in enumerate(order.labels)}
-        found.sort(key=lambda one, place=place: place[one.session])
+        found.sort(key=lambda one: place[one.session])
         points = [[one.session, one.ml, one.index] for one in found]
-        lines.append({"name": ", ".join(filter(None, series)), "points": points})
+        lines.append({"name": ", ".join(filter(None, (name, model))), "points": points})
     return lines, unordered
 
 

@@ -108,7 +108,7 @@ def rows(found: Iterable[Measured], sessions: Sessions) -> list[dict[str, str]]:
         order = sessions.order(participant, {one.session for one in group})
         if not order.is_known:
             log.warning("%s Changes of volumes are n/a.", order.sentence(participant))
-        group.sort(key=lambda one, order=order: order.labels.index(one.session))
+        group.sort(key=lambda one: order.labels.index(one.session))
         placed += [(one, row) for one, row in zip(group, _compare(group, order), strict=True)]
     ranks = {label: sessions.order(label, each).labels for label, each in people.items()}
     placed.sort(

@@ -26,7 +26,7 @@ def digest(mask: np.ndarray) -> str:
     It does not depend on how a file stores the mask: data type, scaling, compression, header.
     """
     found = hashlib.sha256(repr(tuple(map(int, mask.shape))).encode())
-    found.update(np.packbits(mask))
+    found.update(np.packbits(mask).tobytes())
     return found.hexdigest()
 
 
