@@ -140,7 +140,7 @@ def extract(
         )
     voxel_ml = abs(np.linalg.det(volume.affine[:3, :3])) / 1000
     trust = confidence.of(cleaned.mask, found, volume.spacing, cleaned.removed)
-    likeness = plausibility.measure(volume, cleaned.mask)
+    likeness = plausibility.measure(volume, cleaned.mask, cleaned.removed)
     whole = cleanup.stripped_before(volume.data, cleaned.mask)
     mask = cleaned.mask if whole is None else whole
     mask = cleanup.move_border(mask, volume.spacing, border)

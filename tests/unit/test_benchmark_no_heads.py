@@ -146,8 +146,24 @@ def test_the_summary_counts_by_half_and_by_source():
     assert ["bad masks", "1", "0", "1", "100.0%", "0"] in rows
 
 
+def test_a_turned_head_keeps_its_size_along_its_own_axes():
+    case = no_heads.degrade.Case(Volume(make().image.data, np.diag([1, 2, 3, 1.0])), make().brain)
+    found = {one.name: one for one in no_heads.turned("a", case)}
+    assert len(found) == 13
+    extent = np.ptp(np.nonzero(case.brain), axis=1) * (1, 2, 3)
+    for one in found.values():
+        there = np.ptp(np.nonzero(one.truth), axis=1) * one.volume.spacing
+        assert sorted(there) == sorted(extent)
+        assert one.volume.data[one.truth].mean() == pytest.approx(
+            case.image.data[case.brain].mean(), rel=1e-3
+        )
+    about = found["a, turned by 90 degrees about superior"]
+    there = np.ptp(np.nonzero(about.truth), axis=1) * about.volume.spacing
+    np.testing.assert_array_equal(there, extent[[1, 0, 2]])
+
+
 def test_every_kind_and_head_is_in_the_document(tmp_path, monkeypatch):
-    """Two kinds, one of each half, and one good head that is degraded in every way."""
+    """Kinds of each half; a head degraded and turned; heads to fit limits to."""
     case, data = make(), tmp_path / "data"
     monkeypatch.setattr(
         no_heads,
@@ -155,6 +171,9 @@ def test_every_kind_and_head_is_in_the_document(tmp_path, monkeypatch):
         {"fitted": (("sub-a", "head01"),)} | {"held-out": (("sub-a", "head01"),)},
     )
     monkeypatch.setattr(no_heads, "CHANGED", ("sub-ixi1",))
+    monkeypatch.setattr(no_heads, "LYING", ("sub-ixi1",))
+    few = no_heads.degrade.DEGRADATIONS[1:3]
+    monkeypatch.setattr(no_heads.degrade, "DEGRADATIONS", few)
     monkeypatch.setattr(objects, "KINDS", (objects.ball, objects.cube))
     monkeypatch.setattr(bodies, "KINDS", ())
     monkeypatch.setattr(broken_heads, "KINDS", (broken_heads.left_half, broken_heads.shrunk))
@@ -164,7 +183,9 @@ def test_every_kind_and_head_is_in_the_document(tmp_path, monkeypatch):
         write(data / f"heads/{name}/anat/{name}_T1w.nii.gz", case.image.data, case)
         folder = data / f"heads/derivatives/deepbet/{name}/anat"
         write(folder / f"{name}_desc-brain_mask.nii.gz", case.brain.astype(np.uint8), case)
-    (data / "heads/participants.tsv").write_text("participant_id\tsplit\nsub-ixi1\tdev\n")
+    (data / "heads/participants.tsv").write_text(
+        "participant_id\tsplit\nsub-ixi1\tdev\nsub-a\ttrain\n"
+    )
     write(data / "label_maps/head01_dseg.nii.gz", label_map().data, case)
     monkeypatch.setattr(no_heads.backends, "load", lambda *_: network(bright))
     out = tmp_path / "found.md"
@@ -178,4 +199,5 @@ def test_every_kind_and_head_is_in_the_document(tmp_path, monkeypatch):
     numbers = {row[0]: row[1] for row in rows if len(row) == 6}
     assert numbers["no heads, fitted"] == "3"
     assert numbers["no heads, held-out"] == "2"
-    assert int(numbers["good masks, all"]) + int(numbers["bad masks"]) <= 13
+    assert int(numbers["good masks, all"]) == 1 + 3 + 13
+    assert int(numbers["good masks, turned"]) == 13

@@ -3,6 +3,7 @@
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from bids_brainmask.analyses import confidence, plausibility
 from bids_brainmask.settings import EXPECTED_ML
@@ -91,7 +92,67 @@ def test_an_image_of_one_value_has_no_gyri():
 def test_a_few_voxels_have_a_volume_and_no_shape():
     mask = np.zeros((20, 20, 20), bool)
     mask[3:5, 3:5, 3:5] = True
-    assert set(measured(mask)) == {"volume_ml", "border", "roughness"}
+    assert set(measured(mask)) == {"volume_ml", "border", "removed", "roughness"}
+
+
+def test_removed_parts_are_told_as_a_share_of_the_mask():
+    mask = np.zeros((20, 20, 20), bool)
+    mask[3:5, 3:5, 3:5] = True
+    assert plausibility.measure(volume(mask), mask, removed=4)["removed"] == 0.5
+
+
+@pytest.mark.parametrize("spacing", SPACINGS)
+def test_an_ellipsoid_is_its_own_mirror_image_however_it_lies(spacing):
+    turn = np.linalg.qr(np.random.default_rng(1).normal(size=(3, 3)))[0]
+    found = measured(ellipsoid((60, 80, 50), spacing, turn), spacing)
+    assert found["mirror"] > 0.95
+    assert found["point"] > 0.95
+
+
+def test_a_cone_is_not_its_own_mirror_image():
+    """Its axis is the longest; mirrored about the centroid, two cones share what is computed."""
+    x, y, z = np.indices((61, 61, 201)) * 1.0
+    height = z - 5
+    cone = (np.hypot(x - 30, y - 30) < 25 * (1 - height / 190)) & (height >= 0)
+    found = measured(cone, (1.0, 1.0, 1.0))
+    t = np.linspace(0, 1, 100001)  # from the base; the centroid is at 1/4 of the height
+    other = np.where((t >= -0.5) & (t <= 0.5), 1 - (0.5 - t), 0)
+    expected = 3 * np.trapezoid(np.minimum(1 - t, other) ** 2, t)
+    assert found["mirror"] == pytest.approx(expected, abs=0.02)
+    assert found["point"] == pytest.approx(expected, abs=0.02)
+
+
+def test_halves_are_alike_where_the_image_is_its_mirror_image():
+    mask = ellipsoid((60, 80, 50), (2, 2, 2))
+    field = ndimage.gaussian_filter(np.random.default_rng(0).normal(size=mask.shape), 3)
+    field /= field.std()
+    slope = np.indices(mask.shape)[0] / 100
+    twins = measured(mask, data=(10 + field + field[::-1] + slope) * mask)
+    strangers = measured(mask, data=(10 + field) * mask)
+    assert twins["halves"] > 0.9
+    assert strangers["halves"] < 0.2
+
+
+def test_depth_explains_what_follows_the_distance_to_the_surface():
+    mask = ellipsoid((60, 80, 50), (2, 2, 2))
+    deep = ndimage.distance_transform_edt(mask, (2, 2, 2))
+    assert measured(mask, data=deep)["depth"] > 0.95
+    waves = np.sin(np.indices(mask.shape)[0] * np.pi / 5)
+    assert measured(mask, data=(10 + waves) * mask)["depth"] < 0.1
+
+
+@pytest.mark.parametrize("spacing", SPACINGS)
+def test_noise_is_the_median_difference_of_neighbors(spacing):
+    """Of normal noise: 0.674 of the standard deviation of a difference, the square root of 2."""
+    mask = ellipsoid((60, 80, 50), spacing)
+    values = 100 + 10 * np.random.default_rng(0).normal(size=mask.shape)
+    values[0, 0, 0] = 0
+    values -= values.min()
+    found = measured(mask, spacing, data=values)
+    expected = 0.6745 * np.sqrt(2) * 10 / values[mask].mean()
+    assert found["noise"] == pytest.approx(expected, rel=0.02)
+    smooth = np.broadcast_to(np.arange(mask.shape[0])[:, None, None], mask.shape)
+    assert measured(mask, spacing, data=smooth)["noise"] == 0  # along the other axes
 
 
 GOOD = {name: (one.low + one.high) / 2 for name, one in plausibility.LIMITS.items()} | {
@@ -119,6 +180,14 @@ def test_nothing_is_said_of_a_mask_within_all_limits():
         ("roughness", 3.0, "surface rough"),
         ("gyri", 0.0, "no gyri in the image"),
         ("gyri", 1.0, "intensities vary too much"),
+        ("removed", 0.9, "other parts, 90% of the mask's volume, were removed"),
+        ("mirror", 0.6, "shape unlike a brain's"),
+        ("mirror", 1.0, "shape more symmetric than a brain's"),
+        ("point", 0.6, "shape unlike a brain's"),
+        ("point", 1.0, "shape more symmetric than a brain's"),
+        ("halves", 0.0, "left and right half of the image differ"),
+        ("depth", 1.0, "intensities follow the distance to the mask's surface"),
+        ("noise", 0.6, "adjacent voxels differ as in noise"),
     ],
 )
 def test_each_limit_has_its_words(name, value, words):
@@ -127,9 +196,12 @@ def test_each_limit_has_its_words(name, value, words):
 
 def test_every_limit_is_said_something_of():
     """A bound that nothing can pass needs no words, and every other has some."""
-    lowest = {"border": 0, "width": 1}
+    lowest, highest = (
+        {"border": 0, "removed": 0, "width": 1, "depth": 0, "noise": 0},
+        {"halves": 1},
+    )
     for name, one in plausibility.LIMITS.items():
-        assert one.above
+        assert bool(one.above) == (one.high < highest.get(name, np.inf))
         assert bool(one.below) == (one.low > lowest.get(name, -np.inf))
 
 
