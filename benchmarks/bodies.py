@@ -70,10 +70,10 @@ def egg(random):
 # Bodies
 
 
-def limb(centre, radius: float, bone: float) -> list[tuple[np.ndarray, float]]:
+def limb(center, radius: float, bone: float) -> list[tuple[np.ndarray, float]]:
     """Skin, fat, muscle and an upright bone with marrow."""
     depths = ((radius, 60), (radius - 2, 100), (radius - 10, 50), (bone, 5), (bone - 5, 90))
-    return [(inside((*centre, 0), (size, size, np.inf)), value) for size, value in depths]
+    return [(inside((*center, 0), (size, size, np.inf)), value) for size, value in depths]
 
 
 def thighs(random):

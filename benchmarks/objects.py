@@ -25,12 +25,12 @@ X, Y, Z = (
 WHOLE = (SIDE, SIDE, SIDE)
 
 
-def inside(centre, radii, power: float = 2.0) -> np.ndarray:
+def inside(center, radii, power: float = 2.0) -> np.ndarray:
     """Bool (I, J, K): an ellipsoid; the higher the power, the more like a box.
 
     An infinite radius makes it a cylinder.
     """
-    where = zip((X, Y, Z), centre, radii, strict=True)
+    where = zip((X, Y, Z), center, radii, strict=True)
     return sum(np.abs((axis - middle) / radius) ** power for axis, middle, radius in where) < 1
 
 
@@ -255,8 +255,8 @@ def random_ellipsoids(random):
     """Thirty of them, anywhere in a large one."""
     parts = [(inside((0, 0, 0), (85, 98, 90)), 50.0)]
     for _ in range(30):
-        centre, radii = random.uniform(-60, 60, 3), random.uniform(5, 30, 3)
-        parts.append((inside(centre, radii), random.uniform(0, 100)))
+        center, radii = random.uniform(-60, 60, 3), random.uniform(5, 30, 3)
+        parts.append((inside(center, radii), random.uniform(0, 100)))
     return scan(random, layers(*parts))
 
 

@@ -195,7 +195,7 @@ def shape(body: Body) -> dict[str, float]:
         longest axis, about the centroid. ``point``: Dice of the mask and its point reflection.
     """
     share = body.share
-    centre, variances, directions = body.axes()
+    center, variances, directions = body.axes()
     ellipsoid = 4 / 3 * np.pi * np.sqrt(5**3 * np.prod(variances))
     where, weights = np.argwhere(share > 0) * body.spacing, share[share > 0]
     total = float(weights.sum(dtype=float))
@@ -207,14 +207,14 @@ def shape(body: Body) -> dict[str, float]:
         "fill": total * float(np.prod(body.spacing)) / float(ellipsoid),
         "elongation": float(np.sqrt(variances[2] / variances[0])),
         "width": float(np.sqrt(variances[1] / variances[0])),
-        "mirror": overlap(mirrored(where, centre, directions[:, 2])),
-        "point": overlap(2 * centre - where),
+        "mirror": overlap(mirrored(where, center, directions[:, 2])),
+        "point": overlap(2 * center - where),
     }
 
 
-def mirrored(places: np.ndarray, centre: np.ndarray, direction: np.ndarray) -> np.ndarray:
-    """Mirror places (N, 3) along a direction of length 1, about a plane through a centre."""
-    return places - 2 * np.outer((places - centre) @ direction, direction)
+def mirrored(places: np.ndarray, center: np.ndarray, direction: np.ndarray) -> np.ndarray:
+    """Mirror places (N, 3) along a direction of length 1, about a plane through a center."""
+    return places - 2 * np.outer((places - center) @ direction, direction)
 
 
 def texture(body: Body) -> dict[str, float]:
@@ -252,10 +252,10 @@ def halves(body: Body) -> float:
     detail[body.share < 0.5] = 0
     places, here = (values[::3] for values in (np.argwhere(body.whole), detail[body.whole]))
     places = places * body.spacing
-    centre, _, directions = body.axes()
+    center, _, directions = body.axes()
     found = [0.0]
     for direction in (*directions.T, *np.eye(3)):
-        there = mirrored(places, centre, direction)
+        there = mirrored(places, center, direction)
         both = body.at(body.share, there) > 0.9
         pair = here[both], body.at(detail, there)[both]
         if both.any() and all(side.std() > 0 for side in pair):
