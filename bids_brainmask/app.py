@@ -12,6 +12,7 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -145,10 +146,18 @@ def settle_scan(
         ownership.check_owners(plan.claims)
         storage.clear(plan.log.parent)  # where a killed process may have left a file
         return replace(plan, reason=reason or ""), None
+    recovered(plan)
     removed = stale.remove(plan, run)
     detail = ["finished before, from the same image and parameters"]
     detail += [*corrections.kept(plan), *removed, plan.refusal]
     return plan, Outcome(plan, "skipped", "; ".join(filter(None, detail)))
+
+
+def recovered(plan: ScanPlan) -> None:
+    """Rename the crash records of a scan that is in order again, so that pages do not show it."""
+    for path in plan.log.parent.glob(f"{plan.log.stem}_crash-*.json"):
+        with suppress(OSError):  # another process may have done so
+            path.rename(path.with_name(path.name.replace("_crash-", "_recovered-")))
 
 
 def process_scan(plan: ScanPlan, run: Run, networks: dict[str, backends.Network]) -> Outcome:

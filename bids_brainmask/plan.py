@@ -67,6 +67,11 @@ class ScanPlan:
         root = self.folder.parents[len(self.scan.folder.parts) - 1]
         return root / catalog.figure_path(self.scan.prefix, self.scan.suffix, name)
 
+    def everything(self) -> tuple[Path, ...]:
+        """Paths of all outputs and figures, whether they are to be written or not."""
+        outputs = tuple(self.path(row.name) for row in catalog.OUTPUTS)
+        return (*outputs, *(self.figure_path(name) for name in catalog.figure_files()))
+
     def corrected(self, analyses: Collection[str]) -> ScanPlan:
         """Add the files of analyses whose masks are a person's: mask and automatic mask."""
         mains = [catalog.analysis(name).main for name in self.analyses if name in analyses]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command ``brainmask {extract,evaluate,export,train,finetune,models,demo,descriptor}``."""
+"""The command ``brainmask``: extract, evaluate, adopt, status, export, train, models and more."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bids_brainmask import __version__
-from bids_brainmask.cli import bids_app, export, extract, options, training
+from bids_brainmask.cli import bids_app, corrections, export, extract, options, training
 from bids_brainmask.cli.parser import Parser
 from bids_brainmask.errors import BrainMaskError, ModelError
 from bids_brainmask.settings import RESEARCH_ONLY, Settings
@@ -27,6 +27,8 @@ def parser() -> Parser:
     commands = top.add_subparsers(required=True, metavar="COMMAND")
     extract.add_extract(commands)
     add_evaluate(commands)
+    corrections.add_adopt(commands)
+    corrections.add_status(commands)
     export.add_export(commands)
     training.add_train(commands)
     training.add_finetune(commands)

@@ -145,6 +145,12 @@ def read_binary(image: ImageLike) -> Volume:
     return Volume(inside, file.affine)
 
 
+def read_grid(image: ImageLike) -> Source:
+    """Read an image for its grid and header, as `read`; its voxels may have any values."""
+    file = nifti.load(image)
+    return Source(Volume(_intensities(file), file.affine), file)
+
+
 def read_labels(image: ImageLike) -> Volume:
     """Read a segmentation: whole numbers, int32, on their grid. NaN and infinite ones are 0.
 

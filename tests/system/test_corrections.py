@@ -19,7 +19,7 @@ from bench import load
 from conftest import Dataset
 
 from bids_brainmask.analyses import catalog
-from bids_brainmask.cli import bids_app
+from bids_brainmask.cli import bids_app, brainmask
 from bids_brainmask.results import files
 from bids_brainmask.voxels import image, masks
 
@@ -49,6 +49,18 @@ class Study:
         if row:
             return row[1]
         return "skipped" if "1 skipped" in said.getvalue() else "done"
+
+    def tool(self, *words, status=0):
+        """Run a tool; what it prints."""
+        with redirect_stdout(StringIO()) as said:
+            assert brainmask.main(list(map(str, words))) == status
+        return said.getvalue()
+
+    def states(self):
+        """State of each file by `brainmask status`, by name."""
+        with redirect_stdout(StringIO()) as said:
+            brainmask.main(["status", str(self.out), "--format", "json"])
+        return {each["path"].split("/")[-1]: each["state"] for each in json.loads(said.getvalue())}
 
     def record(self, path=None):
         """Sidecar of a file; of the mask if none is named."""
@@ -285,3 +297,80 @@ def test_the_validator_is_silent_about_corrected_masks(study, issues):
     study.run()
     study.run(level="group")
     assert issues(study.out) == []
+
+
+def test_a_mask_from_elsewhere_is_adopted_listed_and_reverted(study, tmp_path, capsys):
+    before = image.read_mask(study.mask)
+    given = tmp_path / study.mask.name
+    shutil.copy(study.mask, given)
+    mask = edit(given, dtype=np.float32)
+    said = study.tool("adopt", study.out, given, "--editor", "Anna")
+    assert said == f"{study.mask}\n"
+    assert study.states()[study.mask.name] == "stale"
+    assert "was made from another mask" in study.run()
+    assert study.is_of(mask)
+    assert study.record()["CorrectedBy"] == "Anna"
+    np.testing.assert_array_equal(image.read_mask(study.automatic), before)
+    assert study.tool("adopt", study.out, "--list").endswith("\tAnna\n")
+    study.tool("adopt", study.out, "--revert", study.mask.name)
+    assert not study.automatic.exists()
+    study.run()
+    assert study.is_of(before)
+    assert study.record()["Manual"] is False
+    assert not study.tool("adopt", study.out, "--list")
+
+
+def test_a_mask_of_any_name_is_adopted_for_an_image(study, tmp_path):
+    given = tmp_path / "mine.nii"
+    shutil.copy(study.mask, tmp_path / "mine.nii.gz")
+    mask = edit(tmp_path / "mine.nii.gz", plain=True)
+    study.tool("adopt", study.out, given, "--for", f"{NAME}_T1w.nii.gz")
+    study.run()
+    assert study.is_of(mask)
+    assert given.exists()
+
+
+def test_what_cannot_be_adopted_is_refused(study, tmp_path, capsys):
+    given = tmp_path / study.mask.name
+    shutil.copy(study.mask, given)
+    before = study.mask.read_bytes()
+    edit(given, shift=3.0)
+    study.tool("adopt", study.out, given, status=1)
+    edit(given, planes=16)
+    study.tool("adopt", study.out, given, status=1)
+    study.tool("adopt", study.out, tmp_path / "unknown.nii.gz", status=2)
+    study.tool("adopt", study.out, status=2)
+    study.tool("adopt", tmp_path / "none", given, status=2)
+    study.tool("adopt", study.out, "--revert", study.mask.name, status=2)
+    assert study.mask.read_bytes() == before
+    study.edit()
+    study.tool("adopt", study.out, given, status=2)
+    assert "has been changed since the last run" in capsys.readouterr().err
+
+
+def test_the_status_of_every_file(study):
+    assert set(study.states().values()) == {"current"}
+    assert "4 current, 0 manual, 0 stale, 0 failed, 0 orphaned" in study.tool("status", study.out)
+    study.edit()
+    assert study.states()[study.mask.name] == "stale"
+    said = study.tool("status", study.out, status=1)
+    assert f"stale\tsub-01/anat/{study.mask.name}\t{study.mask.name} has changed" in said
+    study.run()
+    assert study.states()[study.mask.name] == "manual"
+    assert study.states()[study.automatic.name] == "current"
+    study.tool("status", study.out, "--verify")
+    (study.data.root / f"sub-01/anat/{NAME}_T1w.nii.gz").rename(study.out.parent / "away.nii.gz")
+    rows = study.tool("status", study.out, "--format", "tsv", status=1).splitlines()
+    assert rows[0] == "path\tstate\treason"
+    assert all("\torphaned\t" in row for row in rows[1:])
+    study.tool("status", study.out / "none", status=2)
+
+
+def test_a_failed_image_has_that_status_until_it_is_done(study):
+    content = (study.data.root / f"sub-01/anat/{NAME}_T1w.nii.gz").read_bytes()
+    study.data.add(f"{NAME}_T1w.nii.gz", b"")
+    study.run(status=1)
+    assert study.states()[f"{NAME}_T1w.nii.gz"] == "failed"
+    study.data.add(f"{NAME}_T1w.nii.gz", content)
+    assert study.run().startswith("skipped")
+    assert set(study.states().values()) == {"current"}
