@@ -38,6 +38,8 @@ def test_every_tool_is_in_the_usage():
     commands = next(a for a in brainmask.parser()._actions if a.choices)
     assert set(commands.choices) == {
         "extract",
+        "adopt",
+        "status",
         "evaluate",
         "export",
         "train",
