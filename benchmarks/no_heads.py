@@ -108,7 +108,8 @@ A kind of image is flagged if its mask is doubtful: predicted Dice under 0.90, o
 its limits. It is refused if no brain is found. Held-out kinds are made of other heads than fitted
 ones, and limits are not chosen on them.
 
-Limits are chosen on fitted kinds and on training heads; no head of these tables is one of those.
+Limits are chosen on fitted kinds and on good masks of training heads and of some development
+heads: the share of flagged good masks is not independent of them.
 
 Masks of heads are good if their Dice with the reference is at least 0.95; heads without a
 reference count as good. `degraded` heads are cut, turned, noisy and so on by

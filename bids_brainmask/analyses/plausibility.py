@@ -72,7 +72,7 @@ LIMITS: dict[str, Limits] = {
     "noise": Limits(0, 0.42, "", "adjacent voxels differ as in noise"),
 }
 """Of each measure but the volume, whose limits are the user's. They are those of good masks of
-training heads, widened: ``benchmarks/no_heads.py --fit`` finds and prints them."""
+heads, widened; ``benchmarks/no_heads.py --fit`` prints those of training heads."""
 
 
 def reasons(measures: Mapping[str, float], volume_ml: tuple[float, float]) -> list[str]:
