@@ -157,7 +157,7 @@ WHOLE: dict[str, Callable[[bytes], object]] = {
     ".html": _page,
     ".tsv": _table,
     ".webp": lambda content: Image.open(io.BytesIO(content)).load(),
-    ".md": lambda content: content.decode()[-2:].index(".\n"),
+    ".md": lambda content: content.decode()[-4:].index("-->\n"),
 }
 """Of each kind of file, what raises where the content is not whole."""
 
