@@ -5,6 +5,7 @@ import csv
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -51,6 +52,17 @@ def configuration(tmp_path, **changes):
     path = tmp_path / "config.yaml"
     path.write_text(yaml.safe_dump(content | changes))
     return path
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """Folder of a training of one step; copied before it is changed."""
+    folder = tmp_path_factory.mktemp("trained")
+    labelled_dataset(folder / "bids", 1)
+    data = {"bids_dir": "bids", "labels": "derivatives/labels", "validation": 0}
+    path = configuration(folder, data=data, stages=[STAGE | {"steps": 1}])
+    assert brainmask.main(["train", str(path), "--out", str(folder / "out")]) == 0
+    return folder / "out"
 
 
 def rows(out):
@@ -494,12 +506,8 @@ def test_a_dead_network_is_no_place_to_start_from():
         (lambda d: (d / "model.keras").write_bytes(b"x"), "found 1 bytes, expected"),
     ],
 )
-def test_a_folder_that_is_no_finished_training_is_told_of(root, tmp_path, change, message):
-    out = tmp_path / "out"
-    data = {"bids_dir": "bids", "labels": "derivatives/labels", "validation": 0}
-    assert (
-        brainmask.main(["train", str(configuration(tmp_path, data=data)), "--out", str(out)]) == 0
-    )
+def test_a_folder_that_is_no_finished_training_is_told_of(trained, tmp_path, change, message):
+    out = shutil.copytree(trained, tmp_path / "out")
     change(out)
     with pytest.raises(ModelError, match=message):
         registry.resolve(out)

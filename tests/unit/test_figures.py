@@ -4,12 +4,12 @@
 import io
 import subprocess
 import sys
-from itertools import permutations, product
 
 import matplotlib
 import nibabel as nb
 import numpy as np
 import pytest
+from conftest import AXCODES
 from PIL import Image
 from scipy import ndimage
 
@@ -17,7 +17,6 @@ from bids_brainmask.drawing import figures, slices
 from bids_brainmask.voxels import UNCERTAIN
 from bids_brainmask.voxels.image import Volume
 
-AXCODES = ["".join(c) for p in permutations(("LR", "PA", "IS")) for c in product(*p)]
 HEAD, BRAIN = 50.0, 40.0
 """Radii of two balls about one centre, mm: a bright one, and a mask in it."""
 
@@ -232,28 +231,37 @@ def lopsided():
     return Volume(data.astype(np.float32), affine), distance(affine, shape, (4, -5, 6)) < BRAIN
 
 
+def pictures(volume, mask, unsure):
+    """All pictures of an image, by their names."""
+    place = [((-20.0, 3.0, 8.0), "1")]
+    return {
+        "mosaic": figures.mosaic(volume, mask),
+        "uncertainty": figures.uncertainty(volume, mask, unsure),
+        "tumors": figures.tumors(volume, mask, None, place),
+        "thumbnail": figures.thumbnail(volume, mask),
+    }
+
+
+@pytest.fixture(scope="module")
+def upright():
+    """A lopsided head, its mask, its uncertainty, and pictures of them."""
+    volume, mask = lopsided()
+    unsure = np.linspace(0, 1, mask.size).reshape(mask.shape)
+    return (volume, mask, unsure), pictures(volume, mask, unsure)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("codes", AXCODES)
-def test_a_thumbnail_does_not_depend_on_how_the_image_is_stored(codes):
-    assert figures.thumbnail(*stored(codes, *lopsided())) == figures.thumbnail(*lopsided())
+def test_a_thumbnail_does_not_depend_on_how_the_image_is_stored(upright, codes):
+    (volume, mask, _), drawn = upright
+    assert figures.thumbnail(*stored(codes, volume, mask)) == drawn["thumbnail"]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("codes", ["LPI", "PSR", "AIL", "SRP"])
-def test_nor_do_the_other_pictures(codes):
-    volume, mask = lopsided()
-    unsure = np.linspace(0, 1, mask.size).reshape(mask.shape)
-    place = [((-20.0, 3.0, 8.0), "1")]
-    turned = stored(codes, volume, mask, unsure)
-    for one, other in (
-        (figures.mosaic(*turned[:2]), figures.mosaic(volume, mask)),
-        (figures.uncertainty(*turned), figures.uncertainty(volume, mask, unsure)),
-        (
-            figures.tumors(turned[0], turned[1], None, place),
-            figures.tumors(volume, mask, None, place),
-        ),
-    ):
-        assert one == other
+def test_nor_do_the_other_pictures(upright, codes):
+    arrays, drawn = upright
+    assert pictures(*stored(codes, *arrays)) == drawn
 
 
 def test_oblique_axes_are_taken_for_the_nearest():
