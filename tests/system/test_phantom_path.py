@@ -5,6 +5,8 @@ A dataset, masks and brains that agree with the truth, tumors looked for, pages,
 """
 
 import json
+import os
+import shutil
 import subprocess
 import sys
 from functools import partial
@@ -12,7 +14,9 @@ from pathlib import Path
 
 import nibabel as nb
 import numpy as np
+import other_programs
 import pytest
+from conftest import missing
 
 from bids_brainmask.cli import bids_app
 from bids_brainmask.demo import phantom, phantom_dataset
@@ -78,3 +82,107 @@ def test_the_validator_is_silent(folder):
         check=False,
     )
     assert done.returncode == 0, done.stdout
+
+
+def sidecars(out):
+    """Content of the sidecar of every image in the derivatives, by its relative path."""
+    found = {}
+    for path in sorted(out.glob("sub-*/**/anat/*.nii.gz")):
+        record = path.with_name(path.name.removesuffix(".nii.gz") + ".json")
+        found[path.relative_to(out).as_posix()] = json.loads(record.read_text())
+    return found
+
+
+def test_pybids_finds_every_entity_and_field(folder):
+    from bids import BIDSLayout
+
+    layout = BIDSLayout(folder / "out", validate=False, config=["bids", "derivatives"])
+    expected = sidecars(folder / "out")
+    assert len(expected) >= 2 * len(SCANS)
+    names = {"sub": "subject", "ses": "session", "ce": "ceagent"}
+    for relative, record in expected.items():
+        file = layout.get_file(folder / "out" / relative)
+        *pairs, suffix = Path(relative).name.split(".")[0].split("_")
+        entities = {names.get(k, k): v for k, v in (pair.split("-") for pair in pairs)}
+        assert entities | {"suffix": suffix, "datatype": "anat"} | {"extension": ".nii.gz"} == (
+            file.get_entities()
+        )
+        # A plain image's sidecar applies to a contrast-enhanced one too, where that has no value.
+        metadata = file.get_metadata()
+        assert {key: metadata.get(key) for key in record} == record
+    masks = layout.get(suffix="mask", desc="brain", extension=".nii.gz")
+    assert len(masks) == len(SCANS)
+
+
+@pytest.mark.slow
+def test_bids2table_finds_every_entity_and_field(folder):
+    script = """
+import json, sys
+import bids2table
+table = bids2table.index_dataset(sys.argv[1]).to_pylist()
+images = [f"{row['root']}/{row['path']}" for row in table if row["ext"] == ".nii.gz"]
+sidecars = {path: bids2table.load_bids_metadata(path, inherit=False) for path in images}
+print(json.dumps([table, sidecars], default=str))
+"""
+    done = subprocess.run(
+        [other_programs.python(), "-c", script, folder / "out"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    table, found = json.loads(done.stdout)
+    rows = {row["path"]: row for row in table}
+    for relative, record in sidecars(folder / "out").items():
+        *pairs, suffix = Path(relative).name.split(".")[0].split("_")
+        entities = dict(pair.split("-") for pair in pairs) | {"suffix": suffix, "datatype": "anat"}
+        row = rows[relative]
+        assert {key: row[key] for key in entities} == entities
+        # In bids2table 2.3, the sidecar of a plain image hides that of a contrast-enhanced one.
+        plain = relative.replace("_ce-gadolinium", "")
+        if plain == relative or plain not in rows:
+            assert found[f"{folder / 'out'}/{relative}"] == record
+
+
+@pytest.mark.slow
+def test_datalad_runs_it_and_runs_it_again(folder, tmp_path):
+    """`datalad run` records inputs and outputs; `datalad rerun` gives the same images."""
+    programs = Path(sys.executable).parent
+    if not shutil.which("git-annex"):
+        missing("git-annex is not installed: apt-get install git-annex")
+    home = tmp_path / "home"
+    home.mkdir()
+    who = {
+        f"GIT_{role}_{what}": "x@y.z"
+        for role in ("AUTHOR", "COMMITTER")
+        for what in ("NAME", "EMAIL")
+    }
+    environment = (
+        os.environ | who | {"HOME": str(home), "PATH": f"{programs}:{os.environ['PATH']}"}
+    )
+
+    def call(*words, cwd):
+        done = subprocess.run(
+            words, cwd=cwd, env=environment, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    root = tmp_path / "study"
+    call("datalad", "create", "study", cwd=tmp_path)
+    shutil.copytree(folder / "bids/sub-phantom01", root / "raw/sub-phantom01")
+    shutil.copy(folder / "bids/dataset_description.json", root / "raw")
+    call("datalad", "save", "-m", "Add the data", cwd=root)
+    command = "bids-brainmask {inputs} {outputs} participant --analyses brain --no-reports"
+    command += " --executor serial"
+    words = ["-m", "Extract brains", "--input", "raw", "--output", "masks", command]
+    call("datalad", "run", *words, cwd=root)
+    images = sorted(path.relative_to(root) for path in root.glob("masks/sub-*/anat/*.nii.gz"))
+    assert len(images) == 2
+    keys = [call("git-annex", "lookupkey", path, cwd=root) for path in images]
+    message = call("git", "log", "-1", "--format=%B", cwd=root)
+    assert str(tmp_path) not in message
+    call("git", "rm", "-r", "-q", "masks", cwd=root)
+    call("git", "commit", "-q", "-m", "Remove the masks", cwd=root)
+    call("datalad", "rerun", "HEAD~1", cwd=root)
+    assert [call("git-annex", "lookupkey", path, cwd=root) for path in images] == keys

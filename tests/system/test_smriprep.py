@@ -1,42 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Exported masks in sMRIPrep's own code, which has an environment of its own (build/smriprep)."""
+"""Exported masks in sMRIPrep's own code, which has an environment of its own."""
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 
 import nibabel as nb
 import numpy as np
+import other_programs
 import pytest
-from conftest import ROOT, head_phantom, missing
+from conftest import ROOT, head_phantom
 from export_phantoms import ExportedDataset, places, turned
 
 pytestmark = pytest.mark.slow
-
-PACKAGES = ("smriprep==0.19.5", "SimpleITK==2.5.7")
 
 ORIENTATIONS = {"01": "RAS", "02": "LAS", "03": "PIR", "04": "LPI", "05": "ASR", "06": "SLP"}
 
 
 @pytest.fixture(scope="module")
 def python():
-    """Python of an environment with sMRIPrep; made once for a checkout, or again if it changed."""
-    folder = ROOT / "build/smriprep"
-    stamp = folder / "packages.txt"
-    if not stamp.is_file() or stamp.read_text() != " ".join(PACKAGES):
-        for command in (
-            [sys.executable, "-m", "venv", "--clear", folder],
-            [folder / "bin/python", "-m", "pip", "install", "--quiet", "uv"],
-            [folder / "bin/uv", "pip", "install", "--quiet", "--python", folder, *PACKAGES],
-        ):
-            done = subprocess.run(
-                command, capture_output=True, text=True, timeout=500, check=False
-            )
-            if done.returncode:
-                missing(f"sMRIPrep cannot be installed from PyPI: {done.stderr[-500:]}")
-        stamp.write_text(" ".join(PACKAGES))
-    return folder / "bin/python"
+    """Python of an environment with sMRIPrep."""
+    return other_programs.python()
 
 
 @pytest.fixture(scope="module")
