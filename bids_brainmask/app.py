@@ -26,7 +26,7 @@ from bids_brainmask.analyses.rows import Finding, Findings
 from bids_brainmask.dataset import derivatives, ownership, readback, storage
 from bids_brainmask.errors import BrainMaskError, ImageError, UsageError, without_paths
 from bids_brainmask.hashes import fingerprint
-from bids_brainmask.models import backends
+from bids_brainmask.models import backends, memory
 from bids_brainmask.plan import Run, ScanPlan
 from bids_brainmask.reports import participant_page
 from bids_brainmask.results import corrections, files, stale
@@ -224,6 +224,7 @@ def segment_scan(plan: ScanPlan, run: Run, networks: Mapping[str, backends.Netwo
     """Process one scan, from its file to its derivatives."""
     started = time.perf_counter()
     seen = files.look(plan)
+    memory.check(plan.scan.path, run.models.values(), run.settings.mem_gb)
     source = image.read(plan.scan.path)
     file = fingerprint(plan.scan.path)  # now: the file may change before the end
     corrected = corrections.read(plan, run, source)

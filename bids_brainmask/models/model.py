@@ -72,7 +72,7 @@ class Model:
     """Probability from which a voxel belongs to the mask, in (0, 1)."""
 
     memory_gb: Annotated[float, Meta(gt=0, description="a number of GB above 0")]
-    """Largest memory measured for one scan, GB, rounded up."""
+    """Largest memory measured for one scan of up to `memory.USUAL` voxels, GB, rounded up."""
 
     citation: str
     """What to cite; empty when not known."""

@@ -180,6 +180,22 @@ def read(path: Path) -> nb.Nifti1Image:
     return file
 
 
+def size_of(path: Path) -> tuple[int, int]:
+    """Count the voxels by the header alone, and the bytes of each; (0, 0): it cannot be told."""
+    try:
+        with _open(path) as stream:
+            start = stream.read(HEADER)
+        for kind in (nb.Nifti2Header, nb.Nifti1Header):
+            if kind.may_contain_header(start):
+                header = kind(start[: kind.sizeof_hdr], check=False)
+                with np.errstate(over="ignore"):  # as in `_promise`
+                    shape = header.get_data_shape()
+                return max(0, math.prod(shape)), header.get_data_dtype().itemsize
+    except (ImageError, *UNREADABLE, HeaderDataError, KeyError, ValueError, OverflowError):
+        pass  # `read` tells the reason
+    return 0, 0
+
+
 def _take(path: Path, stream: BinaryIO, size: int, trouble: str) -> bytes:
     """Read up to `size` bytes."""
     try:

@@ -15,6 +15,7 @@ import openvino
 import pytest
 from processes import Process, heads, poison
 
+from bids_brainmask import machine
 from bids_brainmask.cli import bids_app
 from bids_brainmask.models import backends, registry
 from bids_brainmask.voxels import agreement
@@ -73,11 +74,26 @@ def test_a_scan_that_memory_does_not_suffice_for_fails_and_the_next_is_done(tmp_
     poison(data / "sub-01/anat/sub-01_T1w.nii")
     one_each = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     limit = ("prlimit", f"--as={3 * 10**9}")
-    run = Process(data, tmp_path / "out", *WORDS, prefix=limit, **one_each)
+    words = (*WORDS, "--mem-gb", "64")
+    run = Process(data, tmp_path / "out", *words, prefix=limit, **one_each)
     assert run.wait() == 1, run.said
     assert run.status == {"01": "failed", "02": "done"}, run.said
     assert re.search(r"^sub-01\S+ +failed +MemoryError: \S+", run.said, re.MULTILINE)
     assert len(list((tmp_path / "out/logs/sub-01").glob("*_crash-*.json"))) == 1
+
+
+def test_a_scan_that_needs_more_memory_than_there_is_is_refused_by_its_header(tmp_path, capsys):
+    data = heads(tmp_path / "bids", 2).root
+    (data / "sub-01/anat/sub-01_T1w.nii.gz").unlink()
+    poison(data / "sub-01/anat/sub-01_T1w.nii", side=600)
+    before = machine.peak_memory_gb()
+    command = [str(data), str(tmp_path / "out"), "participant", *WORDS, "--mem-gb", "4"]
+    assert bids_app.main(command) == 1
+    said = capsys.readouterr().out
+    wanted = r"^sub-01\S+ +failed +216 million voxels need about 5\.0 GB of memory, but 4\.0 GB"
+    assert re.search(wanted, said, re.MULTILINE)
+    assert re.search(r"^sub-02\S+ +done ", said, re.MULTILINE)
+    assert machine.peak_memory_gb() - before < 1  # what a small scan takes
 
 
 def test_a_network_that_memory_does_not_suffice_for_fails_that_scan_alone(tmp_path):

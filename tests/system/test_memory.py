@@ -6,7 +6,12 @@ import subprocess
 import sys
 
 import bench
+import conftest
+import nibabel as nb
+import numpy as np
 import pytest
+
+from bids_brainmask.models import memory
 
 bench.load("document")
 scale = bench.load("scale")
@@ -26,3 +31,48 @@ def test_200_scans_in_one_process_hold_no_more_than_the_first_few(tmp_path):
     assert max(held[175:]) - max(held[:25]) < 10e6
     first, last = (sum(part) / 25 for part in (held[25:50], held[175:]))
     assert last - first < 5e6
+
+
+MEASURE = """
+import sys
+from pathlib import Path
+import nibabel as nb
+import numpy as np
+from bids_brainmask import app, machine, plan
+from bids_brainmask.models import backends
+from bids_brainmask.settings import Settings
+
+backends.load = lambda *_: backends.Network(lambda x: (x > 0.5) * np.float32(1), "comparison 1", 1)
+settings = Settings(bids_dir=Path(sys.argv[1]), output_dir=Path(sys.argv[2]), reports=False,
+                    analysis_level="participant", analyses=("brain",), model=("embedded",))
+(outcome,) = app.process(plan.prepare(settings))
+assert outcome.status == "done", outcome.detail
+print(machine.peak_memory_gb())
+"""
+
+
+def measured_gb(folder, side):
+    """Peak memory of a process that extracts the brain of a head of `side`^3 voxels of uint8."""
+    head = conftest.head_phantom((20,) * 3, (10.0,) * 3)
+    data = np.asanyarray(head.dataobj).astype(np.uint8)
+    for axis in range(3):
+        data = data.repeat(side // 20, axis)
+    image = nb.Nifti1Image(data, head.affine @ np.diag([20 / side] * 3 + [1]))
+    conftest.Dataset(folder / "bids").add("sub-01_T1w.nii", image)
+    done = subprocess.run(
+        [sys.executable, "-c", MEASURE, folder / "bids", folder / "out"],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    return float(done.stdout.splitlines()[-1])
+
+
+@pytest.mark.slow
+def test_memory_grows_with_the_voxels_as_is_predicted(tmp_path):
+    """Sizes up to 600^3 were measured by hand, with the same result: see docs/reliability.md."""
+    sides = (100, 300)
+    less, more = (measured_gb(tmp_path / f"{side}", side) for side in sides)
+    voxels = sides[1] ** 3 - sides[0] ** 3
+    grown = memory.predicted_gb(0, voxels + memory.USUAL, 1)
+    assert 0.5 * grown < more - less < grown
