@@ -232,7 +232,13 @@ TIMES = re.compile(
 )
 """What may differ between two runs of one command: how long it took, and when it was."""
 
+RUN = re.compile(rb'(?<="Modified": )\d+|(?<="Source": )".*"|(?<="Command": )\[[^]]*\]')
+"""The same of the record in logs/, which also names the folder and the command as typed."""
+
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """Bytes of every file of a dataset, with a mark for each of `TIMES`."""
-    return {name: TIMES.sub(b"TIME", path.read_bytes()) for name, path in files(folder).items()}
+    """Bytes of every file of a dataset, with a mark for each of `TIMES` and `RUN`."""
+    return {
+        name: (RUN if name.endswith("_run.json") else TIMES).sub(b"MARK", path.read_bytes())
+        for name, path in files(folder).items()
+    }

@@ -167,7 +167,9 @@ def test_what_the_validator_does_not_look_at(finished):
 def test_nothing_hidden_is_left(finished):
     files = [path.name for path in finished[0].output_dir.rglob("*") if path.is_file()]
     assert [name for name in files if name.startswith(".")] == [".bidsignore"]
-    assert len(files) == 3 + 4 * (6 + 3) + 2  # with figures, and a page for each of two
+    run_records = 4  # in logs/
+    figures, pages = 4 * (6 + 3), 2
+    assert len(files) == 3 + figures + pages + run_records
 
 
 def snapshot(folder):
