@@ -327,6 +327,7 @@ def measure_group(out: Path, work: Path, sizes: Sequence[int]) -> str:
     """Measure the group level on some numbers of images, copies of the sidecars of a study."""
     records = [path.read_bytes() for path in sorted(out.glob(f"sub-*/anat/sub-*{BRAIN}"))]
     rows, there = [], 0
+    (work / "bids").mkdir(parents=True, exist_ok=True)
     for size in sorted(sizes):
         for number in range(there, size):
             folder = work / "out" / f"sub-{number:06}" / "anat"
@@ -334,7 +335,7 @@ def measure_group(out: Path, work: Path, sizes: Sequence[int]) -> str:
             record = records[number % len(records)]
             (folder / f"sub-{number:06}{BRAIN}").write_bytes(record)
         there = size
-        found = watch([work, work / "out", "group"], work / f"{size}.txt", simulated=False)
+        found = watch([work / "bids", work / "out", "group"], work / f"{size}.txt", simulated=False)
         files = [work / "out" / name for name in (group.PAGE, f"{QUALITY}.tsv")]
         numbers = (found.seconds, found.driver.cpu, found.driver.memory)
         numbers += tuple(path.stat().st_size / 1e6 for path in files)

@@ -40,7 +40,7 @@ def found(out):
     for path in sorted(out.rglob("*")):
         if path.suffix in (".gz", ".tsv", ".webp"):
             files[path.relative_to(out)] = path.read_bytes()
-        if path.suffix == ".json":
+        if path.suffix == ".json" and not path.name.endswith("_run.json"):
             record = json.loads(path.read_text())
             kept = {key: value for key, value in record.items() if key not in OF_THE_RUN}
             files[path.relative_to(out)] = json.dumps(kept).encode()

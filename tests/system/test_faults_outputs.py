@@ -157,12 +157,12 @@ def test_a_full_disk_and_the_group_level(place, mounted, usual):
 
 
 def test_a_quota_that_is_met_while_a_sidecar_is_written(place, usual):
-    """Network disks tell of it as late as that. The ninth file is the first sidecar."""
+    """Network disks tell of it as late as that. The tenth file is the first sidecar."""
     if not shutil.which("strace"):
         missing("strace, which has the system refuse a write, is not installed")
     words = (*PARTICIPANT, "--participant-label", "01")
     refuse = ("-f", "-q", "-o", "trace.txt", "-e", "trace=fsync")
-    run = cold(place, words, "strace", *refuse, "-e", "inject=fsync:error=EDQUOT:when=9")
+    run = cold(place, words, "strace", *refuse, "-e", "inject=fsync:error=EDQUOT:when=10")
     if "PTRACE" in run.stdout:
         missing(f"no process can be traced here: {run.stdout}")
     assert run.returncode == 1, run.stdout
@@ -230,7 +230,7 @@ def test_a_read_only_folder_ends_the_run_before_any_work(words, full, place, mou
     run = Run(place, *words, "--overwrite")
     assert run.wait() == 2, run.said
     assert "error: out: results cannot be written there: [Errno 30] Read-only" in run.said
-    assert "image" not in run.said
+    assert "sub-0" not in run.said
     assert contents(out) == before
 
 
