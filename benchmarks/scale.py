@@ -335,7 +335,9 @@ def measure_group(out: Path, work: Path, sizes: Sequence[int]) -> str:
             record = records[number % len(records)]
             (folder / f"sub-{number:06}{BRAIN}").write_bytes(record)
         there = size
-        found = watch([work / "bids", work / "out", "group"], work / f"{size}.txt", simulated=False)
+        found = watch(
+            [work / "bids", work / "out", "group"], work / f"{size}.txt", simulated=False
+        )
         files = [work / "out" / name for name in (group.PAGE, f"{QUALITY}.tsv")]
         numbers = (found.seconds, found.driver.cpu, found.driver.memory)
         numbers += tuple(path.stat().st_size / 1e6 for path in files)
