@@ -68,7 +68,7 @@ def read(path: Path, known: Iterable[str], suffix: str = DEFAULT_SUFFIX) -> dict
                 f"--bids-filter-file: {path}: {entity}: expected text, a number, null or a list "
                 f"of them, found {value}"
             )
-        values = [special.get(v, v) for v in values]
+        values = list(dict.fromkeys(special.get(v, v) for v in values))  # pybids heeds one null
         filters[entity] = values if isinstance(value, list) else values[0]
     return filters
 

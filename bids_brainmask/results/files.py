@@ -129,7 +129,7 @@ def _write_private(plan: ScanPlan, private: Mapping, prints: dict[str, dict]) ->
     """Write `ScanPlan.record`; the times of all files go there, out of their fingerprints."""
     results = {
         name: {"SHA256": each["SHA256"], "Modified": each.pop("Modified")}
-        for name, each in prints.items()
+        for name, each in sorted(prints.items())
     }
     try:
         storage.write_json(plan.record, {**private, "Results": results})

@@ -256,5 +256,4 @@ def test_the_launcher_runs_the_image(image, heads, tmp_path):
     assert ran.returncode == 0, ran.stdout
     assert agreement(heads, out / MASK) > 0.9
     assert (out / MASK).stat().st_uid == os.getuid()
-    link = json.loads((out / "dataset_description.json").read_text())["DatasetLinks"]["raw"]
-    assert (out / link).resolve() == heads.resolve()
+    assert str(heads) not in (out / "dataset_description.json").read_text()

@@ -149,6 +149,7 @@ def test_selection(varied, options, expected):
 
 FILTERS = [
     ({"t1w": {"session": None}}, MAGNITUDE[:6]),
+    ({"t1w": {"session": [None, None, False]}}, MAGNITUDE[:6]),
     ({"t1w": {"session": "*"}}, MAGNITUDE[6:]),
     ({"t1w": {"ceagent": "gadolinium"}}, [MAGNITUDE[2]]),
     (
