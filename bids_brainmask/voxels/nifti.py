@@ -29,6 +29,12 @@ log = logging.getLogger(__name__)
 UNREADABLE: tuple[type[Exception], ...] = (OSError, EOFError, isal_zlib.error)  # type: ignore[assignment]
 """Errors of reading a damaged file; isal declares the last of them as a value."""
 
+NO_SIZE: tuple[type[Exception], ...] = (
+    *UNREADABLE,
+    *(ImageError, HeaderDataError, KeyError, ValueError, OverflowError),
+)
+"""Errors of a header that does not tell the image's size."""
+
 HEADER = 540
 """Bytes of the longest header, that of NIfTI-2."""
 
@@ -191,7 +197,7 @@ def size_of(path: Path) -> tuple[int, int]:
                 with np.errstate(over="ignore"):  # as in `_promise`
                     shape = header.get_data_shape()
                 return max(0, math.prod(shape)), header.get_data_dtype().itemsize
-    except (ImageError, *UNREADABLE, HeaderDataError, KeyError, ValueError, OverflowError):
+    except NO_SIZE:
         pass  # `read` tells the reason
     return 0, 0
 

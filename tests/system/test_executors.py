@@ -155,9 +155,9 @@ def test_a_scan_that_two_processes_die_over_has_failed_and_the_others_go_on(dist
     assert "would have the same names" in run.said
 
 
-def test_the_table_is_in_the_order_of_the_images(disturbed):
-    rows = re.findall(r"^sub-\S+", disturbed[0].said, re.MULTILINE)
-    assert rows == sorted(rows)
+def test_the_table_has_failures_first_and_then_the_order_of_the_images(disturbed):
+    rows = re.findall(r"^(sub-\S+) +(\S+)", disturbed[0].said, re.MULTILINE)
+    assert rows == sorted(rows, key=lambda row: (row[1] != "failed", row[0]))
     assert len(rows) == 7
     assert "4 done, 0 skipped, 3 failed" in disturbed[0].said.splitlines()
 

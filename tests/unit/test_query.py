@@ -379,9 +379,9 @@ def test_a_label_that_is_like_one_that_exists(dataset, options, guess):
 def test_an_entity_that_is_like_one_that_exists(dataset, tmp_path, caplog):
     dataset.add("sub-01_acq-x_T1w.nii.gz")
     path = tmp_path / "filter.json"
-    path.write_text('{"T1W": {}, "t1w": {"aquisition": "x"}}')
+    path.write_text('{"T1W": {}, "t1w": {"akquisition": "x"}}')
     assert names(dataset.root, bids_filter_file=path) == ["sub-01_acq-x_T1w.nii.gz"]
-    assert "'aquisition' is not a known entity; ignored. Did you mean acquisition?" in caplog.text
+    assert "'akquisition' is not a known entity; ignored. Did you mean acquisition?" in caplog.text
     assert "key 'T1W' is not for T1w images; ignored. Did you mean t1w?" in caplog.text
 
 
