@@ -2,7 +2,7 @@
 """Fit the prediction of Dice from a mask's probabilities, on degraded development heads.
 
 python benchmarks/calibrate.py HEADS [--model embedded] [--contrast FOLDER] [--only HEAD ...]
-    [--processes 2] [--folder docs]
+    [--reported] [--processes 2] [--folder docs]
 
 Prints the line for the registry, and writes confidence.md, .png and .tsv into the folder.
 """
@@ -49,15 +49,15 @@ COLUMNS = (
 )
 
 
-def measure(found, model, network) -> list[dict]:
-    """Degrade every head in every way and grade; a mask's confidence and its Dice."""
+def measure(found, model, network, *, grades: bool = True) -> list[dict]:
+    """Degrade every head in every way (and grade); a mask's confidence and its Dice."""
     rows = []
     for head in found:
         if REFERENCE not in head.references:
             continue
         source, brain = image.read(head.image), heads.masks(head)[REFERENCE]
         whole = case(source.volume, brain, seed=zlib.crc32(head.name.encode()))
-        for name, step in steps(grades=True):
+        for name, step in steps(grades=grades):
             now = step(whole)
             file = nb.Nifti1Image(now.image.data, now.image.affine)
             try:
@@ -71,10 +71,10 @@ def measure(found, model, network) -> list[dict]:
     return rows
 
 
-def measure_one(head: heads.Head, name: str, threads: int) -> list[dict]:
+def measure_one(head: heads.Head, name: str, threads: int, *, grades: bool) -> list[dict]:
     """Measure one head in a process of its own."""
     model = registry.resolve(name, allow_unverified=True)
-    return measure([head], model, backends.load(model, "auto", threads))
+    return measure([head], model, backends.load(model, "auto", threads), grades=grades)
 
 
 def find(args: argparse.Namespace) -> Iterator[heads.Head]:
@@ -201,12 +201,13 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", metavar="HEAD", help="only these heads of the split")
     parser.add_argument("--folder", type=Path, default=Path("docs"))
     parser.add_argument("--contrast", type=Path, help="dataset of the contrast-enhanced heads")
+    parser.add_argument("--reported", action="store_true", help="one strength of each kind")
     parser.add_argument("--processes", type=int, default=1, help="a head in each at a time")
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
     model = registry.resolve(args.model, allow_unverified=True)
     network = backends.load(model, "auto", args.threads)
-    each = partial(measure_one, name=args.model, threads=args.threads)
+    each = partial(measure_one, name=args.model, threads=args.threads, grades=not args.reported)
     with ProcessPoolExecutor(args.processes, get_context("spawn")) as processes:
         rows = [row for some in processes.map(each, find(args)) for row in some]
     predict_unseen(rows)

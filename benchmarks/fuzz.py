@@ -243,7 +243,8 @@ def documents(top: st.SearchStrategy) -> st.SearchStrategy[bytes]:
     return whole | cut | st.binary(max_size=40) | deep
 
 
-SIDECARS = documents(st.dictionaries(KEYS, VALUES, max_size=4) | VALUES)
+AGENTS = st.fixed_dictionaries({"ContrastBolusIngredient": st.just("GADOLINIUM") | VALUES})
+SIDECARS = documents(AGENTS | st.dictionaries(KEYS, VALUES, max_size=4) | VALUES)
 FILTERS = documents(
     st.fixed_dictionaries({"t1w": st.dictionaries(KEYS, VALUES, max_size=3) | VALUES}) | VALUES
 )

@@ -533,6 +533,8 @@ def test_every_mask_of_a_calibration_is_in_its_table_and_document(dataset, tmp_p
     found = network(lambda block: (block > 0.9) * np.float32(0.8))
     rows = calibrate.measure(heads.find(dataset, "dev")[:1], EMBEDDED, found)
     assert len(rows) == len(list(robustness.steps(grades=True)))
+    fewer = calibrate.measure(heads.find(dataset, "dev")[:1], EMBEDDED, found, grades=False)
+    assert len(fewer) == len(list(robustness.steps(grades=False))) < len(rows)
     for number, row in enumerate(rows):
         row["predicted"] = 1 - number / 100
     calibrate.write_table(rows, tmp_path / "c.tsv")
