@@ -210,9 +210,13 @@ def main() -> None:
     each = partial(measure_one, name=args.model, threads=args.threads, grades=not args.reported)
     with ProcessPoolExecutor(args.processes, get_context("spawn")) as processes:
         rows = [row for some in processes.map(each, find(args)) for row in some]
+    if model.confidence:
+        for row in rows:
+            row["predicted"] = row["confidence"].predicted_dice(model.confidence)
+        print("with the registered weights:", figures(rows))
     predict_unseen(rows)
     weights = fit(rows)
-    print(figures(rows))
+    print("with weights fitted to the other heads:", figures(rows))
     print(f"confidence = {[round(float(weight), 4) for weight in weights]}")
     scatter(rows, args.folder / "confidence.png")
     write_table(rows, args.folder / "confidence.tsv")
