@@ -65,10 +65,11 @@ def add_export(commands: argparse._SubParsersAction) -> None:
 
 def run_export(args: argparse.Namespace) -> int:
     """Export, print what was written and refused; 1 if anything was refused."""
+    from bids_brainmask.dataset import folders
     from bids_brainmask.export import heads, targets
 
     row = targets.target(args.program)
-    bids_dir = args.bids_dir or heads.raw_dataset(args.output_dir)
+    bids_dir = args.bids_dir or folders.raw_dataset(args.output_dir)
     found = heads.find(
         args.output_dir,
         bids_dir,

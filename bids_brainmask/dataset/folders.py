@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from urllib.parse import unquote
 
 from bids_brainmask.dataset import storage
 from bids_brainmask.errors import UsageError
@@ -119,3 +120,28 @@ def _named(entries: object, key: str) -> list[str]:
     """List the values of a key in a list of mappings."""
     found = entries if isinstance(entries, list) else []
     return [str(entry[key]) for entry in found if isinstance(entry, Mapping) and entry.get(key)]
+
+
+def raw_dataset(output_dir: Path) -> Path:
+    """Find the raw dataset of a derivative dataset, by the link ``raw`` in its description.
+
+    Raises
+    ------
+    UsageError
+        There is no such link, or no dataset where it leads.
+    """
+    links = description(output_dir).get("DatasetLinks")
+    link = links.get("raw") if isinstance(links, dict) else None
+    if not isinstance(link, str):
+        raise UsageError(
+            f"{output_dir}: dataset_description.json has no DatasetLinks with 'raw'; expected an "
+            "output folder of bids-brainmask, in its dataset or beside it. Give the raw dataset "
+            "with --bids-dir."
+        )
+    root = (output_dir / unquote(link.removeprefix("file://"))).resolve()
+    if not root.is_dir():
+        raise UsageError(
+            f"{root}: no such folder; it is the raw dataset by the description of {output_dir}. "
+            "Give the raw dataset with --bids-dir."
+        )
+    return root

@@ -6,13 +6,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import unquote
 
 import numpy as np
 
 from bids_brainmask.analyses import catalog
 from bids_brainmask.dataset import folders, query, storage
-from bids_brainmask.errors import ImageError, UsageError
+from bids_brainmask.errors import ImageError
 from bids_brainmask.hashes import sha256
 from bids_brainmask.settings import Settings
 from bids_brainmask.voxels import image
@@ -33,31 +32,6 @@ class Head:
     def session(self) -> str:
         """Label, without ``ses-``; empty for none."""
         return dict(self.scan.entities).get("ses", "")
-
-
-def raw_dataset(output_dir: Path) -> Path:
-    """Find the raw dataset of a derivative dataset, by the link ``raw`` in its description.
-
-    Raises
-    ------
-    UsageError
-        There is no such link, or no dataset where it leads.
-    """
-    links = folders.description(output_dir).get("DatasetLinks")
-    link = links.get("raw") if isinstance(links, dict) else None
-    if not isinstance(link, str):
-        raise UsageError(
-            f"{output_dir}: dataset_description.json has no DatasetLinks with 'raw'; expected an "
-            "output folder of bids-brainmask, in its dataset or beside it. Give the raw dataset "
-            "with --bids-dir."
-        )
-    root = (output_dir / unquote(link.removeprefix("file://"))).resolve()
-    if not root.is_dir():
-        raise UsageError(
-            f"{root}: no such folder; it is the raw dataset by the description of {output_dir}. "
-            "Give the raw dataset with --bids-dir."
-        )
-    return root
 
 
 def find(
@@ -83,10 +57,10 @@ def find(
     Raises
     ------
     UsageError, NothingToDo
-        As `query.find_scans`, and of `raw_dataset`.
+        As `query.find_scans`, and of `folders.raw_dataset`.
     """
     settings = Settings(
-        bids_dir=bids_dir or raw_dataset(output_dir),
+        bids_dir=bids_dir or folders.raw_dataset(output_dir),
         output_dir=output_dir,
         analysis_level="participant",
         participant_label=tuple(participants),

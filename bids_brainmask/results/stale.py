@@ -32,7 +32,7 @@ def remove(plan: ScanPlan, run: Run) -> list[str]:
         kind, path, record = output.name, plan.path(output.name), records[output.name]
         if not record:
             continue
-        if kind in plan.files or not _stale(plan, run, kind, records):
+        if kind in plan.files or not _stale(plan, run, kind, records, times):
             kept |= set(record.get("Files", ()))
         elif record.get("Manual") is True or not files.as_written(path, record, times):
             said.append(f"kept, though it does not fit any more: {path.name}")
@@ -62,7 +62,9 @@ def _companions(plan: ScanPlan) -> Iterator[tuple[Path, str]]:
             yield plan.figure_path(name), catalog.figure(name).made_by
 
 
-def _stale(plan: ScanPlan, run: Run, kind: str, records: Mapping[str, Mapping]) -> bool:
+def _stale(
+    plan: ScanPlan, run: Run, kind: str, records: Mapping[str, Mapping], times: Mapping
+) -> bool:
     """Tell whether an image that this run does not write is of another source, mask or setting."""
     output, record = catalog.output(kind), records[kind]
     if output.automatic:
@@ -71,7 +73,7 @@ def _stale(plan: ScanPlan, run: Run, kind: str, records: Mapping[str, Mapping]) 
     try:
         return (
             record["ContrastEnhanced"] != plan.scan.contrast
-            or not unchanged(plan.scan.path, record["SourceFile"], files.read_times(plan))
+            or not unchanged(plan.scan.path, record["SourceFile"], times)
             or files.other_masks(record, records)
             or any(not records[catalog.analysis(name).main] for name in record["MadeFrom"])
             or (

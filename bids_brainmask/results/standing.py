@@ -10,11 +10,10 @@ from typing import Literal, get_args
 from urllib.parse import unquote
 
 from bids_brainmask.analyses import catalog
-from bids_brainmask.dataset import readback
+from bids_brainmask.dataset import folders, readback
 from bids_brainmask.dataset.query import Scan
 from bids_brainmask.dataset.readback import Result
 from bids_brainmask.errors import UsageError
-from bids_brainmask.export.heads import raw_dataset
 from bids_brainmask.hashes import unchanged
 from bids_brainmask.plan import ScanPlan
 from bids_brainmask.results import files
@@ -61,7 +60,7 @@ def read(root: Path, *, verify: bool = False) -> Iterator[Standing]:
 def raw_folder(root: Path) -> Path | None:
     """Folder of the source dataset, if it is there, by the description of the results."""
     try:
-        return raw_dataset(root)
+        return folders.raw_dataset(root)
     except UsageError:
         return None
 

@@ -12,7 +12,8 @@ from export_phantoms import ExportedDataset, places, turned
 
 from bids_brainmask.cli import brainmask
 from bids_brainmask.dataset import folders, storage
-from bids_brainmask.export import heads, targets
+from bids_brainmask.errors import UsageError
+from bids_brainmask.export import targets
 from bids_brainmask.voxels import grid, image, mgh
 
 
@@ -254,7 +255,7 @@ def test_ants_has_the_names_of_its_script_and_the_images_own_grid(exported):
 def test_the_raw_dataset_is_needed(exported, links, reason):
     path = exported.add("sub-01")
     storage.write_json(exported.out / "dataset_description.json", {"DatasetLinks": links})
-    with pytest.raises(heads.UsageError, match=reason):
-        heads.raw_dataset(exported.out)
+    with pytest.raises(UsageError, match=reason):
+        folders.raw_dataset(exported.out)
     assert exported.run("ants")[0] == 2
     assert exported.run("ants", "--bids-dir", path.parents[2])[0] == 0
