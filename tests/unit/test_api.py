@@ -158,6 +158,7 @@ def ball(head):
     return nb.Nifti1Image((array(head) == 100).astype(np.uint8), head.affine)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", VARIANTS)
 def test_path_text_and_memory_give_the_same_bytes(kind, tmp_path):
     path = tmp_path / "t1.nii.gz"

@@ -43,6 +43,7 @@ def test_engines_agree(architecture):
     assert tensorflow.engine.startswith("TensorFlow 2.")
 
 
+@pytest.mark.slow
 def test_the_shipped_network_agrees_on_both_engines():
     model = registry.models()["embedded"]
     block = np.random.default_rng(1).uniform(0, 1, (64, 64, 64)).astype(np.float32)

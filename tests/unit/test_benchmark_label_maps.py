@@ -11,6 +11,8 @@ from test_benchmarks import EMBEDDED, cells, network
 
 from bids_brainmask.train import config
 
+pytestmark = pytest.mark.slow
+
 for name in ("objects", "bodies", "broken_heads", "hollow_heads", "evaluate_brain", "no_heads"):
     load(name)
 benchmark = load("label_maps")

@@ -11,6 +11,8 @@ from test_benchmarks import EMBEDDED, cells, make, network, write
 from bids_brainmask.analyses import plausibility
 from bids_brainmask.voxels.image import Volume
 
+pytestmark = pytest.mark.slow
+
 NAMES = ("objects", "bodies", "broken_heads", "hollow_heads", "evaluate_brain", "no_heads")
 objects, bodies, broken_heads, hollow_heads, _, no_heads = map(load, NAMES)
 

@@ -23,6 +23,8 @@ from bids_brainmask.models import backends, registry
 from bids_brainmask.train import config
 from bids_brainmask.voxels.image import Volume
 
+pytestmark = pytest.mark.slow
+
 document, heads, degrade, accuracy, robustness, evaluate_brain, calibrate, unseen = map(
     load,
     (

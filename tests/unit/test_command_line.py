@@ -196,6 +196,7 @@ def test_quiet_prints_only_what_is_to_be_looked_at(dataset, out, arithmetic, cap
     ]
 
 
+@pytest.mark.slow
 def test_both_levels_in_one_command(dataset, out, arithmetic, capsys):
     dataset.add("sub-01_T1w.nii.gz", head_phantom())
     assert bids_app.main([str(dataset.root), str(out), "participant", "group"]) == 0
@@ -224,6 +225,7 @@ class TestExtract:
         for name in ("a.nii.gz", "b.nii"):
             nb.save(head_phantom(), f"in/{name}")
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         ("words", "expected"),
         [

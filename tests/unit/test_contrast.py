@@ -63,6 +63,7 @@ def test_a_head_without_brain_is_no_error(step):
         assert found.lesion is None
 
 
+@pytest.mark.slow
 def test_contrast_brightens_all_but_grey_and_white_matter_and_spares_the_air(example):
     matter = (example.depth > 0) & (example.image > 0.55 * anatomy.white(example))
     air = example.depth < -20
@@ -88,6 +89,7 @@ def test_what_is_brighter_already_stays_as_bright(example):
     assert 0 < max(highest) < 0.5
 
 
+@pytest.mark.slow
 def test_matter_is_flattened_half_of_the_time_towards_one_level(example):
     """White matter (0.8) gets darker, grey (0.6) brighter, and never do they change places."""
     white = (example.depth > 20) & (example.image == np.float32(0.8))
@@ -152,6 +154,7 @@ def test_structures_lie_where_they_belong(example, head, name):
     assert max(sizes) < 0.1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spacing", MIXED)
 def test_the_pituitary_is_a_ball_below_the_brain(spacing):
     """Of 4 to 7 mm; the mean cube of such a radius is (7^4 - 4^4) / 12. Here the brain is flat."""
@@ -251,6 +254,7 @@ def test_a_schwannoma_lies_beside_the_brain_stem_on_one_side(example, head):
     assert sides == {-1, 1}
 
 
+@pytest.mark.slow
 def test_what_enhances_is_brighter_than_white_matter(example):
     """Somewhere in nearly every head, and never more than about twice as bright."""
     white = anatomy.white(example)

@@ -177,6 +177,7 @@ def messages():
     return found
 
 
+@pytest.mark.slow
 def test_the_messages_of_the_troubleshooting_are_those_of_the_code():
     quoted = re.findall(r"^\| `([^`]+)` \|", text("docs/troubleshooting.md"), re.MULTILINE)
     assert len(quoted) > 15

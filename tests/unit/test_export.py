@@ -150,6 +150,7 @@ def test_what_is_not_exact_is_refused(exported):
     assert not exported.dest.exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("row", targets.TARGETS, ids=lambda row: row.name)
 def test_existing_files_are_kept(exported, row):
     exported.add("sub-01")
@@ -167,6 +168,7 @@ def test_every_row_is_a_choice():
     assert list(option.choices) == [row.name for row in targets.TARGETS]
 
 
+@pytest.mark.slow
 def test_freesurfer_before_recon_all(exported):
     path = exported.add("sub-01_ses-1", turned("LPI", 9))
     status, names, said = exported.run("freesurfer")
@@ -189,6 +191,7 @@ def test_freesurfer_before_recon_all(exported):
     np.testing.assert_allclose(center, (7, -3, 11), atol=0.5)
 
 
+@pytest.mark.slow
 def test_freesurfer_after_recon_all(exported):
     """Its own T1.mgz keeps its values; another grid is refused."""
     path = exported.add("sub-01")

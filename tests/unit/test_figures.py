@@ -153,6 +153,7 @@ def test_nothing_else_is_in_the_outlines_colour(phantom):
     assert not marked.any()
 
 
+@pytest.mark.slow
 def test_an_empty_mask_has_no_outline_and_says_so(phantom):
     volume, mask = phantom
     header = figures.PAGE.header
@@ -272,6 +273,7 @@ def test_oblique_axes_are_taken_for_the_nearest():
     assert figures.thumbnail(turned, mask) == figures.thumbnail(volume, mask)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spacing", [(1, 1, 5), (5, 1, 1), (1, 4, 1.5)])
 def test_voxels_that_are_no_cubes_leave_a_ball_round(spacing):
     shape = tuple(np.ceil(130 / np.array(spacing)).astype(int))
@@ -470,6 +472,7 @@ def test_a_mask_of_one_voxel_is_seen(place):
         assert (cyan(page) | orange(page)).any()
 
 
+@pytest.mark.slow
 def test_the_outline_of_a_mask_at_the_edge_is_closed():
     volume, mask = balls()
     colours = below_header(read(figures.mosaic(volume, np.ones_like(mask))))
@@ -543,6 +546,7 @@ def test_a_titles_signs_are_shown_as_they_are(phantom):
     assert figures.mosaic(*phantom, title="a\n b") == figures.mosaic(*phantom, title="a b")
 
 
+@pytest.mark.slow
 def test_names_of_lesions_may_be_anything():
     volume, tumour, brain, _ = lesions((-20, 10, 4))
     colours = read(figures.tumors(volume, tumour, brain, [((-20, 10, 4), t) for t in TITLES]))

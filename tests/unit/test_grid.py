@@ -104,6 +104,7 @@ def test_256_cubed_of_other_voxels_is_conformed_too():
     assert grid.resample(volume, grid.fsconform(volume)).sum() == pytest.approx(44.8**3, rel=0.02)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", ["RAS", "PIR", "oblique", "thick slices"])
 def test_resampling_agrees_with_nilearn(case):
     affine, shape = CASES[case]

@@ -201,6 +201,7 @@ def broken_files():
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", broken_files())
 def test_what_cannot_be_used_is_refused_with_its_name_and_the_reason(name, tmp_path):
     content, reason = broken_files()[name]

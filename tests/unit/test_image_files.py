@@ -138,6 +138,7 @@ def bake(tmp_path, models):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("models", ["auto", "", "embedded"])
 def test_without_a_network_the_image_has_the_embedded_models(tmp_path, models):
     ran = bake(tmp_path, models)
@@ -148,6 +149,7 @@ def test_without_a_network_the_image_has_the_embedded_models(tmp_path, models):
     assert ("brainy will not be in the image: https://" in ran.stderr) == (models == "auto")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("models", ["brainy ams", "embedded nosuch", "auto brainy"])
 def test_a_model_that_is_asked_for_and_cannot_be_had_ends_the_build(tmp_path, models):
     ran = bake(tmp_path, models)

@@ -222,6 +222,7 @@ def test_the_surface_of_a_ball(radius, affine):
     assert lesion.surface_mm2 == pytest.approx(4 * np.pi * radius**2, rel=0.05)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sides", [(16, 16, 16), (20, 30, 40), (60, 60, 30)])
 @pytest.mark.parametrize("spacing", [1, 0.5])
 def test_the_surface_of_a_box(sides, spacing):

@@ -242,6 +242,7 @@ def test_what_is_no_finite_number_is_unknown(name, value):
     assert judge(hostile) == judge(without)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("value", [1e299, -1e299, -1.0, 0.0])
 @pytest.mark.parametrize("name", METRICS)
 def test_numbers_however_odd_have_scores(name, value):
@@ -295,6 +296,7 @@ def test_metrics_are_columns_and_the_dictionary_says_how_each_is_compared():
         assert ("ln(" in rules[name]) == (metric.scale != "plain")
 
 
+@pytest.mark.slow
 def test_thousands_of_rows_take_less_than_a_second():
     rows = normal_rows(100) * 50
     labels = [f"group {k % 600}" for k in range(5000)], ["all"] * 5000
@@ -340,6 +342,7 @@ def one_hemisphere(mask, head, where):
     return mask & (where[0] > 6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spoil", [neck, half_of_the_head, one_hemisphere])
 def test_the_bad_the_empty_and_the_tiny_come_out_on_top_of_thirty_good_ones(spoil):
     random = np.random.default_rng(8)

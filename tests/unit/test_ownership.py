@@ -102,6 +102,7 @@ def test_a_folder_of_ours_is_an_output_folder(raw, tmp_path):
     assert bids_app.main([str(raw), str(tmp_path / "out"), "participant", "--dry-run"]) == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sidecar", [None, "{", json.dumps(FMRIPREP)])
 @pytest.mark.parametrize("name", [f"{MASK}.nii.gz", "sub-01.html"])
 def test_files_without_a_description_are_not_overwritten(name, sidecar, raw, tmp_path, capsys):

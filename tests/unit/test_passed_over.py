@@ -29,6 +29,7 @@ RIGHT = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", RIGHT)
 def test_a_name_that_is_nearly_right_is_told_with_the_right_one(name, dataset, caplog):
     dataset.add("sub-02_T1w.nii.gz")
@@ -111,6 +112,7 @@ def test_images_that_bidsignore_names_are_told_and_not_processed(dataset, caplog
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("value", [False, 0, None, "", [], {}, ["NONE"], [""], [None, "n/a"]])
 def test_values_that_name_no_agent_are_no_contrast(value, dataset):
     dataset.add("sub-01_T1w.nii.gz", ContrastBolusIngredient=value)

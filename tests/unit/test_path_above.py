@@ -9,6 +9,8 @@ from conftest import Dataset
 from bids_brainmask.dataset import query
 from bids_brainmask.settings import Settings
 
+pytestmark = pytest.mark.slow
+
 PLACES = (
     *("ds", "my data/ds", "sub-09/ds", "x/sub-01", "ses-1/ds", "ses-9", "sub-02/ses-2/anat/ds"),
     *("func/ds", "fmap", "dwi/ds", "eeg/ds", "motion/x", "perf/ds", "pet", "anat/ds", "anat"),

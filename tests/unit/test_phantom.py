@@ -16,6 +16,8 @@ from scipy import ndimage
 from bids_brainmask.demo import phantom, phantom_dataset
 from bids_brainmask.errors import OutputError
 
+pytestmark = pytest.mark.slow
+
 SPACING = 2.0
 WHITE = phantom.WHITE
 

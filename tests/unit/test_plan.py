@@ -42,6 +42,7 @@ def analyses(dataset, **options):
 BOTH = ("brain", "meningioma")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "expected"),
     [

@@ -478,6 +478,7 @@ def changed(data, _):
     return data.root
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "words", "count"),
     [
@@ -555,6 +556,7 @@ def inherited(dataset):
     return dataset
 
 
+@pytest.mark.slow
 def test_with_labels_the_same_is_found_as_without(inherited):
     everything = find(inherited.root)
     for labels in (("00",), ("02", "01"), tuple(f"{number:02}" for number in range(1, 12))):

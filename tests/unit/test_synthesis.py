@@ -77,6 +77,7 @@ def test_intensities_are_scaled_as_in_use(head, table):
     np.testing.assert_allclose(image, scale_robustly(image), atol=0.03)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(6))
 @pytest.mark.parametrize(
     "geometry",
@@ -168,6 +169,7 @@ def test_stripping_leaves_the_border_that_was_asked_for(head, table, border):
     assert (label[radius > cut + 1.2] == 0).all()
 
 
+@pytest.mark.slow
 def test_a_face_that_is_removed_leaves_the_target(head, table):
     view = FieldOfView(ends=0, deface=1, strip=0, zero_air=0)
     removed = 0
@@ -215,6 +217,7 @@ def test_motion_that_is_the_same_for_all_lines_moves_the_image():
     assert np.abs(moved - image).max() > 0.2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("contrast", list(RECIPE.contrasts))
 def test_every_contrast_gives_images_in_range(head, table, contrast):
     wide = RECIPE

@@ -9,6 +9,8 @@ from test_anatomy import MIXED, made_head
 from bids_brainmask.train.transforms import anatomy, tumor
 from bids_brainmask.train.transforms.augment import Example
 
+pytestmark = pytest.mark.slow
+
 VOLUMES = (0.5, 5.0, 30.0)
 SEEDS = range(14)
 
