@@ -12,7 +12,7 @@ from unittest import mock
 
 from hypothesis import strategies as st
 
-from bids_brainmask.analyses import lesions, quality
+from bids_brainmask.analyses import lesion_table, quality
 from bids_brainmask.dataset import storage
 from bids_brainmask.reports import group, group_page
 from bids_brainmask.settings import Settings
@@ -47,7 +47,7 @@ CRASH = {
     "Reason": "no head",
 }
 
-TABLE = [list(lesions.COLUMNS), ["1", *["2.5"] * (len(lesions.COLUMNS) - 2), "edge"]]
+TABLE = [list(lesion_table.COLUMNS), ["1", *["2.5"] * (len(lesion_table.COLUMNS) - 1)]]
 
 FILES = {
     "sub-x/anat/sub-x_desc-brain_mask.json": BRAIN,

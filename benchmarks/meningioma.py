@@ -86,10 +86,11 @@ The truth is every voxel that a tumor fills by at least half. True lesions are t
 components of the truth (faces, edges or corners touch), so tumors that touch are one lesion. The
 prediction is that of the app: the probability at the model's threshold, without components under
 {lesions.SMALLEST_ML:g} mL. For models with these rules, it is also without components that have no
-voxel of a higher probability, and without components far from the brain mask of `embedded`. A true
-lesion is found if {FOUND:.0%} of its voxels are predicted. A false lesion is a predicted one
-without a voxel of truth. A mask of all voxels would find every lesion, so read sensitivity
-together with Dice. Dice and volumes are of all lesions of a head together.
+voxel of a higher probability, and without components far from the brain mask of `embedded`.
+Candidates that the app calls unlikely are left out. A true lesion is found if {FOUND:.0%} of its
+voxels are predicted. A false lesion is a predicted one without a voxel of truth. A mask of all
+voxels would find every lesion, so read sensitivity together with Dice. Dice and volumes are of all
+lesions of a head together.
 """
 
 MEANING = """\
@@ -197,7 +198,7 @@ def meningiomas(example: Example, rng: np.random.Generator) -> Example:
 
 
 def predict(case: Case, model: registry.Model, network: backends.Network, brains: Brains):
-    """Find the lesions of a case as the app does: `Lesions`, and the seconds that it takes.
+    """Find the candidate lesions of a case as the app does, and say the seconds that it takes.
 
     The seconds are of the lesions alone, without those of finding the brain.
     """
@@ -221,7 +222,7 @@ def score(case: Case, labels: np.ndarray, seconds: float) -> Score:
         number=case.number,
         head=case.head,
         tumors=tuple(sorted(tumors, reverse=True)),
-        false=int(labels.max() - np.unique(labels[case.truth & predicted]).size),
+        false=np.unique(labels[predicted]).size - np.unique(labels[case.truth & predicted]).size,
         dice=float(agreement.dice(predicted, case.truth)),
         predicted_ml=float(np.count_nonzero(predicted) * voxel_ml),
         seconds=seconds,
@@ -361,7 +362,8 @@ def measure(
     for case in cases(found, args.cases, args.clear, args.seed):
         for name, one in zip(names, loaded, strict=True):
             predicted, seconds = predict(case, *one, brains)
-            done = score(case, predicted.labels, seconds)
+            counted = np.where(predicted.mask, predicted.labels, 0)
+            done = score(case, counted, seconds)
             scores[name].append(done)
             where = f"{name} {case.number} {case.head}"
             print(f"{where}: Dice {done.dice:.3f}, found {done.found}", flush=True)

@@ -29,7 +29,7 @@ from bids_brainmask.hashes import fingerprint
 from bids_brainmask.models import backends, memory
 from bids_brainmask.plan import Run, ScanPlan
 from bids_brainmask.reports import participant_page
-from bids_brainmask.results import corrections, files, stale
+from bids_brainmask.results import corrections, files, lesion_decisions, stale
 from bids_brainmask.settings import Settings
 from bids_brainmask.voxels import image
 from bids_brainmask.voxels.inference import Options
@@ -142,6 +142,8 @@ def settle_scan(
         )
     owners[first] = plan.scan.relative
     reason = files.outdated(plan, run)
+    if reason is None:
+        reason = lesion_decisions.changed(plan, files.read_records(plan)) or None
     if run.settings.overwrite or reason is not None:
         ownership.check_owners(plan.claims)
         storage.clear(plan.log.parent)  # where a killed process may have left a file
@@ -231,11 +233,15 @@ def segment_scan(plan: ScanPlan, run: Run, networks: Mapping[str, backends.Netwo
     plan = plan.corrected(corrected)
     automatic: dict[str, Any] = {}
     findings: dict[str, Finding] = {}
+    unused: list[str] = []
     for name in run.needed(plan):
         how = method(name, run, networks)
         findings[name] = automatic[name] = catalog.analysis(name).find(source, how, findings)
         if name in corrected:
             findings[name] = automatic[name].corrected(source, corrected[name].mask, findings)
+        elif catalog.analysis(name).candidates:
+            findings[name], remark = lesion_decisions.decided(plan, name, findings)
+            unused.append(remark)
     found = {
         row.name: findings | {name: automatic[name] for name in row.made_by if row.automatic}
         for row in map(catalog.output, plan.files)
@@ -262,7 +268,7 @@ def segment_scan(plan: ScanPlan, run: Run, networks: Mapping[str, backends.Netwo
     said = ", ".join(finding.summary for finding in own) + f" in {scan['Seconds']:.1f} s"
     remarks = [*(finding.remarks for finding in own), *(one.words for one in corrected.values())]
     again = f"made again: {plan.reason}" if plan.reason else ""
-    detail = [said, *remarks, again, *stale.remove(plan, run), plan.refusal]
+    detail = [said, *remarks, *unused, again, *stale.remove(plan, run), plan.refusal]
     return Outcome(plan, "done", "; ".join(filter(None, detail)))
 
 
@@ -286,8 +292,8 @@ def describe(
     records = {}
     for kind, findings in found.items():
         output = catalog.output(kind)
-        if output.columns:
-            records[kind] = dict(output.columns())
+        if output.is_table:
+            records[kind] = dict(output.columns()) if output.columns else {}
             continue
         how = (run.parameters_of(kind), run.command, run.models, networks, findings)
         record = sidecar.of_file(output, *how)

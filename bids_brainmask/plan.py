@@ -55,8 +55,12 @@ class ScanPlan:
 
     @property
     def sidecars(self) -> dict[str, Path]:
-        """Sidecar of each file."""
-        return {kind: sidecar(path) for kind, path in self.files.items()}
+        """Sidecar of each file that has one."""
+        return {
+            kind: sidecar(path)
+            for kind, path in self.files.items()
+            if catalog.output(kind).has_sidecar
+        }
 
     def path(self, kind: str) -> Path:
         """Path of an output, whether it is to be written or not."""
@@ -88,7 +92,7 @@ class ScanPlan:
         """
         found = self.sidecars
         return [
-            (path, next(iter(found.values())) if catalog.output(kind).columns else found[kind])
+            (path, next(iter(found.values())) if catalog.output(kind).is_table else found[kind])
             for kind, path in self.files.items()
         ]
 

@@ -90,9 +90,9 @@ def _lesion_parameters(
 
 
 def _lesion_columns() -> Mapping[str, Mapping]:
-    from bids_brainmask.analyses import lesions
+    from bids_brainmask.analyses import lesion_table
 
-    return lesions.COLUMNS
+    return lesion_table.COLUMNS
 
 
 def _lesion_measures() -> tuple[Measure, ...]:
@@ -144,13 +144,17 @@ ANALYSES: tuple[Analysis, ...] = (
         parameters=_lesion_parameters,
         readme="For contrast-enhanced images that were searched for meningiomas:",
         numbers=(
-            Number("Meningiomas", "LesionCount", column="Meningiomas"),
+            Number("Candidate lesions", "LesionCount", column="Candidate lesions"),
             Number(
-                "Meningioma volume", "LesionVolume", "LesionVolumeUnits", column="Their volume, mL"
+                "Volume of candidate lesions",
+                "LesionVolume",
+                "LesionVolumeUnits",
+                column="Their volume, mL",
             ),
         ),
         measures=_lesion_measures,
         table="lesions",
+        candidates="lesion_indices",
     ),
 )
 """In the order in which they are carried out."""
@@ -206,10 +210,11 @@ _MADE: tuple[Output, ...] = (
         ending="mask.nii.gz",
         form="mask",
         value=lambda found: found["meningioma"].lesions.mask,
-        readme="1 in a meningioma, 0 elsewhere",
+        readme="1 in a candidate lesion that counts (likely or accepted, and not rejected), "
+        "0 elsewhere",
         sidecar={
             "Type": "Lesion",
-            "Description": "Meningiomas, on the grid of the source image",
+            "Description": "Candidate meningiomas that count, on the grid of the source image",
             "Manual": False,
         },
     ),
@@ -234,11 +239,35 @@ _MADE: tuple[Output, ...] = (
         ending="lesions.tsv",
         form="table",
         value=lambda found: found["meningioma"].table(),
-        readme="one row per meningioma; the JSON file beside it describes the columns",
+        readme="one row per candidate lesion; the JSON file beside it describes the columns",
         columns=_lesion_columns,
-        caption="Meningiomas, largest first.",
-        empty="No meningioma was found.",
+        off_page=("longest_ends_mm", "perpendicular_ends_mm"),
+        caption="Candidate lesions, largest first.",
+        empty="No candidate lesion was found.",
         in_bids=False,
+    ),
+    Output(
+        name="lesion_indices",
+        made_by=("meningioma",),
+        entities={"desc": "meningioma"},
+        ending="dseg.nii.gz",
+        form="labels",
+        value=lambda found: found["meningioma"].lesions.labels,
+        readme="every candidate lesion, with its index in the table as the value, 0 elsewhere",
+        sidecar={
+            "Description": "Indices of the candidate lesions, as in the tables beside it, on the "
+            "grid of the source image",
+            "Manual": False,
+        },
+    ),
+    Output(
+        name="lesion_names",
+        made_by=("meningioma",),
+        entities={"desc": "meningioma"},
+        ending="dseg.tsv",
+        form="table",
+        value=lambda found: found["meningioma"].indices(),
+        readme="the values of that image, and what they stand for",
     ),
     Output(
         name="brainandtumor",
@@ -251,7 +280,7 @@ _MADE: tuple[Output, ...] = (
         option="mask",
         sidecar={
             "Type": "ROI",
-            "Description": "Union of the brain mask and the meningiomas, to skull-strip the head "
+            "Description": "Union of the brain mask and the tumor mask, to skull-strip the head "
             "of a patient with a tumor outside of the brain",
             "Manual": False,
         },

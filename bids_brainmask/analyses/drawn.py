@@ -42,7 +42,7 @@ def meningiomas(source: Source, findings: Findings, name: str) -> tuple[bytes]:
     lesions, brain = findings["meningioma"].lesions, findings.get("brain")
     places = [
         (lesion.centroid_mm, f"{lesion.index}: {lesion.volume_ml:.2f} mL")
-        for lesion in lesions.found
+        for lesion in lesions.counted
     ]
     outlines = (lesions.mask, brain and brain.mask)
     return (figures.tumors(source.volume, *outlines, places, title=name),)

@@ -1,17 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Meningiomas: found, kept where they are likely, and measured."""
+"""Meningiomas: candidates that are found, judged and measured."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import cast
 
 import numpy as np
 
-from bids_brainmask.analyses import lesions
+from bids_brainmask.analyses import candidates, lesion_table, lesions
 from bids_brainmask.analyses.brain import Extraction
-from bids_brainmask.analyses.lesions import Lesions
+from bids_brainmask.analyses.lesions import Decision, Lesions
 from bids_brainmask.analyses.measures import Measure, Reading, Value, number
 from bids_brainmask.analyses.probability import probability_map
 from bids_brainmask.models.backends import Network
@@ -22,7 +23,7 @@ from bids_brainmask.voxels.inference import Options
 
 @dataclass(frozen=True)
 class Tumors:
-    """Meningiomas, on the grid of their image."""
+    """Candidate meningiomas, on the grid of their image."""
 
     lesions: Lesions
     probability: np.ndarray  # (I, J, K) float32, in [0, 1]
@@ -30,44 +31,66 @@ class Tumors:
 
     @property
     def summary(self) -> str:
-        """Number and volume of the lesions, for the scan's line of the closing table."""
+        """Number and volume of the lesions that count, for the line of the closing table."""
         count, volume = self.lesions.count, self.lesions.volume_ml
         if not count:
-            return "no meningioma"
-        return f"{count} meningioma{'s' * (count > 1)} of {volume:.2f} mL"
+            return "no candidate lesion"
+        return f"{count} candidate lesion{'s' * (count > 1)} of {volume:.2f} mL"
 
     @property
     def warning(self) -> str:
         """Warning for users of the mask; empty if there is none."""
-        return self.remarks
+        return "the image is already skull-stripped: tumors may be missing" * self.stripped
 
     @property
     def remarks(self) -> str:
         """Remarks for the scan's line of the closing table; empty if there is none."""
-        return "the image is already skull-stripped: tumors may be missing" * self.stripped
+        return "; ".join(filter(None, (self.warning, self._left_out)))
+
+    @property
+    def _left_out(self) -> str:
+        """Say how many candidates do not count; empty if all do."""
+        out = [each for each in self.lesions.candidates if not each.is_counted]
+        kinds = Counter(lesion_table.words(each) for each in out)
+        volume = sum(each.volume_ml for each in out)
+        said = " and ".join(f"{number} {kind}" for kind, number in sorted(kinds.items()))
+        return f"not counted: {said}, {volume:.2f} mL" if out else ""
 
     def corrected(self, source: image.Source, mask: np.ndarray, findings: Mapping) -> Tumors:
         """Put a person's mask, (I, J, K) bool, in the place of the found one, and measure it.
 
-        It may be empty. No lesion is too small.
+        It may be empty. No lesion is too small, and all are accepted.
         """
         brain = findings["brain"].mask if "brain" in findings else None
         measured = lesions.measure(
             mask, self.probability, source.volume.affine, brain, smallest_ml=0.0
         )
-        return replace(self, lesions=measured)
+        accepted = {lesion.index: "accepted" for lesion in measured.candidates}
+        return replace(self, lesions=measured.decided(accepted))
+
+    def decided(self, decisions: dict[int, Decision]) -> Tumors:
+        """Put a person's decisions about candidates, by index, into the place of the rules."""
+        return replace(self, lesions=self.lesions.decided(decisions))
 
     def record(self) -> dict:
-        """Entries for the sidecars of the tumors' files."""
+        """Entries for the sidecars of the tumors' files: what counts, and all candidates."""
         return {
+            "CandidateCount": len(self.lesions.candidates),
             "LesionCount": self.lesions.count,
             "LesionVolume": round(self.lesions.volume_ml, 3),
             "LesionVolumeUnits": "mL",
+            "Decisions": {
+                str(each.index): each.decision for each in self.lesions.candidates if each.decision
+            },
         }
 
     def table(self) -> str:
-        """List the lesions as tab-separated values."""
-        return lesions.table(self.lesions)
+        """List the candidates as tab-separated values."""
+        return lesion_table.table(self.lesions.candidates)
+
+    def indices(self) -> str:
+        """List the values of the index image as tab-separated values."""
+        return lesion_table.indices(self.lesions.candidates)
 
 
 def find_meningiomas(
@@ -78,7 +101,7 @@ def find_meningiomas(
     brain: Extraction | None,
     options: Options = Options(),  # noqa: B008 - a frozen value
 ) -> Tumors:
-    """Find the meningiomas in an image of a whole head; none is an answer, too.
+    """Find candidate meningiomas in an image of a whole head; none is an answer, too.
 
     The image is never stripped before: most of these tumours lie outside of the brain.
 
@@ -96,12 +119,17 @@ def find_meningiomas(
         lesion = cleanup.with_peak(lesion, found, model.peak)
     if model.near_brain:
         lesion = cleanup.near(lesion, cast("np.ndarray", mask), volume.spacing, model.near_brain)
-    measured = lesions.measure(lesion, found, volume.affine, mask)
-    return Tumors(measured, found, bool(brain and brain.stripped))
+    field = candidates.field_of_view(volume.data)
+    measured = lesions.measure(lesion, found, volume.affine, mask, field=field)
+    return Tumors(candidates.judge(measured), found, bool(brain and brain.stripped))
+
+
+def _counted(reading: Reading) -> list[Mapping[str, str]]:
+    return [row for row in reading.rows if row["counted"] == "yes"]
 
 
 def _numbers(reading: Reading, column: str) -> list[float]:
-    return [float(number(row[column])) for row in reading.rows]
+    return [float(number(row[column])) for row in _counted(reading)]
 
 
 def _mean_probability(reading: Reading) -> Value:
@@ -111,29 +139,34 @@ def _mean_probability(reading: Reading) -> Value:
 
 
 def _outside(reading: Reading) -> Value:
-    places = [row["location"] for row in reading.rows]
-    return places.count("outside") if "brain" in reading.others else None
+    away = [row["brain_distance_mm"] not in ("n/a", "0.0") for row in _counted(reading)]
+    return sum(away) if "brain" in reading.others else None
+
+
+def _not_counted(reading: Reading) -> Value:
+    return len(reading.rows) - len(_counted(reading))
 
 
 MEASURES: tuple[Measure, ...] = (
     Measure(
         "lesions",
         {
-            "LongName": "Meningiomas",
-            "Description": "Connected components of the mask with at least the smallest volume",
+            "LongName": "Candidate lesions",
+            "Description": "Lesions that count: candidates that are likely or accepted, and not "
+            "rejected",
         },
         read=lambda reading: int(number(reading.record["LesionCount"])),
     ),
     Measure(
         "volume_ml",
-        {"LongName": "Volume", "Description": "Volume of all meningiomas", "Units": "mL"},
+        {"LongName": "Volume", "Description": "Volume of the lesions that count", "Units": "mL"},
         read=lambda reading: float(number(reading.record["LesionVolume"])),
     ),
     Measure(
         "largest_ml",
         {
             "LongName": "Largest volume",
-            "Description": "Volume of the largest meningioma; n/a without meningiomas",
+            "Description": "Volume of the largest lesion that counts; n/a if there is none",
             "Units": "mL",
         },
         read=lambda reading: max(_numbers(reading, "volume_ml"), default=None),
@@ -142,7 +175,7 @@ MEASURES: tuple[Measure, ...] = (
         "longest_mm",
         {
             "LongName": "Longest diameter",
-            "Description": "Longest axial diameter of all meningiomas, as in the table of lesions",
+            "Description": "Longest axial diameter of the lesions that count, as in their table",
             "Units": "mm",
         },
         read=lambda reading: max(_numbers(reading, "longest_mm"), default=None),
@@ -160,10 +193,18 @@ MEASURES: tuple[Measure, ...] = (
         "outside_brain",
         {
             "LongName": "Away from the brain",
-            "Description": "Lesions outside of the brain mask that do not touch it; they are "
-            "more often false than others; n/a if no brain was extracted",
+            "Description": "Lesions that count, outside of the brain mask, that do not touch it; "
+            "they are more often false than others; n/a if no brain was extracted",
         },
         read=_outside,
+    ),
+    Measure(
+        "not_counted",
+        {
+            "LongName": "Not counted",
+            "Description": "Candidate lesions that are unlikely and not accepted, or rejected",
+        },
+        read=_not_counted,
     ),
 )
 """Measures of meningiomas, read from the sidecar and the table of lesions. None is compared."""

@@ -11,6 +11,7 @@ from bids_brainmask.voxels import image
 
 IMAGES = {
     "mask": image.mask_like,
+    "labels": image.labels_like,
     "probability": image.probability_like,
     "brain": image.brain_like,
 }

@@ -131,6 +131,10 @@ class Analysis:
     """Whether a person's mask may take the place of its main output. Its findings then have
     `corrected(source, mask, findings)`; the automatic mask is kept, see `automatic_mask`."""
 
+    candidates: str = ""
+    """Name of an `Output` of the form ``labels`` whose values a person may accept or reject. Its
+    findings then have `decided(decisions)`."""
+
     on_page: bool = False
     """Whether the group's page has its measures as columns beside those of the brain mask, which
     it always has."""
@@ -180,7 +184,7 @@ class Output:
     ending: str
     """Suffix and extension; ``{suffix}`` stands for the source's suffix."""
 
-    form: Literal["mask", "probability", "brain", "table"]
+    form: Literal["mask", "labels", "probability", "brain", "table"]
     value: Callable[[Findings], Any]
     """The array of an image, (I, J, K), or the text of a table. For ``brain``, the mask."""
 
@@ -192,7 +196,11 @@ class Output:
     """What the sidecar always says."""
 
     columns: Callable[[], Mapping[str, Mapping]] | None = None
-    """Data dictionary of a table, which is its sidecar."""
+    """Data dictionary of a table, which is its sidecar. A table without one has no sidecar: its
+    columns are those of BIDS."""
+
+    off_page: tuple[str, ...] = ()
+    """Of a table: columns that a participant's page does not show."""
 
     caption: str = ""
     """Of a table: what a participant's page writes above it."""
@@ -205,6 +213,16 @@ class Output:
 
     in_bids: bool = True
     """Whether BIDS has a name for such files; others are listed in ``.bidsignore``."""
+
+    @property
+    def is_table(self) -> bool:
+        """Whether it is a table, and no image."""
+        return self.form == "table"
+
+    @property
+    def has_sidecar(self) -> bool:
+        """Whether a JSON file of its own is written beside it."""
+        return not self.is_table or self.columns is not None
 
     def file(self, prefix: str, suffix: str) -> str:
         """Name of the file for a scan."""

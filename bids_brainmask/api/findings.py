@@ -169,8 +169,13 @@ class Meningiomas:
 
     @cached_property
     def mask(self) -> Nifti1Image:
-        """1 in a meningioma, 0 elsewhere; (I, J, K) uint8."""
+        """1 in a candidate lesion that counts, 0 elsewhere; (I, J, K) uint8."""
         return images.mask_like(self._source, self._found.lesions.mask)
+
+    @cached_property
+    def indices(self) -> Nifti1Image:
+        """Index of each candidate lesion, 0 elsewhere; (I, J, K) uint16."""
+        return images.labels_like(self._source, self._found.lesions.labels)
 
     @cached_property
     def probability(self) -> Nifti1Image:
@@ -179,15 +184,17 @@ class Meningiomas:
 
     @property
     def lesions(self) -> tuple[Lesion, ...]:
-        """A row for each, the largest first: volume in mL, diameters and centroid in mm.
+        """A row for each candidate, the largest first: volume in mL, diameters in mm.
+
+        `is_counted` says whether it is in the mask, and `reasons` why it is not.
 
         ``pandas.DataFrame(found.lesions)`` makes a table of them.
         """
-        return self._found.lesions.found
+        return self._found.lesions.candidates
 
     @property
     def volume_ml(self) -> float:
-        """Volume of all of them, mL."""
+        """Volume of those that count, mL."""
         return self._found.lesions.volume_ml
 
     @property

@@ -44,21 +44,33 @@ def add_adopt(commands: argparse._SubParsersAction) -> None:
         metavar="NAME",
         help="names of manual masks in whose place the automatic ones are brought back",
     )
+    adopt.add_argument(
+        "--lesions",
+        type=Path,
+        metavar="FILE",
+        help="decisions about candidate lesions: tab-separated, with the columns image, index and "
+        "decision (accepted, rejected, or n/a)",
+    )
     adopt.set_defaults(command=run_adopt)
 
 
 def run_adopt(args: argparse.Namespace) -> int:
     """Adopt, revert or list masks; the paths are printed."""
-    from bids_brainmask.results import adoption
+    from bids_brainmask.results import adoption, lesion_decisions
 
     if args.list:
         for path, record in adoption.manual(args.output_dir):
             print(path, record.get("Corrected", ""), record.get("CorrectedBy", ""), sep="\t")
         return 0
-    if not (args.masks or args.revert) or (args.image and len(args.masks) > 1):
-        raise UsageError("adopt: expected MASK files, and with --for exactly one.")
+    if not (args.masks or args.revert or args.lesions) or (args.image and len(args.masks) > 1):
+        raise UsageError(
+            "adopt: expected MASK files, and with --for exactly one, or --lesions FILE."
+        )
     for name in args.revert:
         print(adoption.revert(args.output_dir, name))
+    if args.lesions:
+        for path in lesion_decisions.adopt(args.output_dir, args.lesions, editor=args.editor):
+            print(path)
     given = {"editor": args.editor, "image_name": args.image}
     for mask in args.masks:
         print(adoption.adopt(args.output_dir, mask, **given))

@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 import bids_brainmask
 from bids_brainmask.analyses import catalog
-from bids_brainmask.dataset import folders, ownership, storage
+from bids_brainmask.dataset import decisions, folders, ownership, storage
 from bids_brainmask.errors import OutputError, UsageError
 from bids_brainmask.settings import RESEARCH_ONLY, Settings
 
@@ -166,4 +166,5 @@ def ignored() -> str:
     for row in catalog.OUTPUTS:
         if not row.in_bids:
             lines += [f"*_{row.ending}", f"*_{row.ending.split('.')[0]}.json"]
+    lines.append(f"*{decisions.END}")
     return "".join(f"{line}\n" for line in dict.fromkeys(lines))

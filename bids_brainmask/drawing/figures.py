@@ -175,14 +175,14 @@ def tumors(
     masks = [tumor] if brain is None else [tumor, brain]
     slices.check_shapes(volume, *masks)
     view, (_, *masks) = slices.look(volume, np.any(masks, axis=0), *masks)
-    key = [LEFT, ("━ meningioma", TUMOR), *map(_of_brain, masks[1:])]
+    key = [LEFT, ("━ candidate lesion", TUMOR), *map(_of_brain, masks[1:])]
     if lesions:
         rows = [view.through(*lesions[0]), [view.through(*one)[0] for one in lesions[1:5]]]
         if len(lesions) > 5:
             key.insert(0, (f"and {len(lesions) - 5} more, not shown", ALARM))
     else:
         rows = [view.middle()]
-        key[1] = ("no meningioma found", PLAIN)
+        key[1] = ("no candidate lesion", PLAIN)
     page = slices.lay_out(view, [row for row in rows if row], PAGE)
     outlines = [*(Outline(mask, BRAIN, 1.0) for mask in masks[1:]), Outline(masks[0], TUMOR, 1.6)]
     return _webp(_draw(page, page.colors(), outlines, _captions(page), key, title), TUMORS_BYTES)

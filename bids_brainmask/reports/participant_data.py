@@ -191,7 +191,9 @@ def cards(root: Path, result: Result, records: Mapping[str, Mapping], show: Show
 
 def _table(root: Path, result: Result, analysis: Analysis) -> Table:
     output = catalog.output(analysis.table)
-    columns = output.columns() if output.columns else {}
+    columns = dict(output.columns()) if output.columns else {}
+    for name in output.off_page:
+        del columns[name]
     rows = readback.table(root, result, analysis.name)
     return Table(output.caption, columns, rows, output.empty)
 

@@ -57,8 +57,8 @@ def bindings(kind: str, findings: Findings) -> dict[str, Any]:
     """Entries of the sidecar of an image about its masks: those it is made of, and its own."""
     output = catalog.output(kind)
     found: dict[str, Any] = {"MadeFrom": made_from(kind, findings)}
-    if output.form == "mask":
-        found["VoxelsSHA256"] = masks.digest(output.value(findings))
+    if output.form in ("mask", "labels"):
+        found["VoxelsSHA256"] = masks.digest(output.value(findings) > 0)
     return found
 
 

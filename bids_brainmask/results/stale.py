@@ -23,7 +23,10 @@ def remove(plan: ScanPlan, run: Run) -> list[str]:
     list of str
         What was removed, and what does not fit but is kept, in words.
     """
-    records = {row.name: files.read_record(plan.path(row.name)) for row in catalog.OUTPUTS}
+    records = {
+        row.name: {} if row.is_table else files.read_record(plan.path(row.name))
+        for row in catalog.OUTPUTS
+    }
     kept: set[str] = set()
     times = files.read_times(plan)
     removed: set[str] = set()
@@ -42,13 +45,16 @@ def remove(plan: ScanPlan, run: Run) -> list[str]:
             _unlink((sidecar(path), path))
             records[kind] = {}
             removed |= set(output.made_by)
+    own_sidecar = {
+        plan.path(row.name).name for row in catalog.OUTPUTS if row.is_table and row.has_sidecar
+    }
     present = {name for kind in records if records[kind] for name in catalog.output(kind).made_by}
     for path, made_by in _companions(plan):
         # Without any record of its analysis, another process may be writing it at this moment.
         known = not made_by or made_by in present or made_by in removed
         if path.name not in kept and known and present | removed and path.is_file():
             said.append(f"removed, because it does not fit any more: {path.name}")
-            _unlink((path, sidecar(path)) if path.suffix == ".tsv" else (path,))
+            _unlink((path, sidecar(path)) if path.name in own_sidecar else (path,))
     return said
 
 

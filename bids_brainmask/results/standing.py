@@ -16,7 +16,7 @@ from bids_brainmask.dataset.readback import Result
 from bids_brainmask.errors import UsageError
 from bids_brainmask.hashes import unchanged
 from bids_brainmask.plan import ScanPlan
-from bids_brainmask.results import files
+from bids_brainmask.results import files, lesion_decisions
 
 State = Literal["current", "manual", "stale", "failed", "orphaned"]
 
@@ -83,7 +83,12 @@ def _of_image(root: Path, raw: Path | None, result: Result, *, verify: bool) -> 
     """Yield the state of each file of one image."""
     plan = plan_of(root, raw, result)
     times = files.read_times(plan)
-    records = {row.name: files.read_record(plan.path(row.name)) for row in catalog.OUTPUTS}
+    records = {
+        row.name: files.read_record(plan.path(row.name))
+        for row in catalog.OUTPUTS
+        if not row.is_table
+    }
+    undecided = [row.main for row in catalog.ANALYSES if row.candidates]
     for kind, record in records.items():
         path = plan.path(kind)
         if not record or not files.is_image(kind):
@@ -91,7 +96,11 @@ def _of_image(root: Path, raw: Path | None, result: Result, *, verify: bool) -> 
         name = path.relative_to(root).as_posix()
         if raw and not plan.scan.path.is_file():
             yield Standing(name, "orphaned", f"no {plan.scan.relative} in the dataset")
-        elif reason := _stale(plan, raw, kind, records, times, verify=verify):
+            continue
+        reason = _stale(plan, raw, kind, records, times, verify=verify)
+        if not reason and kind in undecided:
+            reason = lesion_decisions.changed(plan, records)
+        if reason:
             yield Standing(name, "stale", reason)
         else:
             yield Standing(name, "manual" if record.get("Manual") is True else "current")

@@ -290,6 +290,12 @@ def mask_like(source: Source, mask: np.ndarray) -> nb.Nifti1Image:
     return type(source.file)(stored, source.file.affine, _header_like(source, np.uint8))
 
 
+def labels_like(source: Source, labels: np.ndarray) -> nb.Nifti1Image:
+    """Make an image of labels, (I, J, K) int in [0, 65535], on the source's grid: uint16."""
+    stored = np.asfortranarray(labels, np.uint16)
+    return type(source.file)(stored, source.file.affine, _header_like(source, np.uint16))
+
+
 def _as_stored(mask: np.ndarray) -> np.ndarray:
     """Copy a mask to Fortran order, as in a file; only its box is copied."""
     stored = np.zeros(mask.shape, bool, order="F")

@@ -14,13 +14,17 @@ import pytest
 from conftest import Dataset, head_phantom
 
 from bids_brainmask import app, hashes, plan
-from bids_brainmask.analyses import catalog, lesions
-from bids_brainmask.cli import bids_app
+from bids_brainmask.analyses import candidates, catalog, lesion_table, lesions
+from bids_brainmask.cli import bids_app, brainmask
+from bids_brainmask.dataset import decisions
 from bids_brainmask.models import backends
+from bids_brainmask.results import lesion_decisions, standing
 from bids_brainmask.settings import Settings
 from bids_brainmask.voxels import image
 
 VALIDATOR = Path(sys.executable).with_name("bids-validator-deno")
+
+LESION_FILES = {"tumor", "lesions", "lesion_indices", "lesion_names"}
 
 BALLS = {(20.0, 25.0, 10.0): 14.0, (-30.0, -30.0, 20.0): 9.0}
 """Middles of two tumours in the world, and their radii, mm."""
@@ -87,14 +91,14 @@ def test_two_tumours_are_measured(dataset, arithmetic):
         np.testing.assert_allclose(centroid, middle, atol=0.3)
         assert float(row["surface_mm2"]) == pytest.approx(4 * np.pi * radius**2, rel=0.1)
         assert float(row["mean_probability"]) > 0.9
-        assert row["location"] == "inside"
+        assert row["share_in_brain"] == "1.000"
     record = json.loads(outcome.plan.sidecars["tumor"].read_text())
     assert record["LesionCount"] == 2
     assert record["LesionVolume"] == pytest.approx(
         sum(float(row["volume_ml"]) for row in table), abs=2e-3
     )
     assert outcome.detail.split(" in ")[0].endswith(
-        f"2 meningiomas of {record['LesionVolume']:.2f} mL"
+        f"2 candidate lesions of {record['LesionVolume']:.2f} mL"
     )
 
 
@@ -119,7 +123,7 @@ def test_masks_tables_and_sidecars_agree(dataset, arithmetic):
     assert record["Parameters"]["SmallestLesion"] == lesions.SMALLEST_ML
     union = json.loads(job.sidecars["brainandtumor"].read_text())
     assert union["Parameters"]["meningioma"] == record["Parameters"]
-    assert json.loads(job.sidecars["lesions"].read_text()) == lesions.COLUMNS
+    assert json.loads(job.sidecars["lesions"].read_text()) == lesion_table.COLUMNS
     for path in job.sidecars.values():
         assert path.name.startswith("sub-01_ce-gadolinium_")
         if "lesions" not in path.name:
@@ -134,16 +138,16 @@ def test_a_tumour_outside_of_the_brain_is_in_the_union(dataset, arithmetic):
     )
     assert (tumour & ~brain).any()
     np.testing.assert_array_equal(both, brain | tumour)
-    assert rows(outcome.plan)[0]["location"] != "inside"
+    assert rows(outcome.plan)[0]["share_in_brain"] != "1.000"
 
 
 def test_no_tumour_is_an_answer(dataset, arithmetic):
     dataset.add(NAME, with_tumors({}))
     (outcome,) = process(run(dataset.root))
     assert outcome.status == "done"
-    assert "no meningioma" in outcome.detail
+    assert "no candidate lesion" in outcome.detail
     assert not image.read_mask(outcome.plan.files["tumor"]).any()
-    header = "\t".join(lesions.COLUMNS) + "\n"
+    header = "\t".join(lesion_table.COLUMNS) + "\n"
     assert outcome.plan.files["lesions"].read_text() == header
     record = json.loads(outcome.plan.sidecars["tumor"].read_text())
     assert record["LesionCount"] == 0
@@ -156,8 +160,8 @@ def test_meningioma_alone_by_a_model_without_a_rule_needs_no_brain(dataset, arit
     file.write_bytes(b"never read: the network is arithmetic")
     options = {"analyses": ("meningioma",), "model": (str(file),)}
     (outcome,) = process(run(dataset.root, **options))
-    assert set(outcome.plan.files) == {"tumor", "lesions"}
-    assert {row["location"] for row in rows(outcome.plan)} == {"n/a"}
+    assert set(outcome.plan.files) == LESION_FILES
+    assert {row["share_in_brain"] for row in rows(outcome.plan)} == {"n/a"}
     parameters = json.loads(outcome.plan.sidecars["tumor"].read_text())["Parameters"]
     assert parameters.keys() & {"NearBrain", "LesionPeak"} == set()
 
@@ -224,16 +228,12 @@ def test_what_lies_far_from_the_brain_is_no_meningioma(dataset, arithmetic, anal
     (row,) = rows(outcome.plan)
     where = [float(row[f"centroid_{axis}_mm"]) for axis in "xyz"]
     np.testing.assert_allclose(where, kept[0], atol=1)
-    assert row["location"] == "inside"
+    assert row["share_in_brain"] == "1.000"
     near = json.loads(outcome.plan.sidecars["tumor"].read_text())["Parameters"]["NearBrain"]
     assert (near["Distance"], near["Model"], near["Threshold"]) == (5, "embedded", 0.5)
-    there = (
-        {"tumor", "lesions"}
-        if analyses == ("meningioma",)
-        else {row.name for row in catalog.OUTPUTS}
-    )
+    there = LESION_FILES if analyses == ("meningioma",) else {row.name for row in catalog.OUTPUTS}
     assert set(outcome.plan.files) == there - NOT_BY_DEFAULT
-    assert ("mL, 1 meningioma" in outcome.detail) == (analyses == ("auto",))
+    assert ("mL, 1 candidate lesion" in outcome.detail) == (analyses == ("auto",))
 
 
 def test_a_plain_image_is_refused_and_the_others_are_done(dataset, arithmetic, capsys):
@@ -375,3 +375,90 @@ def test_the_same_head_a_session_later_has_not_changed(real, tmp_path):
         table = list(csv.DictReader(file, delimiter="\t"))
     assert [row["session_id"] for row in table] == ["ses-1", "ses-2"]
     assert table[1]["change_ml"] == "0.000"
+
+
+def decide(out, *lines):
+    """Write a file of decisions about the candidates of the image."""
+    path = out.parent / "decided.tsv"
+    rows = ["image\tindex\tdecision", *(f"{NAME}\t{line}" for line in lines)]
+    path.write_text("\n".join(rows) + "\n")
+    return path
+
+
+def of_tumor(plan):
+    record = json.loads(plan.sidecars["tumor"].read_text())
+    return record["LesionCount"], record["LesionVolume"], record["Decisions"]
+
+
+def test_accepted_and_rejected_candidates_change_totals_union_and_pages(
+    dataset, arithmetic, issues, capsys
+):
+    """Decisions survive reruns, hold for these candidates alone, and can be taken back."""
+    dataset.add(NAME, with_tumors(BALLS, spacing=3.0))
+    settings = run(dataset.root)
+    out = settings.output_dir
+
+    def again():
+        (outcome,) = process(settings)
+        picked = ("tumor", "brainandtumor", "mask", "lesion_indices")
+        data = [np.asanyarray(nb.load(outcome.plan.files[kind]).dataobj) for kind in picked]
+        return outcome, *data
+
+    outcome, tumor, union, brain, labels = again()
+    assert set(np.unique(labels)) == {0, 1, 2}
+    np.testing.assert_array_equal(tumor > 0, labels > 0)
+    page = out / "sub-01.html"
+    assert page.read_text().count(">rejected<") == 0
+    whole = of_tumor(outcome.plan)[1]
+    command = ["adopt", str(out), "--lesions", str(decide(out, "1\trejected")), "--editor", "A B"]
+    assert brainmask.main(command) == 0
+    assert capsys.readouterr().out.strip().endswith("_desc-meningioma_decisions.tsv")
+    assert "decisions about candidate lesions have changed" in [
+        each.reason for each in standing.read(out)
+    ]
+    outcome, tumor, union, brain, labels = again()
+    assert "made again: decisions about candidate lesions have changed" in outcome.detail
+    assert "not counted: 1 rejected" in outcome.detail
+    count, volume, decided = of_tumor(outcome.plan)
+    assert (count, decided) == (1, {"1": "rejected"})
+    assert volume < whole
+    np.testing.assert_array_equal(tumor > 0, labels == 2)
+    np.testing.assert_array_equal(union > 0, (brain > 0) | (labels == 2))
+    table = rows(outcome.plan)
+    assert [(row["decision"], row["counted"]) for row in table] == [
+        ("rejected", "no"),
+        ("n/a", "yes"),
+    ]
+    assert page.read_text().count(">rejected<") == 1
+    assert again()[0].status == "skipped"
+    assert issues(out) == []
+    assert "current" in {each.state for each in standing.read(out)}
+    lesion_decisions.adopt(out, decide(out, "1\tn/a", "2\taccepted"))
+    outcome, tumor, *_ = again()
+    assert of_tumor(outcome.plan) == (2, whole, {"2": "accepted"})
+    # Of other candidates, the decisions hold no more, and are kept.
+    (kept,) = {middle: BALLS[middle] for middle in list(BALLS)[:1]}.items()
+    dataset.add(NAME, with_tumors(dict([kept]), spacing=3.0))
+    (outcome,) = process(settings)
+    assert "1 decisions are about other candidates, and not used" in outcome.detail
+    assert of_tumor(outcome.plan)[2] == {}
+    assert "\taccepted\t" in decisions.beside(outcome.plan.files["lesion_indices"]).read_text()
+
+
+def test_an_accepted_candidate_counts_whatever_the_rules_say(dataset, arithmetic, monkeypatch):
+    monkeypatch.setattr(candidates, "LOW_PEAK", 1.1)
+    (kept,) = {middle: BALLS[middle] for middle in list(BALLS)[:1]}.items()
+    dataset.add(NAME, with_tumors(dict([kept]), spacing=3.0))
+    settings = run(dataset.root, reports=False)
+    (outcome,) = process(settings)
+    (row,) = rows(outcome.plan)
+    assert (row["candidate"], row["counted"]) == ("unlikely", "no")
+    assert row["reasons"] == "low probability"
+    assert of_tumor(outcome.plan)[:2] == (0, 0)
+    assert "no candidate lesion" in outcome.detail
+    assert "not counted: 1 unlikely" in outcome.detail
+    assert not image.read_mask(outcome.plan.files["tumor"]).any()
+    lesion_decisions.adopt(settings.output_dir, decide(settings.output_dir, "1\taccepted"))
+    (outcome,) = process(settings)
+    assert of_tumor(outcome.plan)[0] == 1
+    assert image.read_mask(outcome.plan.files["tumor"]).any()

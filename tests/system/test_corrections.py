@@ -175,7 +175,7 @@ def test_a_changed_tumor_mask_is_kept_with_its_small_lesions(study):
     mask[3, 3, 3] = True
     file = nb.load(study.tumor)
     nb.save(nb.Nifti1Image(mask.astype(np.uint8), file.affine), study.tumor)
-    assert "1 meningioma of 0.03 mL" in study.run()
+    assert "1 candidate lesion of 0.03 mL" in study.run()
     record = study.record(study.tumor)
     assert record["Manual"] is True
     assert record["LesionVolume"] == pytest.approx(0.027)

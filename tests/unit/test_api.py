@@ -343,7 +343,7 @@ class TestFindMeningiomas:
         for row, (middle, radius) in zip(found.lesions, TUMORS.items(), strict=True):
             assert row.volume_ml == pytest.approx(4 / 3 * math.pi * (radius / 10) ** 3, rel=0.06)
             np.testing.assert_allclose(row.centroid_mm, middle, atol=0.5)
-            assert row.location == "inside"
+            assert row.share_in_brain == 1
         assert found.volume_ml == sum(row.volume_ml for row in found.lesions)
         assert found.warning == ""
         assert repr(found) == f"<Meningiomas of the image in memory: {found._found.summary}>"
@@ -362,14 +362,14 @@ class TestFindMeningiomas:
     def test_without_a_brain_the_place_is_not_told(self, with_tumors, loaded):
         found = bids_brainmask.find_meningiomas(with_tumors, model="ams", threshold=0.5)
         assert [names[0] for names in loaded] == ["ams"]
-        assert {row.location for row in found.lesions} == {"n/a"}
+        assert {row.share_in_brain for row in found.lesions} == {None}
 
     def test_none_is_an_answer(self, head):
         found = bids_brainmask.find_meningiomas(head)
         assert found.lesions == ()
         assert found.volume_ml == 0
         assert not array(found.mask).any()
-        assert "no meningioma" in repr(found)
+        assert "no candidate lesion" in repr(found)
 
     def test_a_stripped_head_is_warned_of(self, head):
         stripped = nb.Nifti1Image(np.where(array(head) == 100, array(head), 0), head.affine)

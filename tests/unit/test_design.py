@@ -35,7 +35,7 @@ ORDER = (
 STEPS = {"voxels.grid", "voxels.inference", "voxels.scaling", "voxels.cleanup", "voxels.agreement"}
 MEASURES = {
     "analyses.confidence",
-    "analyses.lesions",
+    "analyses.diameters",
     "analyses.mask_shape",
     "analyses.plausibility",
 }

@@ -12,7 +12,7 @@ import pytest
 from conftest import ROOT
 
 from bids_brainmask import __version__
-from bids_brainmask.analyses import catalog, lesions
+from bids_brainmask.analyses import catalog, lesion_table
 from bids_brainmask.cli import brainmask, options
 from bids_brainmask.dataset import filter_file
 from bids_brainmask.models import registry
@@ -81,7 +81,7 @@ def test_every_output_is_documented():
 @pytest.mark.parametrize(
     "columns",
     [
-        lesions.COLUMNS,
+        lesion_table.COLUMNS,
         tumor_growth.COLUMNS,
         group_tables.columns("brain"),
         group_tables.columns("meningioma"),

@@ -168,8 +168,10 @@ def test_rows_of_meningiomas(tmp_path):
     }
     path = put(tmp_path, "sub-01_ses-1_ce-gd", TUMOR, content)
     put(tmp_path, "sub-01_ses-1_ce-gd", content=record(head(1)))
-    lines = ["volume_ml\tlongest_mm\tmean_probability\tlocation", "3.0\t21.5\t0.9\tedge"]
-    lines.append("1.0\t12.0\t0.5\toutside\n")
+    lines = ["counted\tvolume_ml\tlongest_mm\tmean_probability\tbrain_distance_mm"]
+    lines.append("yes\t3.0\t21.5\t0.9\t0.0")
+    lines.append("yes\t1.0\t12.0\t0.5\t3.1")
+    lines.append("no\t9.0\t50.0\t0.5\t3.1\n")
     lesions = path.with_name("sub-01_ses-1_ce-gd_desc-meningioma_lesions.tsv")
     lesions.write_text("\n".join(lines))
     none = {"LesionCount": 0, "LesionVolume": 0.0}
@@ -181,6 +183,7 @@ def test_rows_of_meningiomas(tmp_path):
     assert two["image"].endswith("_label-tumor_desc-meningioma_mask.nii.gz")
     assert (two["lesions"], two["volume_ml"], two["largest_ml"]) == ("2", "4", "3")
     assert (two["longest_mm"], two["mean_probability"]) == ("21.5", "0.8")
+    assert two["not_counted"] == "1"
     assert (two["outside_brain"], two["seconds"], two["session_id"]) == ("1", "3", "ses-1")
     assert (clear["lesions"], clear["volume_ml"], clear["largest_ml"]) == ("0", "0", "n/a")
     assert (clear["mean_probability"], clear["outside_brain"]) == ("n/a", "n/a")
@@ -215,7 +218,10 @@ print(status, int(re.search(r"VmHWM:\s+(\d+) kB", own)[1]) / 1e6)
 @pytest.mark.slow
 def test_five_thousand_images_take_a_minute_and_two_gigabytes_at_most(tmp_path):
     measured = [head(seed) for seed in range(20)]
-    lines = "volume_ml\tlongest_mm\tmean_probability\tlocation\n3.0\t21.5\t0.9\tedge\n"
+    lines = (
+        "counted\tvolume_ml\tlongest_mm\tmean_probability\tbrain_distance_mm\n"
+        "yes\t3.0\t21.5\t0.9\t0.0\n"
+    )
     tumour = {"Parameters": {"Model": "ams", "ModelVersion": "1"}, "LesionCount": 1}
     tumour |= {"LesionVolume": 3.0}
     for number in range(5000):

@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Lesions told apart and measured, on shapes whose answer is arithmetic."""
 
-from dataclasses import asdict
+import json
+from dataclasses import asdict, replace
 from itertools import permutations, product
 
 import numpy as np
 import pytest
 
-from bids_brainmask.analyses import lesions
+from bids_brainmask.analyses import candidates, lesion_table, lesions
 
 ONE_MM = np.diag([1.0, 1, 1, 1])
 ORIENTATIONS = list(product(permutations(range(3)), product((1, -1), repeat=3)))
@@ -72,14 +73,17 @@ def measure(mask, affine=ONE_MM, brain=None, **settings):
 
 def only(*args, **settings):
     """The one lesion that there is."""
-    (lesion,) = measure(*args, **settings).found
+    (lesion,) = measure(*args, **settings).candidates
     return lesion
 
 
 def numbers(lesion):
     """All that is measured in numbers, whichever lesion it is."""
     found = asdict(lesion)
-    return [*found.pop("centroid_mm"), *list(found.values())[1:-1]]
+    ends = [found.pop(f"{name}_ends_mm") for name in ("longest", "perpendicular")]
+    axes = [*found.pop("centroid_mm"), *np.ravel(ends)]
+    del found["index"], found["slice_index"]
+    return [*axes, *(value for value in found.values() if isinstance(value, float))]
 
 
 BOX = np.s_[4:14, 6:26, 8:23]  # 10 x 20 x 15 voxels
@@ -88,7 +92,7 @@ BOX = np.s_[4:14, 6:26, 8:23]  # 10 x 20 x 15 voxels
 @pytest.mark.parametrize("spacing", [(1, 1, 1), (0.8, 1, 2.5)])
 def test_a_box_is_its_voxels(spacing):
     found = measure(block(BOX), grid(spacing, origin=(-30, 5, 60)))
-    lesion = found.found[0]
+    lesion = found.candidates[0]
     assert lesion.volume_ml == pytest.approx(3 * np.prod(spacing))
     assert found.volume_ml == lesion.volume_ml
     middle = np.array([8.5, 15.5, 15]) * spacing + (-30, 5, 60)
@@ -159,9 +163,9 @@ def test_how_the_image_is_stored_does_not_matter(order, signs, affine):
     found = lesions.measure(images[0], images[1], turned, images[2])
     assert found.count == expected.count == 3
     np.testing.assert_array_equal(found.labels, stored(expected.labels, affine, order, signs)[0])
-    for one, other in zip(found.found, expected.found, strict=True):
+    for one, other in zip(found.candidates, expected.candidates, strict=True):
         assert numbers(one) == pytest.approx(numbers(other))
-        assert (one.index, one.location) == (other.index, other.location)
+        assert one.index == other.index
 
 
 def test_slices_are_across_the_axis_that_runs_upwards():
@@ -243,11 +247,11 @@ def test_the_largest_comes_first_and_is_where_it_is():
     affine = grid((1, 1, 2), origin=(-20, -10, 5))
     small, large = np.s_[2:8, 3:9, 4:10], np.s_[15:25, 10:20, 10:20]
     found = measure(block(small, large), affine)
-    assert (found.count, [lesion.index for lesion in found.found]) == (2, [1, 2])
-    assert [lesion.volume_ml for lesion in found.found] == pytest.approx([2, 0.432])
+    assert (found.count, [lesion.index for lesion in found.candidates]) == (2, [1, 2])
+    assert [lesion.volume_ml for lesion in found.candidates] == pytest.approx([2, 0.432])
     assert found.volume_ml == pytest.approx(2.432)
-    assert found.found[0].centroid_mm == pytest.approx((-0.5, 4.5, 34))
-    assert found.found[1].centroid_mm == pytest.approx((-15.5, -4.5, 18))
+    assert found.candidates[0].centroid_mm == pytest.approx((-0.5, 4.5, 34))
+    assert found.candidates[1].centroid_mm == pytest.approx((-15.5, -4.5, 18))
     expected = block(large).astype(np.int32) + 2 * block(small).astype(np.int32)
     np.testing.assert_array_equal(found.labels, expected)
     assert found.labels.dtype == np.int32
@@ -258,7 +262,7 @@ def test_lesions_whose_boxes_overlap_are_measured_apart():
     corner = block(np.s_[2:20, 2:5, 2:6], np.s_[2:5, 2:20, 2:6])
     cube = block(np.s_[10:16, 10:16, 2:6])
     found = measure(corner | cube)
-    for lesion, alone in zip(found.found, (corner, cube), strict=True):
+    for lesion, alone in zip(found.candidates, (corner, cube), strict=True):
         assert numbers(lesion) == pytest.approx(numbers(only(alone)))
 
 
@@ -286,48 +290,138 @@ def test_pieces_a_voxel_apart_are_two():
 @pytest.mark.parametrize("mask", [block(), block(np.s_[5, 5, 5])])
 def test_none(mask):
     found = measure(mask, brain=block())
-    assert (found.count, found.volume_ml, found.found) == (0, 0, ())
+    assert (found.count, found.volume_ml, found.candidates) == (0, 0, ())
     assert not found.mask.any()
     assert not found.labels.any()
     assert (found.mask.dtype, found.labels.dtype) == (bool, np.int32)
     assert found.mask.shape == found.labels.shape == mask.shape
-    assert lesions.table(found) == "\t".join(lesions.COLUMNS) + "\n"
+    assert lesion_table.table(found.candidates) == "\t".join(lesion_table.COLUMNS) + "\n"
 
 
 INNER = np.s_[10:16, 10:16, 10:16]
 
 
 @pytest.mark.parametrize(
-    ("brain", "location"),
+    ("brain", "share", "away"),
     [
-        (None, "n/a"),
-        (np.s_[9:17, 9:17, 9:17], "inside"),
-        (np.s_[:, :, :], "inside"),
-        (np.s_[10:17, 9:17, 9:17], "edge"),  # touches what is not brain
-        (INNER, "edge"),
-        (np.s_[:, :, :13], "edge"),  # half and half
-        (np.s_[16:20, :, :], "edge"),  # touches brain from outside
-        (np.s_[16:20, 16:20, 10:16], "outside"),  # touches at an edge only
-        (np.s_[17:20, :, :], "outside"),
-        (np.s_[:0], "outside"),
+        (None, None, None),
+        (np.s_[9:17, 9:17, 9:17], 1, 0),
+        (np.s_[:, :, :13], 0.5, 0),
+        (np.s_[16:20, :, :], 0, 0),  # touches at a face
+        (np.s_[18:22, :, :], 0, 2),
+        (np.s_[:0], 0, None),
     ],
 )
-def test_location(brain, location):
+def test_where_a_lesion_lies_relative_to_the_brain(brain, share, away):
     brain = None if brain is None else block(brain)
-    assert only(block(INNER), brain=brain).location == location
+    lesion = only(block(INNER), brain=brain)
+    assert (lesion.share_in_brain, lesion.brain_distance_mm) == (share, away)
 
 
-def test_location_is_by_faces():
-    """A lesion in the brain may touch what is not at its corner."""
-    brain = ~block(np.s_[16, 16, 16], np.s_[9, 9, 12])
-    assert only(block(INNER), brain=brain).location == "inside"
+@pytest.mark.parametrize("spacing", [(1, 1, 1), (0.9, 0.9, 2)])
+@pytest.mark.parametrize("gap", [0, 1, 3])
+def test_distance_to_and_contact_with_the_skull(spacing, gap):
+    """A box under the flat top of a brain; beyond the image is no skull."""
+    brain, lesion = block(np.s_[:, :, :25]), np.s_[10:20, 8:22, 15 - gap : 25 - gap]
+    found = only(block(lesion), grid(spacing), brain=brain)
+    assert found.skull_distance_mm == pytest.approx(gap * spacing[2])
+    top = 140 * spacing[0] * spacing[1]
+    # Edges of a box are rounded off: 0.4 voxels along each, see `diameters.surface`.
+    assert found.skull_contact_mm2 == pytest.approx(0 if gap else top, rel=0.15)
 
 
-def test_beyond_the_volume_is_no_brain():
-    full = block(np.s_[:, :, :])
-    for place in (np.s_[:6, 10:16, 10:16], np.s_[10:16, 10:16, -6:]):
-        assert only(block(place), brain=full).location == "edge"
-        assert only(block(place), brain=block()).location == "outside"
+def test_a_lesion_away_from_the_brain_has_no_distance_to_the_skull():
+    found = only(block(INNER), brain=block(np.s_[:, :, 20:25]))
+    assert (found.skull_distance_mm, found.skull_contact_mm2) == (None, None)
+    assert found.brain_distance_mm == 4
+
+
+def test_a_lesion_in_a_dent_of_the_brain_mask_touches_the_skull():
+    """Where the brain mask leaves out a tumor under the skull, the tumor's outer face is it."""
+    found = only(block(np.s_[10:20, 8:22, 15:25]), brain=block(np.s_[:, :, :15]))
+    assert (found.skull_distance_mm, found.share_in_brain) == (0, 0)
+    assert found.skull_contact_mm2 > 140  # the sides, too
+
+
+@pytest.mark.parametrize(
+    ("part", "spacing", "thickness"),
+    [
+        (np.s_[3:27, 3:27, 10:13], (1, 1, 1), 3),
+        (np.s_[3:27, 3:27, 10:11], (1, 1, 5), 5),
+        (np.s_[5:16, 3:27, 3:27], (0.5, 1, 1), 5.5),
+    ],
+)
+def test_the_thickness_of_a_slab(part, spacing, thickness):
+    assert only(block(part), grid(spacing)).thickness_mm == pytest.approx(thickness)
+
+
+@pytest.mark.parametrize("radius", [6, 15])
+def test_the_thickness_of_a_ball(radius):
+    assert only(ball(radius)).thickness_mm == pytest.approx(2 * radius, abs=1)
+
+
+def turned(axes):
+    """A rotation that no voxel lies along."""
+    return np.linalg.qr(np.random.default_rng(7).normal(size=(3, 3)))[0] @ np.diag(axes)
+
+
+@pytest.mark.parametrize("affine", [ONE_MM, grid((0.8, 1, 2.5)), tilted(ONE_MM, 20)])
+def test_the_longest_diameter_of_an_oblique_ellipsoid(affine):
+    """The longest axis of an ellipsoid that is turned out of all planes."""
+    shape = (70, 60, 40)
+    own = affine.copy()
+    own[:3, 3] = -own[:3, :3] @ (np.array(shape) / 2 - 0.4)
+    world = np.tensordot(own[:3, :3], np.indices(shape), 1) + own[:3, 3, None, None, None]
+    inside = np.tensordot(np.linalg.inv(turned((17, 9, 7))), world, 1)
+    lesion = only((inside**2).sum(0) < 1, own)
+    assert lesion.longest_3d_mm == pytest.approx(34, abs=np.sqrt(lesion.longest_3d_mm / 17) * 1.5)
+    assert lesion.longest_mm <= lesion.longest_3d_mm + 1e-6
+
+
+@pytest.mark.parametrize("affine", [ONE_MM, grid((0.8, 1, 2.5), (9, -4, 7)), tilted(ONE_MM, 20)])
+def test_the_ends_are_the_diameters(affine):
+    """As long, across each other, in the slice that is named, and on the lesion's outline."""
+    shape = (52, 52, 52)
+    centre = affine[:3, :3] @ (25.4, 25.3, 25.2) + affine[:3, 3]
+    mask = ellipsoid((8, 14, 10), centre, affine, shape)
+    lesion = only(mask, affine)
+    long, wide = np.array(lesion.longest_ends_mm), np.array(lesion.perpendicular_ends_mm)
+    for ends, length in ((long, lesion.longest_mm), (wide, lesion.perpendicular_mm)):
+        assert np.linalg.norm(ends[1] - ends[0]) == pytest.approx(length)
+        voxels = (np.linalg.inv(affine) @ np.c_[ends, np.ones(2)].T).T[:, :3]
+        assert voxels[:, 2] == pytest.approx(lesion.slice_index)
+        touched = [mask[tuple(np.clip(np.round(v + d).astype(int), 0, 51))] for v in voxels
+                   for d in product((-0.6, 0, 0.6), repeat=3)]  # fmt: skip
+        assert 0 < np.mean(touched) < 1
+    assert (long[1] - long[0]) @ (wide[1] - wide[0]) == pytest.approx(0, abs=1e-6)
+    assert lesion.product_mm2 == pytest.approx(lesion.longest_mm * lesion.perpendicular_mm)
+
+
+def test_index_image_and_tables_agree_on_every_voxel_and_row():
+    """On random masks: labels, both tables, the mask and the totals say the same."""
+    rng = np.random.default_rng(3)
+    for share in (0.0, 0.001, 0.02, 0.06):
+        mask = rng.random((20, 22, 24)) < share
+        brain = block(np.s_[5:15, 5:15, 5:15], shape=mask.shape)
+        found = candidates.judge(measure(mask, brain=brain, smallest_ml=0.002))
+        decided = {1: "accepted", 2: "rejected"}
+        for each in (found, found.decided(decided)):
+            rows = [line.split("\t") for line in lesion_table.table(each.candidates).splitlines()]
+            table = [dict(zip(rows[0], row, strict=True)) for row in rows[1:]]
+            sizes = np.bincount(each.labels.ravel())[1:]
+            assert [float(row["volume_ml"]) for row in table] == pytest.approx(sizes / 1000)
+            assert [int(row["index"]) for row in table] == list(range(1, len(sizes) + 1))
+            counted = [int(row["index"]) for row in table if row["counted"] == "yes"]
+            np.testing.assert_array_equal(each.mask, np.isin(each.labels, counted))
+            assert each.volume_ml == pytest.approx(each.mask.sum() / 1000)
+            assert each.count == len(counted)
+            names = lesion_table.indices(each.candidates).splitlines()
+            assert names[0] == "index\tname"
+            assert [line.split("\t")[0] for line in names[1:]] == [row["index"] for row in table]
+            for row, name in zip(table, names[1:], strict=True):
+                assert (row["reasons"] == "n/a") == (row["candidate"] == "likely")
+                said = row["candidate"] if row["decision"] == "n/a" else row["decision"]
+                assert name.endswith(f", {said}")
 
 
 def test_mean_probability():
@@ -335,29 +429,33 @@ def test_mean_probability():
     probability = np.where(block(np.s_[:, :, :13]), 0.5, 0.9).astype(np.float32)
     probability[~mask] = 0.1
     found = lesions.measure(mask, probability, ONE_MM, None)
-    assert [lesion.mean_probability for lesion in found.found] == pytest.approx([0.7, 0.5])
+    assert [lesion.mean_probability for lesion in found.candidates] == pytest.approx([0.7, 0.5])
 
 
 def test_the_table():
     found = measure(block(BOX, np.s_[20:24, 6:10, 8:12]), grid(origin=(-8.51, -30, 0)))
-    text = lesions.table(found)
+    text = lesion_table.table(found.candidates)
     header, *rows = text.splitlines()
     assert text.endswith("\n")
-    assert header.split("\t") == list(lesions.COLUMNS)
-    lesion = found.found[0]
-    assert rows[0].split("\t") == [
-        *("1", "3.000", f"{lesion.longest_mm:.1f}", f"{lesion.perpendicular_mm:.1f}"),
-        *("0.0", "-14.5", "15.0"),  # x is -0.01
-        *(f"{lesion.surface_mm2:.0f}", "1.000", "n/a"),
-    ]
+    assert header.split("\t") == list(lesion_table.COLUMNS)
+    lesion = found.candidates[0]
+    first = dict(zip(lesion_table.COLUMNS, rows[0].split("\t"), strict=True))
+    assert (first["index"], first["volume_ml"], first["mean_probability"]) == (
+        *("1", "3.000", "1.000"),
+    )
+    assert first["longest_mm"] == f"{lesion.longest_mm:.1f}"
+    assert [first[f"centroid_{axis}_mm"] for axis in "xyz"] == ["0.0", "-14.5", "15.0"]
+    assert first["skull_distance_mm"] == first["share_in_brain"] == "n/a"
+    ends = json.loads(first["longest_ends_mm"])
+    np.testing.assert_allclose(ends, lesion.longest_ends_mm, atol=0.051)
+    assert "-0.0" not in rows[0].replace("-0.01", "")
     assert [row.split("\t")[0] for row in rows] == ["1", "2"]
 
 
 def test_every_column_is_described():
-    for name, column in lesions.COLUMNS.items():
+    for name, column in lesion_table.COLUMNS.items():
         assert {"LongName", "Description"} <= set(column), name
         assert ("Units" in column) == name.endswith(("_ml", "_mm", "_mm2"))
-    assert set(lesions.COLUMNS["location"]["Levels"]) == {"inside", "edge", "outside"}
 
 
 def test_arrays_of_other_shapes():
@@ -374,3 +472,65 @@ def test_the_input_stays_as_it_is():
     found = measure(mask)
     np.testing.assert_array_equal(mask, before)
     assert not found.mask[20, 20, 20]
+
+
+GOOD = replace(only(ball(12), brain=np.ones(ball(12).shape, bool)), at_edge=False)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"share_in_brain": 0.0, "brain_distance_mm": 2.1}, "away from the brain"),
+        ({"peak_probability": 0.59}, "low probability"),
+        ({"at_edge": True}, "at the edge of the field of view"),
+        ({"thickness_mm": 6.0}, "shape of a sheet"),
+    ],
+)
+def test_each_rule_makes_a_lesion_unlikely(change, reason):
+    assert candidates.reasons(GOOD) == ()
+    assert candidates.reasons(replace(GOOD, **change)) == (reason,)
+    assert set(lesion_table.COLUMNS["reasons"]["Levels"]) == set(candidates.RULES)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"share_in_brain": 0.0, "brain_distance_mm": 2.0},
+        {"share_in_brain": None, "brain_distance_mm": None},
+        {"peak_probability": 0.6},
+    ],
+)
+def test_what_is_at_the_limit_or_unknown_is_likely(change):
+    assert candidates.reasons(replace(GOOD, **change)) == ()
+
+
+def test_a_square_slab_five_times_as_wide_as_thick_is_the_limit():
+    for width, expected in ((24, ()), (26, ("shape of a sheet",))):
+        slab = np.pad(np.ones((width, width, 5), bool), 2)
+        assert candidates.reasons(only(slab)) == expected
+
+
+def test_slices_of_padding_are_outside_of_the_field_of_view():
+    data = np.zeros((12, 14, 16), np.float32)
+    data[2:10, 3:, 4:12] = 7
+    field = candidates.field_of_view(data)
+    assert field == np.s_[2:10, 3:14, 4:12]
+    assert candidates.field_of_view(np.zeros((3, 3, 3))) is None
+    for part, at_edge in ((np.s_[3:9, 5:9, 5:9], False), (np.s_[3:10, 5:9, 5:9], True)):
+        mask = block(part, shape=data.shape)
+        assert only(mask, field=field).at_edge is at_edge
+        assert only(mask).at_edge is False
+
+
+def test_a_person_s_decision_goes_before_the_rules():
+    found = candidates.judge(measure(block(np.s_[:6, 3:9, 3:9], np.s_[12:18, 3:8, 3:9])))
+    assert [lesion.is_counted for lesion in found.candidates] == [False, True]
+    for decisions, counted in (
+        ({1: "accepted"}, [True, True]),
+        ({2: "rejected"}, [False, False]),
+        ({1: "accepted", 2: "rejected"}, [True, False]),
+        ({}, [False, True]),
+    ):
+        decided = found.decided(decisions)
+        assert [lesion.is_counted for lesion in decided.candidates] == counted
+        assert decided.volume_ml == pytest.approx(np.dot(counted, [0.216, 0.180]))

@@ -13,7 +13,7 @@ from urllib.parse import unquote
 import pytest
 
 from bids_brainmask import app
-from bids_brainmask.analyses import lesions, quality
+from bids_brainmask.analyses import lesion_table, quality
 from bids_brainmask.dataset.readback import Result
 from bids_brainmask.drawing import figures
 from bids_brainmask.errors import UsageError
@@ -185,8 +185,7 @@ def everything(folder, brain=BRAIN, tumor=TUMOR):
     """Put one of all that a page shows into a folder."""
     shown = ("brain", "uncertainty", "meningioma", "thumbnail", "viewer_image", "viewer_labels")
     result = folder.add("sub-01_ses-1_ce-gad", brain, tumor, shown)
-    lesion = ["1", "5.588", "22.7", "22.0", "35.0", "-20.0", "40.0", "1620", "0.83", "inside"]
-    rows = [list(lesions.COLUMNS), lesion]
+    rows = [list(lesion_table.COLUMNS), [f"of {name}" for name in lesion_table.COLUMNS]]
     text = "".join("\t".join(row) + "\n" for row in rows)
     folder.write(f"{result.folder}/{result.prefix}_desc-meningioma_lesions.tsv", text.encode())
     return result
@@ -338,7 +337,7 @@ def test_a_record_of_an_older_version_makes_a_page(folder):
     text = " ".join(page.html.split())
     assert "The sidecar has no quality measures." in text
     assert "The command was not recorded." in text
-    assert "No meningioma was found." in text
+    assert "No candidate lesion was found." in text
     assert page.find("span", class_="badge ok") == ["no remarks"]
 
 
@@ -371,12 +370,13 @@ def test_all_that_is_known_of_an_image_is_shown(folder):
     tiles = [*page.find("div", class_="tile "), *page.find("div", class_="tile warn")]
     assert sorted(tiles) == [
         "Brain volume 1433 mL",
-        "Meningioma volume 5.588 mL",
-        "Meningiomas 1",
+        "Candidate lesions 1",
         "Predicted Dice 0.871",
         "Uncertain boundary 18.34 %",
+        "Volume of candidate lesions 5.588 mL",
     ]
-    assert page.row("1 5.588 22.7 22.0 35.0 -20.0 40.0 1620 0.83 inside")
+    hidden = ("longest_ends_mm", "perpendicular_ends_mm")
+    assert page.row(" ".join(f"of {name}" for name in lesion_table.COLUMNS if name not in hidden))
     assert page.row(f"{result.prefix} yes 1433 0.871 1 5.588")
     assert page.find("pre", id="image-1-command-1") == ["bids-brainmask in out participant"]
     for fact in (

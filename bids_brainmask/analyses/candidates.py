@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which lesions are unlikely, and why: rules about where they lie and what shape they have."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from bids_brainmask.analyses.lesions import Box, Lesion, Lesions
+from bids_brainmask.voxels.masks import bounds
+
+ON_SURFACE_MM = 2.0
+"""A lesion outside of the brain mask lies on its surface up to this distance. Meningiomas grow
+from the dura, on the brain; the mask's outline is one or two voxels uncertain."""
+
+LOW_PEAK = 0.6
+"""Peak probability under which a lesion is unlikely."""
+
+SHEET = 0.275
+"""Thickness of a sheet, relative to the diameter of a ball of the same volume: that of a square
+slab that is five times as wide as thick (its ball has 3.63 times its thickness)."""
+
+RULES = {
+    "away from the brain": "It lies outside of the brain mask, and is more than "
+    f"{ON_SURFACE_MM:g} mm from it",
+    "low probability": f"Its peak probability is under {LOW_PEAK:g}",
+    "at the edge of the field of view": "It has voxels in the outermost slices of the image, "
+    "without slices of a constant value, along any axis",
+    "shape of a sheet": f"Its thickness is under {SHEET:g} times the diameter of a ball of its "
+    "volume: it is flatter than a square slab that is five times as wide as thick",
+}
+"""Meaning of each reason."""
+
+
+def judge(found: Lesions) -> Lesions:
+    """Say of each lesion why it is unlikely."""
+    judged = (replace(each, reasons=reasons(each)) for each in found.candidates)
+    return replace(found, candidates=tuple(judged))
+
+
+def reasons(lesion: Lesion) -> tuple[str, ...]:
+    """Name the `RULES` that speak against a lesion."""
+    ball = 2 * (lesion.volume_ml * 1000 * 3 / (4 * np.pi)) ** (1 / 3)
+    speaks = (
+        not lesion.share_in_brain and (lesion.brain_distance_mm or 0.0) > ON_SURFACE_MM,
+        lesion.peak_probability < LOW_PEAK,
+        lesion.at_edge,
+        lesion.thickness_mm < SHEET * ball,
+    )
+    return tuple(name for name, holds in zip(RULES, speaks, strict=True) if holds)
+
+
+def field_of_view(data: np.ndarray) -> Box | None:
+    """Box of an image without its outer slices of a constant value; None if it is constant.
+
+    Parameters
+    ----------
+    data : (I, J, K) array
+        Intensities.
+    """
+    return bounds(data != data.flat[0])

@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Decisions of persons about candidate lesions: taken from a file, and put into results."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+
+from bids_brainmask.analyses import catalog
+from bids_brainmask.analyses.rows import Findings
+from bids_brainmask.dataset import decisions, readback, storage
+from bids_brainmask.dataset.readback import Result
+from bids_brainmask.errors import UsageError
+from bids_brainmask.plan import ScanPlan
+from bids_brainmask.results import files
+from bids_brainmask.voxels import masks
+
+COLUMNS = ("image", "index", "decision")
+"""Of a file of decisions about several images."""
+
+
+def decided(plan: ScanPlan, analysis: str, findings: Findings) -> tuple[object, str]:
+    """Put the decisions about the candidates of a scan into what was found.
+
+    Returns
+    -------
+    finding
+    str
+        A remark about decisions that do not hold any more; empty: all do.
+    """
+    kind = catalog.analysis(analysis).candidates
+    rows = decisions.read(decisions.beside(plan.path(kind)))
+    voxels = masks.digest(catalog.output(kind).value(findings) > 0)
+    found = findings[analysis].decided(decisions.of(rows, voxels))
+    old = sum(row.candidates_sha256 != voxels for row in rows)
+    return found, f"{old} decisions are about other candidates, and not used" if old else ""
+
+
+def adopt(root: Path, file: Path, *, editor: str = "") -> list[Path]:
+    """Take decisions about candidate lesions from a file.
+
+    Parameters
+    ----------
+    root : Path
+        Derivative dataset.
+    file : Path
+        Tab-separated: ``image``, the name of an image, of its index image or of its table of
+        lesions; ``index``, of the candidate; ``decision``: accepted, rejected, or n/a, which
+        takes an earlier decision back.
+    editor : str
+        Name of the person; empty: unknown.
+
+    Returns
+    -------
+    list of Path
+        Tables of decisions that were written.
+
+    Raises
+    ------
+    UsageError
+        Nothing was written then: a row is not understood, there is no such image or candidate, or
+        the index image has been changed.
+    """
+    if not root.is_dir():
+        raise UsageError(f"{root}: no such folder. Name the folder of the results.")
+    time = datetime.now(UTC).isoformat(timespec="seconds")
+    known = _by_name(root)
+    wanted: dict[Path, dict[tuple[str, int], decisions.Row | None]] = {}
+    for place, row in decisions.read_table(file, COLUMNS):
+        index, decision = decisions.checked(place, row)
+        labels = known.get(Path(row["image"].strip()).name.split(".")[0])
+        if labels is None:
+            raise UsageError(
+                f"{place}: no candidate lesions of {row['image']!r} in {root}. Name an image that "
+                "was searched for them."
+            )
+        voxels = _candidates(labels, index, place)
+        new = decision and decisions.Row(index, decision, voxels, editor or "n/a", time)
+        own = wanted.setdefault(decisions.beside(labels), {})
+        if own.setdefault((voxels, index), new) != new:
+            raise UsageError(f"{place}: candidate {index} has two decisions. Keep one row.")
+    for path, rows in wanted.items():
+        before = {(row.candidates_sha256, row.index): row for row in decisions.read(path)}
+        kept = [row for row in (before | rows).values() if row]
+        storage.write_bytes(path, decisions.text(kept).encode())
+    return list(wanted)
+
+
+def _by_name(root: Path) -> dict[str, Path]:
+    """Index images by the names, without extension, that a person may give."""
+    found = {}
+    for result in readback.read(root):
+        for analysis in result.records:
+            if kind := catalog.analysis(analysis).candidates:
+                for name in _names(result, analysis, kind):
+                    found[name] = root / result.output(kind)
+    return found
+
+
+def _names(result: Result, analysis: str, kind: str) -> list[str]:
+    paths = (result.output(kind), result.output(catalog.analysis(analysis).table))
+    return [
+        f"{result.prefix}_{result.suffix}",
+        *(Path(path).name.split(".")[0] for path in paths),
+    ]
+
+
+def _candidates(labels: Path, index: int, place: str) -> str:
+    """Give the hash of the candidates of an index image; raise unless one has the index."""
+    record = files.read_record(labels)
+    if not labels.is_file() or not record or not files.as_written(labels, record, {}):
+        raise UsageError(
+            f"{labels}: the index image has been changed since the last run, or is missing. Run "
+            "the participant level first."
+        )
+    count = record.get("CandidateCount")
+    if not isinstance(count, int) or index > count:
+        raise UsageError(f"{place}: no candidate {index}; {labels.name} has {count}.")
+    return str(record["VoxelsSHA256"])
+
+
+def changed(plan: ScanPlan, records: Mapping[str, Mapping]) -> str:
+    """Say that a scan has decisions that its results do not have; empty: it has none.
+
+    Parameters
+    ----------
+    plan : ScanPlan
+    records : mapping of kind to mapping
+        Sidecars of its files.
+    """
+    for row in map(catalog.analysis, plan.analyses):
+        main, candidates = records.get(row.main, {}), records.get(row.candidates, {})
+        if not row.candidates or not candidates or main.get("Manual") is True:
+            continue
+        rows = decisions.read(decisions.beside(plan.path(row.candidates)))
+        wanted = decisions.of(rows, candidates.get("VoxelsSHA256"))
+        if {str(index): each for index, each in wanted.items()} != main.get("Decisions", {}):
+            return "decisions about candidate lesions have changed"
+    return ""
