@@ -3,20 +3,24 @@
 
 The start page is the README. The references are written from what the program reads itself: the
 parsers of the command lines, the rows of the outputs and measures, the registry of models. The
-reference of the Python API comes from the docstrings (mkdocstrings).
+reference of the Python API comes from the docstrings (mkdocstrings). The gallery shows what the
+program draws of the demonstration's heads when the site is built.
 """
 
 from __future__ import annotations
 
 import argparse
 import re
+import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from bids_brainmask import CODE_URL
 from bids_brainmask.analyses import catalog
-from bids_brainmask.cli import brainmask, container, options
+from bids_brainmask.cli import bids_app, brainmask, container, options
+from bids_brainmask.demo import phantom_dataset
 from bids_brainmask.models import registry
+from bids_brainmask.settings import Settings
 
 ROOT = Path(__file__).parents[1]
 
@@ -147,6 +151,52 @@ PAGES = {
 """Functions that write the pages, by their place in the site."""
 
 
+GALLERY = "gallery.md"
+"""Page of the gallery; its pictures and reports are in a folder beside it."""
+
+IN_GALLERY = ("*.html", "sub-*/figures/*.webp")
+"""Files of the output that the gallery holds."""
+
+
+def run_demonstration(folder: Path) -> Path:
+    """Run both levels on the demonstration's heads; return the output folder.
+
+    Raises
+    ------
+    RuntimeError
+        A level failed.
+    """
+    dataset = phantom_dataset.write_dataset(folder / "bids")
+    output = folder / "output"
+    for level in ("participant", "group"):
+        settings = Settings(bids_dir=dataset, output_dir=output, analysis_level=level, quiet=True)
+        if status := bids_app.run(settings):
+            raise RuntimeError(f"gallery: the {level} level ended with exit status {status}")
+    return output
+
+
+def gallery_page(output: Path) -> str:
+    """Write the gallery: the reports, and each kind of figure with its pictures."""
+    parts = [
+        "# Gallery\n\nMade when this site was built, from the heads of `brainmask demo`. They are "
+        "phantoms, and no scans of anyone.\n",
+        "## Reports\n",
+        *(f"- [{path.stem}](gallery/{path.name})" for path in sorted(output.glob("*.html"))),
+    ]
+    for row in catalog.FIGURES:
+        shown = [
+            (path, row.alt.format(path.name.split("_desc-")[0]))
+            for desc, ending in row.files.values()
+            for path in sorted(output.glob(f"sub-*/figures/*_desc-{desc}_*"))
+            if row.title and path.name.endswith(ending.format(suffix="T1w"))
+        ]
+        if shown:
+            parts.append(f"\n## {row.title}\n\n{row.caption}\n")
+        for path, alt in shown:
+            parts.append(f"![{alt}](gallery/{path.relative_to(output).as_posix()})\n")
+    return "\n".join(parts)
+
+
 def moved(text: str, page: str) -> str:
     """Change the links of a page of the repository to those of the site.
 
@@ -179,10 +229,17 @@ def on_files(files, config):
         files.append(File.generated(config, page, content=moved(text, page)))
     for page, write in PAGES.items():
         files.append(File.generated(config, page, content=write()))
+    with tempfile.TemporaryDirectory() as folder:
+        output = run_demonstration(Path(folder))
+        files.append(File.generated(config, GALLERY, content=gallery_page(output)))
+        for path in (path for pattern in IN_GALLERY for path in output.glob(pattern)):
+            place = f"gallery/{path.relative_to(output).as_posix()}"
+            files.append(File.generated(config, place, content=path.read_bytes()))
     return files
 
 
 def on_page_markdown(markdown, page, config, files):  # noqa: ARG001
     """Change the links of the pages in docs/ that lead out of it."""
     source = page.file.src_uri
-    return markdown if source in WHOLE or source in PAGES else moved(markdown, source)
+    made = {*WHOLE, *PAGES, GALLERY}
+    return markdown if source in made else moved(markdown, source)

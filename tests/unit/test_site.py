@@ -22,7 +22,8 @@ NAV = (ROOT / "mkdocs.yml").read_text().split("\nnav:\n")[1]
 def test_every_page_is_in_the_navigation_once():
     pages = [path.relative_to(ROOT / "docs").as_posix() for path in ROOT.glob("docs/*.md")]
     listed = re.findall(r"[\w/-]+\.md", NAV)
-    assert sorted(listed) == sorted([*pages, *docs_pages.WHOLE, *docs_pages.PAGES])
+    made = [*docs_pages.WHOLE, *docs_pages.PAGES, docs_pages.GALLERY]
+    assert sorted(listed) == sorted([*pages, *made])
 
 
 def test_the_references_hold_every_row():
@@ -59,3 +60,17 @@ def test_every_public_name_is_in_the_reference():
 )
 def test_links_lead_to_the_same_in_the_site(page, link, there):
     assert docs_pages.moved(f"[x]({link})", page) == f"[x]({there})"
+
+
+def test_the_gallery_shows_each_kind_of_figure_and_report(tmp_path):
+    figures = tmp_path / "sub-a" / "figures"
+    figures.mkdir(parents=True)
+    shown = [row for row in catalog.FIGURES if row.title]
+    for row in catalog.FIGURES:
+        for desc, ending in row.files.values():
+            (figures / f"sub-a_desc-{desc}_{ending.format(suffix='T1w')}").touch()
+    (tmp_path / "sub-a.html").touch()
+    page = docs_pages.gallery_page(tmp_path)
+    assert page.count("![") == len(shown)
+    assert all(f"## {row.title}\n" in page for row in shown)
+    assert "- [sub-a](gallery/sub-a.html)" in page
