@@ -71,6 +71,13 @@ class Anatomy(Part):
     table: Range = (0.7, 3.0)
     """Thickness of the inner table there, mm."""
 
+    thick_skull: Share = 0.0
+    """Chance that the vault of the skull is thick and full of marrow, as in many adults: soft
+    tissue over it becomes marrow, and an outer table."""
+
+    skull: Range = (5.0, 14.0)
+    """Thickness of that skull, mm; 2 mm of tissue are left under the skin."""
+
     dura: Share = 0.5
     """Chance that the dura shows in places, as a layer outside of the target."""
 

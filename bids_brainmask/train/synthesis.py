@@ -204,6 +204,8 @@ def with_anatomy(window: Window, anatomy: Anatomy, rng: np.random.Generator) -> 
         patchy = smooth_field(shape, int(rng.integers(4, 9)), rng) > rng.uniform(-2.2, 0.8)
         thin = near & patchy & (window.depth < -rng.uniform(*anatomy.table))
         tissue[thin & (tissue == CODE["bone"])] = CODE["marrow"]
+    if rng.random() < anatomy.thick_skull:
+        thicken_skull(tissue, window, anatomy, rng)
     if rng.random() < anatomy.dura:
         patchy = smooth_field(shape, int(rng.integers(4, 9)), rng) > rng.uniform(-1.5, 0.7)
         layer = near & patchy & (window.depth > -rng.uniform(*anatomy.dura_thickness))
@@ -211,6 +213,20 @@ def with_anatomy(window: Window, anatomy: Anatomy, rng: np.random.Generator) -> 
             "dura"
         ]
     return tissue
+
+
+def thicken_skull(
+    tissue: np.ndarray, window: Window, anatomy: Anatomy, rng: np.random.Generator
+) -> None:
+    """Fill the vault with marrow between an inner and an outer table, in place."""
+    outer = rng.uniform(*anatomy.skull) + rng.uniform(0.5, 2.5) * smooth_field(
+        window.shape, int(rng.integers(4, 9)), rng
+    )
+    distance = -window.depth
+    vault = (distance < outer) & (window.skin > 2) & (window.upward > rng.uniform(0, 40))
+    vault &= np.isin(tissue, [CODE[name] for name in ("bone", "marrow", "muscle", "fat")])
+    tissue[vault & (distance > rng.uniform(*anatomy.table))] = CODE["marrow"]
+    tissue[vault & (distance > outer - rng.uniform(0.5, 2.0))] = CODE["bone"]
 
 
 def assign_intensities(

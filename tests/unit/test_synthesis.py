@@ -102,6 +102,32 @@ def test_image_and_label_stay_on_one_grid(head, table, geometry, seed):
     assert agreement > 0.97
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_a_thick_skull_is_marrow_between_two_tables(seed):
+    """A ball of brain in bone and muscle: what changes lies in the vault, over the inner table."""
+    radius = np.sqrt(((np.indices(SHAPE) - 24) ** 2).sum(0)).astype(np.float32)
+    distance = radius - 10
+    tissue = np.where(distance < 0, synthesis.CODE["white"], synthesis.CODE["muscle"])
+    tissue[(distance >= 0) & (distance < 4)] = synthesis.CODE["bone"]
+    upward = np.broadcast_to(np.arange(-24.0, 25.0) * 3, SHAPE)
+    skin = np.clip(24 - radius, 0, 255).astype(np.uint8)
+    window = synthesis.Window(
+        tissue, tissue.astype(np.uint8), -distance, skin, upward, upward, radius > 99
+    )
+    found = tissue.copy()
+    anatomy = Anatomy(table=(1, 2), skull=(9, 9))
+    synthesis.thicken_skull(found, window, anatomy, np.random.default_rng(seed))
+    marrow = found == synthesis.CODE["marrow"]
+    assert marrow.any()
+    assert distance[marrow].min() > 1
+    assert (skin[marrow] > 2).all()
+    assert (upward[found != tissue] > 0).all()
+    assert (found[distance < 0] == synthesis.CODE["white"]).all()
+    grown = (found == synthesis.CODE["bone"]) & (tissue == synthesis.CODE["muscle"])
+    assert grown.any()  # the outer table, which lies on the marrow
+    assert distance[grown].mean() > distance[marrow].mean()
+
+
 @pytest.mark.parametrize("flip", [0.0, 1.0])
 def test_a_mirrored_left_half_is_a_right_one(head, table, flip):
     synthesis_ = ranges(geometry=Geometry(flip=flip))
