@@ -24,12 +24,12 @@ from bids_brainmask.analyses import catalog, rendering, sidecar
 from bids_brainmask.analyses.probability import Method
 from bids_brainmask.analyses.rows import Finding, Findings
 from bids_brainmask.dataset import derivatives, ownership, readback, storage
-from bids_brainmask.errors import BrainMaskError, ImageError, UsageError, without_paths
+from bids_brainmask.errors import BrainMaskError, ImageError, ModelError, UsageError, without_paths
 from bids_brainmask.hashes import fingerprint
 from bids_brainmask.models import backends, memory
 from bids_brainmask.plan import Run, ScanPlan
 from bids_brainmask.reports import participant_page
-from bids_brainmask.results import corrections, files, lesion_decisions, stale
+from bids_brainmask.results import chosen, corrections, files, lesion_decisions, stale
 from bids_brainmask.settings import Settings
 from bids_brainmask.voxels import image
 from bids_brainmask.voxels.inference import Options
@@ -141,6 +141,7 @@ def settle_scan(
             f"{owners[first]}. Keep only one of the two images."
         )
     owners[first] = plan.scan.relative
+    run = run.of(plan)
     reason = files.outdated(plan, run)
     if reason is None:
         reason = lesion_decisions.changed(plan, files.read_records(plan)) or None
@@ -149,9 +150,10 @@ def settle_scan(
         storage.clear(plan.log.parent)  # where a killed process may have left a file
         return replace(plan, reason=reason or ""), None
     recovered(plan)
+    chosen.remember(plan)
     removed = stale.remove(plan, run)
     detail = ["finished before, from the same image and parameters"]
-    detail += [*corrections.kept(plan), *removed, plan.refusal]
+    detail += [*corrections.kept(plan), plan.kept, *removed, plan.refusal]
     return plan, Outcome(plan, "skipped", "; ".join(filter(None, detail)))
 
 
@@ -169,14 +171,27 @@ def process_scan(plan: ScanPlan, run: Run, networks: dict[str, backends.Network]
     ----------
     plan : ScanPlan
     run : Run
-    networks : dict of str to engine.Network
-        Loaded networks, by analysis; missing ones are added.
+    networks : dict of str to backends.Network
+        Loaded networks, by `Run.network`; missing ones are added.
+
+    Raises
+    ------
+    ModelError, UsageError
+        A network of the run cannot be loaded. With one that is chosen for this image, the image
+        fails alone.
     """
-    for name in run.needed(plan):
-        if name in run.models and name not in networks:
-            networks[name] = load_network(run, name)
+    shared = {run.network(name) for name in run.models}
+    run, loaded = run.of(plan), {}
+    for name in filter(run.models.__contains__, run.needed(plan)):
+        key = run.network(name)
+        try:
+            loaded[name] = networks[key] = networks.get(key) or load_network(run, name)
+        except BrainMaskError as error:
+            if key in shared:
+                raise
+            return failure(plan, error, run)
     try:
-        return segment_scan(plan, run, networks)
+        return segment_scan(plan, run, loaded)
     except Exception as error:  # noqa: BLE001 - recorded; the others continue
         return failure(plan, error, run)
 
@@ -215,11 +230,20 @@ def use_work_dir(folder: Path) -> None:
 
 
 def load_network(run: Run, analysis: str) -> backends.Network:
-    """Load the network of an analysis with the backend and the threads of the settings."""
-    settings = run.settings
-    return backends.start(
-        run.models[analysis], settings.engine, settings.n_cpus, settings.precision
-    )
+    """Load the network of an analysis with the backend and the threads of the settings.
+
+    Raises
+    ------
+    ModelError
+        The model was chosen for an image in an earlier run, and its file is not known any more.
+    """
+    settings, model, choice = run.settings, run.models[analysis], run.chosen.get(analysis)
+    if choice and choice.absent:
+        raise ModelError(
+            f"the model {model.name}, which was chosen for this image on {choice.time[:10]}, is "
+            "not found. Name its file with --model, or use --reset-choices."
+        )
+    return backends.start(model, settings.engine, settings.n_cpus, run.precision(analysis))
 
 
 def segment_scan(plan: ScanPlan, run: Run, networks: Mapping[str, backends.Network]) -> Outcome:
@@ -254,6 +278,8 @@ def segment_scan(plan: ScanPlan, run: Run, networks: Mapping[str, backends.Netwo
     records = describe(run, scan, found, networks)
     for name, one in corrected.items():
         records[catalog.analysis(name).main] |= one.record()
+    for kind, entry in chosen.records(plan).items():
+        records[kind] |= entry
     figures = rendering.draw(plan.figures, source, findings, plan.scan.key)
     private = {
         "Source": str(plan.scan.path),
@@ -261,6 +287,7 @@ def segment_scan(plan: ScanPlan, run: Run, networks: Mapping[str, backends.Netwo
         "Modified": modified,
         "Command": list(run.typed),
         "Host": platform.node(),
+        "Chosen": {name: one.private() for name, one in plan.choices.items()},
     }
     files.write(plan, content, records, figures, private, seen)
     corrections.take_over(plan, run, findings)
@@ -268,7 +295,7 @@ def segment_scan(plan: ScanPlan, run: Run, networks: Mapping[str, backends.Netwo
     said = ", ".join(finding.summary for finding in own) + f" in {scan['Seconds']:.1f} s"
     remarks = [*(finding.remarks for finding in own), *(one.words for one in corrected.values())]
     again = f"made again: {plan.reason}" if plan.reason else ""
-    detail = [said, *remarks, *unused, again, *stale.remove(plan, run), plan.refusal]
+    detail = [said, *remarks, *unused, plan.kept, again, *stale.remove(plan, run), plan.refusal]
     return Outcome(plan, "done", "; ".join(filter(None, detail)))
 
 
@@ -306,9 +333,8 @@ def method(name: str, run: Run, networks: Mapping[str, backends.Network]) -> Met
     if name not in run.models:
         return None
     options = Options(overlap=run.settings.overlap, flips=run.settings.tta)
-    border = run.settings.border if catalog.analysis(name).has_border else 0.0
     expected = (run.settings.min_brain_volume, run.settings.max_brain_volume)
-    how = (run.thresholds[name], options, border, expected)
+    how = (run.thresholds[name], options, run.border(name), expected)
     return Method(run.models[name], networks[name], *how)
 
 

@@ -12,14 +12,21 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from bids_brainmask import machine
 from bids_brainmask.analyses import catalog
-from bids_brainmask.dataset import folders, ownership, query, storage
+from bids_brainmask.analyses.models_asked import (
+    at_hand,
+    check_memory,
+    choose_models,
+    choose_thresholds,
+    named_models,
+    thresholds_asked,
+)
+from bids_brainmask.dataset import choices, choices_table, folders, ownership, query, storage
+from bids_brainmask.dataset.choices import Choice
 from bids_brainmask.dataset.query import Scan
 from bids_brainmask.errors import NothingToDo, UsageError
-from bids_brainmask.models import registry
 from bids_brainmask.models.registry import Model
-from bids_brainmask.settings import EXPECTED_ML, HERE, Settings
+from bids_brainmask.settings import EXPECTED_ML, HERE, Precision, Settings
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +51,12 @@ class ScanPlan:
 
     reason: str = ""
     """Reason why results that are there are made again; empty: there are none."""
+
+    choices: Mapping[str, Choice] = field(default_factory=dict)
+    """What is asked for this image, by analysis, in this run and before."""
+
+    kept: str = ""
+    """What of that earlier runs were asked, in words."""
 
     log: Path = Path()
     """Its log. Crash records are beside it, and its `record`; their names begin with the same."""
@@ -118,6 +131,44 @@ class Run:
     typed: tuple[str, ...] = field(default_factory=lambda: tuple(sys.argv))
     """The command line as it was given, for ``logs/``."""
 
+    chosen: Mapping[str, Choice] = field(default_factory=dict)
+    """What is asked for one image, by analysis: see `of`."""
+
+    def of(self, plan: ScanPlan) -> Run:
+        """Give this run as it is for one image."""
+        chosen = {name: one for name, one in plan.choices.items() if name in self.models}
+        models = {name: one.model for name, one in chosen.items() if one.model}
+        thresholds = {name: model.threshold for name, model in models.items()}
+        thresholds |= {n: one.threshold for n, one in chosen.items() if one.threshold is not None}
+        return replace(
+            self,
+            models={**self.models, **models},
+            thresholds={**self.thresholds, **thresholds},
+            chosen=chosen,
+        )
+
+    def border(self, name: str) -> float:
+        """Distance by which the edge of the mask of an analysis is moved, mm."""
+        if not catalog.analysis(name).has_border:
+            return 0.0
+        asked = self.chosen.get(name, choices.NOTHING).border
+        return self.settings.border if asked is None else asked
+
+    def precision(self, name: str) -> Precision:
+        """Give the number format of the network of an analysis."""
+        return self.chosen.get(name, choices.NOTHING).precision or self.settings.precision
+
+    def network(self, name: str) -> str:
+        """Name the network of an analysis by its model and precision."""
+        return f"{name} {self.models[name].sha256} {self.precision(name)}"
+
+    def every_model(self) -> list[Model]:
+        """List the models of all images."""
+        found = {model.sha256: model for model in self.models.values()}
+        for plan in self.plans:
+            found |= {one.model.sha256: one.model for one in plan.choices.values() if one.model}
+        return list(found.values())
+
     def needed(self, plan: ScanPlan) -> tuple[str, ...]:
         """List the analyses of a scan in order: its own, and those that they need."""
         asked = set(plan.analyses)
@@ -135,8 +186,8 @@ class Run:
                 "ModelSHA256": model.sha256,
                 "Threshold": self.thresholds[name],
             }
-            if self.settings.border and catalog.analysis(name).has_border:
-                found["Border"] = self.settings.border
+            if border := self.border(name):
+                found["Border"] = border
             expected = (self.settings.min_brain_volume, self.settings.max_brain_volume)
             if name == "brain" and expected != EXPECTED_ML:
                 found["ExpectedVolume"] = list(expected)
@@ -144,8 +195,8 @@ class Run:
                 found["Overlap"] = True
             if self.settings.tta or model.flips:
                 found["TestTimeFlips"] = True
-            if self.settings.precision != Settings.precision:
-                found["Precision"] = self.settings.precision
+            if self.precision(name) != Settings.precision:
+                found["Precision"] = self.precision(name)
         return found | catalog.analysis(name).parameters(model, self.of_analysis)
 
     def parameters(self, plan: ScanPlan) -> dict[str, dict]:
@@ -188,6 +239,7 @@ def prepare(settings: Settings) -> Run:
     ownership.check_output_dir(settings)
     models = choose_models(settings)
     plans = [plan_scan(scan, settings) for scan in query.find_scans(settings)]
+    plans = choose(rated(plans, settings), settings, models)
     ownership.check_unclaimed(settings, ((plan.scan.participant, plan.claims) for plan in plans))
     needed = {name for plan in plans for name in plan.analyses}
     if not needed:
@@ -197,9 +249,11 @@ def prepare(settings: Settings) -> Run:
             "images as contrast-enhanced."
         )
     for name in tuple(needed):
-        for other in catalog.analysis(name).needs(models.get(name)):
-            models.setdefault(other, catalog.analysis(other).model())
-            needed.add(other)
+        chosen = [plan.choices[name].model for plan in plans if name in plan.choices]
+        for model in (models.get(name), *chosen):
+            for other in catalog.analysis(name).needs(model):
+                models.setdefault(other, catalog.analysis(other).model())
+                needed.add(other)
     models = {name: at_hand(model) for name, model in models.items() if name in needed}
     if settings.executor in HERE:
         for model in models.values():
@@ -229,77 +283,61 @@ def plan_scan(scan: Scan, settings: Settings) -> ScanPlan:
     return name_files(scan, settings, tuple(chosen), "; ".join(filter(None, reasons)))
 
 
-def choose_models(settings: Settings) -> dict[str, Model]:
-    """Find the model of each possible analysis.
+def rated(plans: list[ScanPlan], settings: Settings) -> list[ScanPlan]:
+    """Keep the scans with a verdict of ``--only``, if ratings are given.
+
+    Raises
+    ------
+    UsageError, NothingToDo
+        ``--only`` without ratings, a table that cannot be read, or no such scan.
+    """
+    if not settings.from_ratings:
+        if settings.only != Settings.only:
+            raise UsageError("--only needs ratings. Give their tables with --from-ratings.")
+        return plans
+    from bids_brainmask.dataset import readback
+    from bids_brainmask.reports import ratings
+
+    results = readback.read(settings.output_dir, settings.participant_label)
+    said = ratings.decide(ratings.read(settings.from_ratings, results, "--from-ratings"))
+    found = [plan for plan in plans if said.get(plan.scan.key) in settings.only]
+    if not found:
+        raise NothingToDo(
+            f"--from-ratings: none of {len(plans)} images is rated {' or '.join(settings.only)}. "
+            "Ratings of masks that have changed since do not count."
+        )
+    return found
+
+
+def choose(
+    plans: list[ScanPlan], settings: Settings, models: Mapping[str, Model]
+) -> list[ScanPlan]:
+    """Add what is asked for each scan: by the command, by ``--choices``, or by earlier runs.
 
     Raises
     ------
     UsageError
-        Two models for one analysis, a model for an analysis that is not requested, or
-        ``ANALYSIS=`` with a model for another analysis.
-    ModelError
-        There is no such model or file.
+        The table of choices cannot be read.
     """
-    known = catalog.with_model()
-    possible = known if "auto" in settings.analyses else settings.analyses
-    models: dict[str, Model] = {}
-    for word in settings.model:
-        named, equals, name = word.partition("=")
-        if not equals or named not in known:
-            named, name = "", word
-        if name == "auto":
-            continue
-        analysis = named or main_analysis(settings)
-        model = catalog.analysis(analysis).model(name, allow_unverified=settings.allow_unverified)
-        if named and model.task != named:
-            raise UsageError(
-                f"--model {word}: expected a model for {named}, but {name} is for {model.task}."
-            )
-        if model.task not in known:
-            raise UsageError(
-                f"--model {word}: a model for {model.task!r}; expected one for "
-                f"{' or '.join(known)}."
-            )
-        if model.task in models:
-            raise UsageError(
-                f"--model: {models[model.task].name} and {model.name} are both for {model.task}. "
-                "Give one model per analysis; meningioma=FILE states the analysis of a file."
-            )
-        if model.task not in possible:
-            raise UsageError(
-                f"--model {word}: this model is for {model.task}, which is not in --analyses."
-            )
-        models[model.task] = model
-    for analysis in set(possible) & set(known):
-        models.setdefault(analysis, catalog.analysis(analysis).model())
-    return models
-
-
-def at_hand(model: Model) -> Model:
-    """Find a model's file, and verify it once, before any work."""
-    return model if model.path else replace(model, path=registry.find(model.name))
-
-
-def main_analysis(settings: Settings) -> str:
-    """Return the analysis of an option that does not name one."""
-    asked = set(settings.analyses) - {"auto"}
-    return asked.pop() if len(asked) == 1 else catalog.names()[0]
-
-
-def choose_thresholds(settings: Settings, models: Mapping[str, Model]) -> dict[str, float]:
-    """Threshold of each analysis: the given one, or the model's own."""
-    asked = {analysis or main_analysis(settings): value for analysis, value in settings.threshold}
-    return {analysis: asked.get(analysis, model.threshold) for analysis, model in models.items()}
-
-
-def check_memory(mem_gb: float | None, model: Model) -> None:
-    """Raise a `UsageError` if the model needs more memory than the run may use."""
-    given = machine.memory_gb() if mem_gb is None else mem_gb
-    if given < model.memory_gb:
-        raise UsageError(
-            f"--mem-gb: {given:.1f} GB are available, but {model.name} needs {model.memory_gb:g} "
-            "GB for a scan. Give more memory, or choose a smaller model (brainmask models list)."
-        )
+    now = choices.given(settings, named_models(settings), thresholds_asked(settings))
+    memory, rows = choices.Memory(), {}
+    if settings.choices:
+        rows = choices_table.read(settings.choices, settings.bids_dir, memory)
+    chosen = []
+    for plan in plans:
+        found, kept = {}, []
+        for name in catalog.with_model():
+            path, before = plan.path(catalog.analysis(name).main), choices.NOTHING
+            if not settings.reset_choices:
+                before = memory.read(name, sidecar(path), plan.record)
+            before = choices_table.combine(rows.get((plan.scan.relative, name)), before)
+            found[name] = before.updated(now[name], models.get(name))
+            if said := found[name].words(now[name], models.get(name)):
+                which = "" if name == catalog.names()[0] else f"{name} "
+                kept.append(f"kept, as asked on {found[name].time[:10]}: {which}{said}")
+        found = {name: one for name, one in found.items() if one}
+        chosen.append(replace(plan, choices=found, kept="; ".join(kept)))
+    return chosen
 
 
 def name_files(

@@ -24,8 +24,14 @@ EXECUTORS = (*HERE, "slurm", "pbs", "sge", "lsf", "htcondor")
 EXPECTED_ML = (600.0, 2200.0)
 """Volumes between which brain masks of adults, and of children from a year on, lie, mL."""
 
+LARGEST_BORDER = 100
+"""Largest distance by which the edge of a mask can be moved, mm."""
+
 SWITCHES = {"reports": "--no-reports", "viewer": "--no-viewer"}
 """Options that say no, by their fields."""
+
+VERDICTS = ("accept", "unsure", "exclude")
+"""Verdicts of ratings."""
 
 LEVELS = ("participant", "group")
 """Levels of the app, in the order in which they run."""
@@ -120,6 +126,18 @@ class Settings:
 
     border: float = 0.0
     """Distance by which the edge of the brain mask is moved, mm; above 0 outward, below inward."""
+
+    choices: Path | None = None
+    """Table of choices for single images, as `dataset.choices_table`."""
+
+    reset_choices: bool = False
+    """Forget what earlier runs were asked for single images."""
+
+    from_ratings: tuple[Path, ...] = ()
+    """Tables of ratings: only images with a verdict of `only` are processed."""
+
+    only: tuple[str, ...] = ("exclude", "unsure")
+    """Verdicts for `from_ratings`."""
 
     min_brain_volume: float = EXPECTED_ML[0]
     """A brain mask with a smaller volume is doubtful, mL."""

@@ -134,7 +134,7 @@ def print_scans(run: Run) -> None:
                 for kind, path in plan.files.items()
                 if catalog.output(kind).made_by[-1] == analysis
             ]
-            model = run.models.get(analysis)
+            model = run.of(plan).models.get(analysis)
             name = f"{model.name}-{model.version}" if model else "n/a"
             print(plan.scan.relative, analysis, name, " ".join(outputs), sep="\t")
         if plan.refusal:

@@ -33,12 +33,15 @@ def at_start(run: Run) -> list[str]:
     if before:
         kept += "; they are made again" if settings.overwrite else "; what is up to date is kept"
     models = [f"{name}: {model.name} {model.version}" for name, model in run.models.items()]
+    chosen = sum(bool(plan.kept) for plan in plans)
+    remembered = [f"choices: {many(chosen, 'image')} as asked in earlier runs"] if chosen else []
     return [
         f"bids-brainmask {bids_brainmask.__version__}",
         f"input: {settings.bids_dir}, {many(people, 'participant')}, images: {images}",
         f"output: {settings.output_dir}, {kept}",
         f"models for {', '.join(models)}",
         f"engine: {engine(settings)}; {driver.workers(run, len(plans) - before)}",
+        *remembered,
     ]
 
 

@@ -14,7 +14,7 @@ from typing import get_args
 from bids_brainmask import __version__
 from bids_brainmask.analyses import catalog
 from bids_brainmask.analyses.rows import SUFFIXES
-from bids_brainmask.cli import other_programs
+from bids_brainmask.cli import choice_options, other_programs
 from bids_brainmask.cli.parser import Parser
 from bids_brainmask.cli.values import (
     distance,
@@ -223,6 +223,7 @@ def add_extraction(group: argparse._ActionsContainer) -> None:
         help="group level: put the thumbnails into the report, so that it can be mailed alone",
     )
     group.add_argument("--overwrite", action="store_true", help="process finished images again")
+    choice_options.add(group)
     manual = "replace also masks that a person corrected"
     group.add_argument("--overwrite-manual", action="store_true", help=manual)
     group.add_argument(

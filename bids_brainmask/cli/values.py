@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from bids_brainmask.analyses import catalog
-from bids_brainmask.settings import EXECUTORS
+from bids_brainmask.settings import EXECUTORS, LARGEST_BORDER
 
 Number = TypeVar("Number", int, float)
 
@@ -39,10 +39,6 @@ def positive(kind: type[Number]) -> Callable[[str], Number]:
 
     parse.__name__ = kind.__name__
     return parse
-
-
-LARGEST_BORDER = 100
-"""Largest distance by which the edge of a mask can be moved, mm."""
 
 
 def probability(text: str) -> float:

@@ -162,7 +162,13 @@ def _container() -> dict[str, str]:
 
 def ignored() -> str:
     """Write ``.bidsignore``: reports, and files that BIDS has no names for."""
-    lines = ["*.html", "logs", "sub-*/figures", "group_*"]  # a slash behind would spare the folder
+    lines = [
+        "*.html",
+        "logs",
+        "sub-*/figures",
+        "group_*",
+        "choices.*",
+    ]  # a slash behind would spare the folder
     for row in catalog.OUTPUTS:
         if not row.in_bids:
             lines += [f"*_{row.ending}", f"*_{row.ending.split('.')[0]}.json"]

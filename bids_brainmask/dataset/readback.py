@@ -14,6 +14,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import unquote
 
 from bids_brainmask.analyses import catalog
 from bids_brainmask.analyses.measures import Reading
@@ -59,6 +60,16 @@ class Result:
     def session(self) -> str:
         """Label, without ``ses-``; empty for none."""
         return dict(self.entities).get("ses", "")
+
+    @property
+    def source(self) -> str:
+        """Path of the image in the raw dataset; empty if no sidecar says it."""
+        for record in self.records.values():
+            sources = record.get("Sources")
+            named = sources[0] if isinstance(sources, list) and sources else ""
+            if path := unquote(str(named).removeprefix("bids:raw:")):
+                return path
+        return ""
 
     def output(self, name: str) -> str:
         """Path of one of its files in the output folder, whether it exists or not."""

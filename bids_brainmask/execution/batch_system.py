@@ -163,7 +163,7 @@ def processes(config: dict, run: Run) -> int:
             f"{where}: expected `cores`, `memory` such as 8GB, and optionally `processes`; found "
             f"{config['cores']}, {config['memory']} and {config['processes']}"
         ) from error
-    model = max(run.models.values(), key=lambda model: model.memory_gb)
+    model = max(run.every_model(), key=lambda model: model.memory_gb)
     count = count or max(1, min(cores, int(memory / model.memory_gb)))
     if memory / count < model.memory_gb:
         raise UsageError(

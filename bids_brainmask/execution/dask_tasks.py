@@ -135,7 +135,7 @@ def do_scan(share: str, plan: ScanPlan, *, again: bool) -> tuple[str, str]:
         words = "started again" if again else "started"
         log.info("%s on %s, process %d", words, platform.node(), os.getpid())
         kept = again and not run.settings.overwrite
-        if kept and files.outdated(plan, run) is None:
+        if kept and files.outdated(plan, run.of(plan)) is None:
             return "done", AGAIN
         outcome = app.process_scan(plan, run, mine.networks)
         log.log(

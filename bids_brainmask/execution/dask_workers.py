@@ -349,4 +349,5 @@ def _portable(plan: ScanPlan) -> ScanPlan:
         {kind: path.absolute() for kind, path in paths.items()}
         for paths in (plan.files, plan.figures)
     )
-    return replace(plan, files=files, figures=figures, log=plan.log.absolute())
+    folder, log = plan.folder.absolute(), plan.log.absolute()
+    return replace(plan, files=files, figures=figures, folder=folder, log=log)

@@ -100,7 +100,7 @@ def processes(run: Run, scans: int) -> int:
             return 1
         scans //= SCANS_EACH
     memory = machine.memory_gb() if settings.mem_gb is None else settings.mem_gb
-    fit = int(memory / max(model.memory_gb for model in run.models.values()))
+    fit = int(memory / max(model.memory_gb for model in run.every_model()))
     return max(1, min(threads(run), fit, scans))
 
 

@@ -17,7 +17,14 @@ from typing import TypeVar
 
 from bids_brainmask.analyses import catalog
 from bids_brainmask.analyses.measures import known_number
-from bids_brainmask.dataset import folders, ownership, readback, shared_tables, storage
+from bids_brainmask.dataset import (
+    choices_table,
+    folders,
+    ownership,
+    readback,
+    shared_tables,
+    storage,
+)
 from bids_brainmask.dataset.readback import Result
 from bids_brainmask.dataset.session_order import Sessions
 from bids_brainmask.errors import NothingToDo, UsageError, some_of
@@ -105,6 +112,8 @@ def write(settings: Settings) -> list[Path]:
             written.append(write_page(settings, judged, over_time, sessions))
     if tumors:
         written += write_table(root / VOLUMES, tumor_growth.COLUMNS, over_time)
+    if not settings.participant_label:
+        written += choices_table.write(root, found)
     if settings.ratings:
         written += write_ratings(settings, rated, tables.get("brain", {}))
     update_pages(settings)

@@ -27,10 +27,9 @@ from pathlib import Path
 
 from bids_brainmask.dataset.readback import Result
 from bids_brainmask.errors import UsageError, some_of
+from bids_brainmask.settings import VERDICTS
 
 log = logging.getLogger(__name__)
-
-VERDICTS = ("accept", "unsure", "exclude")
 
 WORDS = {"include": "accept", "1": "accept", "0": "unsure", "-1": "exclude"}
 """Verdicts of Qoala-T and MRIQC, and ours."""
@@ -95,11 +94,13 @@ class Rating:
     stale: bool = False
 
 
-def read(paths: Iterable[Path], results: Sequence[Result]) -> list[Rating]:
+def read(
+    paths: Iterable[Path], results: Sequence[Result], option: str = "--ratings"
+) -> list[Rating]:
     """Read tables of ratings: of the group report, of MRIQC and of Qoala-T.
 
     Of two ratings of one image by one rater, the newer is kept; without times, the later one.
-    Images that are not among the results are named in a warning.
+    Images that are not among the results are named in a warning. Errors begin with `option`.
 
     Raises
     ------
@@ -110,8 +111,8 @@ def read(paths: Iterable[Path], results: Sequence[Result]) -> list[Rating]:
     merged: dict[tuple[str, str], Rating] = {}
     for path in paths:
         unknown = []
-        for row in _rows(path):
-            verdict = _verdict(row)
+        for row in _rows(path, option):
+            verdict = _verdict(row, option)
             if not verdict:
                 continue
             name = _name(row)
@@ -139,12 +140,12 @@ def directory(results: Iterable[Result]) -> dict[str, str | None]:
     return found
 
 
-def _rows(path: Path) -> list[dict[str, str]]:
+def _rows(path: Path, option: str) -> list[dict[str, str]]:
     """Read the rows of a table, separated by tabs or commas; n/a is empty."""
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, ValueError) as error:
-        raise UsageError(f"--ratings: {path} cannot be read: {error}") from error
+        raise UsageError(f"{option}: {path} cannot be read: {error}") from error
     separator = "\t" if "\t" in text.partition("\n")[0] else ","
     rows = [
         {
@@ -155,13 +156,13 @@ def _rows(path: Path) -> list[dict[str, str]]:
     ]
     if not rows or not {"rating", "rater_1"} & set(rows[0]):
         raise UsageError(
-            f"--ratings: {path}: found no column `rating` or `rater_1`; expected a table that the "
+            f"{option}: {path}: found no column `rating` or `rater_1`; expected a table that the "
             "group report exports, or one of MRIQC or Qoala-T."
         )
     return rows
 
 
-def _verdict(row: Mapping[str, str]) -> str:
+def _verdict(row: Mapping[str, str], option: str) -> str:
     """Verdict of a row; empty for none.
 
     Raises
@@ -173,7 +174,7 @@ def _verdict(row: Mapping[str, str]) -> str:
     verdict = WORDS.get(said, said)
     if verdict and verdict not in VERDICTS:
         raise UsageError(
-            f"--ratings: found the rating {said!r} of {_name(row).strip()}; expected "
+            f"{option}: found the rating {said!r} of {_name(row).strip()}; expected "
             f"{', '.join(VERDICTS)}, Include, or 1, 0, -1."
         )
     return verdict

@@ -334,7 +334,7 @@ def test_a_file_that_vanishes_after_it_was_found_fails(dataset, tmp_path):
     path = dataset.add("sub-01_T1w.nii", SOUND)
     run = plan.prepare(settings(dataset, tmp_path / "out"))
     path.unlink()
-    outcome = app.process_scan(run.plans[0], run, {"brain": object()})
+    outcome = app.process_scan(run.plans[0], run, {run.network("brain"): object()})
     assert outcome.status == "failed"
     assert outcome.detail == "no such file. Check the path."
 
