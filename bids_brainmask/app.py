@@ -334,7 +334,8 @@ def method(name: str, run: Run, networks: Mapping[str, backends.Network]) -> Met
         return None
     options = Options(overlap=run.settings.overlap, flips=run.settings.tta)
     expected = (run.settings.min_brain_volume, run.settings.max_brain_volume)
-    how = (run.thresholds[name], options, run.border(name), expected)
+    copies = run.settings.lesion_copies
+    how = (run.thresholds[name], options, run.border(name), copies, expected)
     return Method(run.models[name], networks[name], *how)
 
 

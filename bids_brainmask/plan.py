@@ -193,6 +193,8 @@ class Run:
                 found["ExpectedVolume"] = list(expected)
             if self.settings.overlap and model.block:
                 found["Overlap"] = True
+            if self.settings.lesion_copies and catalog.analysis(name).candidates:
+                found["LesionCopies"] = self.settings.lesion_copies
             if self.settings.tta or model.flips:
                 found["TestTimeFlips"] = True
             if self.precision(name) != Settings.precision:

@@ -148,6 +148,10 @@ class Settings:
     overlap: bool = False
     """For models that process blocks: blocks overlap by half."""
 
+    lesion_copies: int = 0
+    """Shifted and rotated copies of an image with candidate lesions that the network sees too, for
+    the uncertainty of their volumes."""
+
     tta: bool = False
     """Average the probabilities with those of the mirrored image."""
 
@@ -162,6 +166,12 @@ class Settings:
 
     single_file: bool = False
     """Put the thumbnails into the group report, so that it is complete without other files."""
+
+    growth_percent: float = 40.0
+    """Growth of a lesion's volume between sessions from which it has grown, %."""
+
+    growth_mm: float = 10.0
+    """Growth of its longest axial diameter from which it has grown, mm."""
 
     ratings: tuple[Path, ...] = ()
     """Tables of ratings for the group level."""

@@ -12,7 +12,7 @@ lock() {  # lock OUT.txt ARGUMENTS of uv
     out=$1
     shift
     "$uv" pip compile pyproject.toml --quiet ${UPGRADE:-} --generate-hashes \
-        --extra cluster --excludes requirements/excluded.txt \
+        --extra cluster --extra followup --excludes requirements/excluded.txt \
         --python-version 3.11 --python-platform ${machine:-x86_64-manylinux_2_28} --no-annotate \
         --custom-compile-command "make lock" --output-file "$out" "$@"
 }

@@ -73,7 +73,8 @@ def _find_meningiomas(source: Source, method: Method, findings: Findings) -> Fin
     from bids_brainmask.analyses import meningioma
 
     how = (method.model, method.network, method.threshold)
-    return meningioma.find_meningiomas(source, *how, findings.get("brain"), method.options)
+    more = (findings.get("brain"), method.options)
+    return meningioma.find_meningiomas(source, *how, *more, copies=method.copies)
 
 
 def _lesion_parameters(

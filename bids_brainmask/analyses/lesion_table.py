@@ -50,6 +50,12 @@ COLUMNS: dict[str, dict] = {
         "Description": "Number of voxels times the voxel volume",
         "Units": "mL",
     },
+    "volume_sd_ml": {
+        "LongName": "Standard deviation of the volume",
+        "Description": "Over the image and shifted and rotated copies of it that the network saw "
+        "too; n/a if there were none (--lesion-copies)",
+        "Units": "mL",
+    },
     "longest_3d_mm": {
         "LongName": "Longest diameter in 3D",
         "Description": "Largest distance between the centers of two boundary faces",
@@ -187,6 +193,7 @@ def row(lesion: Lesion) -> dict[str, str]:
         "decision": lesion.decision or "n/a",
         "counted": "yes" if lesion.is_counted else "no",
         "volume_ml": f"{lesion.volume_ml:.3f}",
+        "volume_sd_ml": _known(lesion.volume_sd_ml, 3),
         "longest_3d_mm": f"{lesion.longest_3d_mm:.1f}",
         "longest_mm": f"{lesion.longest_mm:.1f}",
         "perpendicular_mm": f"{lesion.perpendicular_mm:.1f}",

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
@@ -46,9 +47,7 @@ class Lesion:
     at_edge: bool
     reasons: tuple[str, ...] = ()  # why it is unlikely to be a lesion; empty: it is likely
     decision: Decision = ""  # of a person
-    side: str = "n/a"
-    place: str = "n/a"
-    place_margin_mm: float | None = None
+    volume_sd_ml: float | None = None  # over moved copies of the image
 
     @property
     def product_mm2(self) -> float:
@@ -94,6 +93,12 @@ class Lesions:
     def volume_ml(self) -> float:
         """Volume of the lesions that count, mL."""
         return sum((lesion.volume_ml for lesion in self.counted), 0.0)
+
+    def varying(self, sds: Sequence[float]) -> Lesions:
+        """Add the standard deviations of the volumes, mL."""
+        pairs = zip(self.candidates, sds, strict=True)
+        found = (replace(each, volume_sd_ml=sd) for each, sd in pairs)
+        return replace(self, candidates=tuple(found))
 
     def decided(self, decisions: dict[int, Decision]) -> Lesions:
         """Put a person's decisions, by index, in the place of those of before."""

@@ -10,7 +10,7 @@ from typing import cast
 
 import numpy as np
 
-from bids_brainmask.analyses import candidates, lesion_table, lesions
+from bids_brainmask.analyses import candidates, lesion_table, lesions, repeatability
 from bids_brainmask.analyses.brain import Extraction
 from bids_brainmask.analyses.lesions import Decision, Lesions
 from bids_brainmask.analyses.measures import Measure, Reading, Value, number
@@ -100,6 +100,8 @@ def find_meningiomas(
     threshold: float,
     brain: Extraction | None,
     options: Options = Options(),  # noqa: B008 - a frozen value
+    *,
+    copies: int = 0,
 ) -> Tumors:
     """Find candidate meningiomas in an image of a whole head; none is an answer, too.
 
@@ -112,6 +114,8 @@ def find_meningiomas(
     brain : Extraction or None
         Of the same image, to tell where a lesion lies; None: it is not told. A model whose
         lesions are to be near the brain needs it.
+    copies : int
+        Moved copies of the image that the network sees too, if it found a candidate.
     """
     volume, found = source.volume, probability_map(source, model, network, options)
     lesion, mask = found >= threshold, brain.mask if brain else None
@@ -121,6 +125,15 @@ def find_meningiomas(
         lesion = cleanup.near(lesion, cast("np.ndarray", mask), volume.spacing, model.near_brain)
     field = candidates.field_of_view(volume.data)
     measured = lesions.measure(lesion, found, volume.affine, mask, field=field)
+    if copies and measured.candidates:
+        sds = repeatability.standard_deviations(
+            source,
+            measured.labels,
+            lambda copy: probability_map(copy, model, network, options),
+            threshold,
+            copies,
+        )
+        measured = measured.varying(sds)
     return Tumors(candidates.judge(measured), found, bool(brain and brain.stripped))
 
 

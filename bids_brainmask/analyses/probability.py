@@ -27,6 +27,9 @@ class Method:
     border: float = 0.0
     """Distance by which the edge of the mask is moved, mm; above 0 outward, below inward."""
 
+    copies: int = 0
+    """Moved copies of an image with lesions, for the uncertainty of their volumes."""
+
     expected_ml: tuple[float, float] = EXPECTED_ML
     """Volumes between which a brain is expected to lie, mL."""
 

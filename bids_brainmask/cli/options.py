@@ -15,6 +15,7 @@ from bids_brainmask import __version__
 from bids_brainmask.analyses import catalog
 from bids_brainmask.analyses.rows import SUFFIXES
 from bids_brainmask.cli import choice_options, other_programs
+from bids_brainmask.cli.lesion_options import add_lesions
 from bids_brainmask.cli.parser import Parser
 from bids_brainmask.cli.values import (
     distance,
@@ -185,6 +186,7 @@ def add_extraction(group: argparse._ActionsContainer) -> None:
         help="average the probabilities with those of the mirrored image, as "
         "embedded-meningioma always does; twice the network's time",
     )
+    add_lesions(group)
     group.add_argument(
         "--outputs",
         nargs="+",

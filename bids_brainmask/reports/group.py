@@ -30,8 +30,10 @@ from bids_brainmask.dataset.session_order import Sessions
 from bids_brainmask.errors import NothingToDo, UsageError, some_of
 from bids_brainmask.reports import (
     cohort,
+    followed,
     group_page,
     group_tables,
+    lesion_changes,
     participant_data,
     participant_page,
     ratings,
@@ -50,6 +52,9 @@ TABLE = "group_desc-{}_qc"
 
 VOLUMES = "group_desc-meningioma_volumes"
 """Name of the table of meningiomas over time, without extension."""
+
+CHANGES = "group_desc-meningioma_changes"
+"""Name of the table and of the page of lesions over sessions, without extension."""
 
 RATINGS = "group_desc-ratings"
 """How the names of the files about ratings begin."""
@@ -112,12 +117,24 @@ def write(settings: Settings) -> list[Path]:
             written.append(write_page(settings, judged, over_time, sessions))
     if tumors:
         written += write_table(root / VOLUMES, tumor_growth.COLUMNS, over_time)
+        written += write_changes(settings, list(tumors), sessions)
     if not settings.participant_label:
         written += choices_table.write(root, found)
     if settings.ratings:
         written += write_ratings(settings, rated, tables.get("brain", {}))
     update_pages(settings)
     return written
+
+
+def write_changes(settings: Settings, found: Sequence[Result], sessions: Sessions) -> list[Path]:
+    """Write the table and the page of lesions over sessions, if there is anything to compare."""
+    lines = followed.follow(settings, found, sessions)
+    if not lines:
+        return []
+    path = settings.output_dir / f"{CHANGES}.html"
+    table = write_table(path.with_suffix(""), lesion_changes.COLUMNS, [line.row for line in lines])
+    storage.write_bytes(path, followed.page(lines, settings).encode())
+    return [*table, path]
 
 
 def write_ratings(

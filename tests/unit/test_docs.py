@@ -16,7 +16,7 @@ from bids_brainmask.analyses import catalog, lesion_table
 from bids_brainmask.cli import brainmask, options
 from bids_brainmask.dataset import filter_file
 from bids_brainmask.models import registry
-from bids_brainmask.reports import group_tables, ratings, tumor_growth
+from bids_brainmask.reports import group_tables, lesion_changes, ratings, tumor_growth
 from bids_brainmask.train.transforms.steps import STEPS
 
 EMBEDDED = [name for name, model in registry.models().items() if not model.url]
@@ -83,6 +83,7 @@ def test_every_output_is_documented():
     [
         lesion_table.COLUMNS,
         tumor_growth.COLUMNS,
+        lesion_changes.COLUMNS,
         group_tables.columns("brain"),
         group_tables.columns("meningioma"),
         ratings.COLUMNS,

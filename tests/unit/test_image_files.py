@@ -98,7 +98,7 @@ def wanted(variant):
     """Requirements of the project that an image has to meet."""
     project = tomllib.loads(text("pyproject.toml"))["project"]
     extras = project["optional-dependencies"]
-    lines = [*project["dependencies"], *extras["cluster"]]
+    lines = [*project["dependencies"], *extras["cluster"], *extras["followup"]]
     lines += extras["gpu"] if variant == "gpu" else []
     for requirement in map(Requirement, lines):
         if variant == "cpu" and requirement.name == "tensorflow":
