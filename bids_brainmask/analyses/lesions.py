@@ -238,14 +238,20 @@ def _spacing(affine: np.ndarray) -> np.ndarray:
 
 
 def _thickness(piece: np.ndarray, affine: np.ndarray) -> float:
-    """Diameter of the largest ball in a lesion, mm; exact for slabs of an odd number of voxels."""
+    """Diameter of the largest ball in a lesion, mm; exact for slabs of an odd number of voxels.
+
+    From the deepest voxel's center to that of the nearest voxel outside; the surface lies half a
+    voxel before it, along the axis that leads there.
+    """
     padded, spacing = np.pad(piece, 1), _spacing(affine)
     away = ndimage.distance_transform_edt(padded, sampling=spacing)
-    deepest = np.unravel_index(int(away.argmax()), away.shape)
-    outside = np.argwhere(~padded)
-    steps = abs(outside - deepest)
-    nearest = steps[np.argmin(((steps * spacing) ** 2).sum(1))]
-    return float(away[deepest] * (2 - 1 / nearest.max()))
+    depth = float(away.max())
+    deep = np.argwhere(away > depth - 1e-6)
+    middle = np.argwhere(padded).mean(0)
+    deepest = deep[(((deep - middle) * spacing) ** 2).sum(1).argmin()]
+    steps = abs(np.argwhere(~padded) - deepest) * spacing
+    nearest = steps[np.linalg.norm(steps, axis=1) < depth + 1e-6]
+    return float(2 * depth - spacing[nearest.argmax(1)].max())
 
 
 class Surroundings:

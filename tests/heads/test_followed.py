@@ -48,6 +48,7 @@ def head(shared):
     return Volume(whole.data[step], affine), brain[step]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("degrees", "mm"),
     [((0, 0, 0), (0, 0, 0)), ((8, -5, 10), (6, -9, 12))],
@@ -153,6 +154,7 @@ def follow(root, **options):
         return list(csv.DictReader(file, delimiter="\t"))
 
 
+@pytest.mark.slow
 def test_lesions_of_moved_sessions_are_followed(tmp_path):
     """One grows, one goes, one comes; then nothing changes, in a head that has moved."""
     volume, brain = textured()
