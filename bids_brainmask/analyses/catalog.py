@@ -324,8 +324,9 @@ FIGURES: tuple[Figure, ...] = (
         files={"meningioma": ("meningioma", "{suffix}.webp")},
         draw=drawn.meningiomas,
         title="Meningiomas",
-        alt="Slices of {} with the outlines of the meningiomas",
-        caption="Slices through the meningiomas, with their outlines.",
+        alt="Slices of {} with the outlines of the candidate lesions",
+        caption="Three slices through each candidate lesion, with the axial diameters; those that "
+        "count come first.",
     ),
     Figure(
         name="viewer",

@@ -70,11 +70,9 @@ def axial(piece: np.ndarray, affine: np.ndarray) -> Diameters:
     ):
         for start, end in np.argwhere(np.triu(between) > longest - TIE):
             chord, ends = _chord(outline, points[end] - points[start])
-            lines = [
-                _in_world(line, plane, across, place, affine)
-                for line in (points[[start, end]], ends)
-            ]
-            found.append(Diameters(float(longest), chord, *lines, place))
+            where = (plane, across, place, affine)
+            long, wide = _in_world(points[[start, end]], *where), _in_world(ends, *where)
+            found.append(Diameters(float(longest), chord, long, wide, place))
     return min(found, key=lambda each: (-round(each.perpendicular_mm, 3), _rounded(each)))
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from bids_brainmask.analyses.lesions import Lesion
     from bids_brainmask.analyses.rows import Findings
     from bids_brainmask.voxels.image import Source
 
@@ -36,16 +37,26 @@ def thumbnail(source: Source, findings: Findings, name: str) -> tuple[bytes]:  #
 
 
 def meningiomas(source: Source, findings: Findings, name: str) -> tuple[bytes]:
-    """Draw slices through the meningiomas."""
+    """Draw slices through the candidate lesions, those that count first."""
+    from bids_brainmask.analyses import lesion_table
     from bids_brainmask.drawing import figures
 
     lesions, brain = findings["meningioma"].lesions, findings.get("brain")
+    shown = [each for each in lesions.candidates if each.is_counted]
+    shown += [each for each in lesions.candidates if not each.is_counted]
     places = [
-        (lesion.centroid_mm, f"{lesion.index}: {lesion.volume_ml:.2f} mL")
-        for lesion in lesions.counted
+        (_middle(each), f"{each.index}, {lesion_table.words(each)}: {each.volume_ml:.2f} mL")
+        for each in shown
     ]
-    outlines = (lesions.mask, brain and brain.mask)
-    return (figures.tumors(source.volume, *outlines, places, title=name),)
+    lines = [(each.longest_ends_mm, each.perpendicular_ends_mm) for each in shown]
+    outlines = (lesions.labels > 0, brain and brain.mask)
+    return (figures.tumors(source.volume, *outlines, places, diameters=lines, title=name),)
+
+
+def _middle(lesion: Lesion) -> list[float]:
+    """Middle of the longest axial diameter, which is in the section that is measured."""
+    one, other = lesion.longest_ends_mm
+    return [(a + b) / 2 for a, b in zip(one, other, strict=True)]
 
 
 def viewer(source: Source, findings: Findings, name: str) -> tuple[bytes, ...]:  # noqa: ARG001

@@ -283,7 +283,8 @@ class Surroundings:
         within = self._around(self.within, box, beyond=True)
         near = ndimage.binary_dilation(np.pad(piece, 1))
         touches = bool(brain.any() or (near & self._around(self.brain, box, beyond=False)).any())
-        away, skull = 0.0, None
+        away: float | None = 0.0
+        skull: float | None = None
         if not touches:
             away = _gap(~self.brain, piece, box, self.spacing)
         elif (near & ~within).any():

@@ -127,7 +127,7 @@ def checked(place: str, row: Mapping[str, str]) -> tuple[int, Decision | None]:
         raise UsageError(
             f"{place}: expected the decision accepted, rejected or n/a, found {decision!r}."
         )
-    return int(index), cast("Decision", decision)
+    return int(index), decision
 
 
 def of(rows: Iterable[Row], candidates: object) -> dict[int, Decision]:

@@ -39,6 +39,12 @@ PLAIN, FAINT, ALARM = "#f0f2f5", "#a8b0bb", "#ffc21a"
 DIMMED = 0.8
 """How bright the image is under the colors of the band."""
 
+SHOWN = 5
+"""Lesions that a picture shows at most."""
+
+Line = Sequence[Sequence[float]]
+"""Two end points, mm, RAS+."""
+
 SIDES = ("PASI", "LRSI", "LRAP")
 """Left, right, top and bottom of a cut across the axes R, A and S."""
 
@@ -148,9 +154,10 @@ def tumors(
     brain: np.ndarray | None,
     lesions: Sequence[tuple[Sequence[float], str]],
     *,
+    diameters: Sequence[Sequence[Line]] = (),
     title: str = "",
 ) -> bytes:
-    """Draw the outlines of meningiomas, and of the brain, on cuts through them.
+    """Draw the outlines of candidate lesions, and of the brain, on three cuts through each.
 
     Parameters
     ----------
@@ -158,9 +165,11 @@ def tumors(
         As in `mosaic`.
     tumor : (I, J, K) bool array
     brain : (I, J, K) bool array or None
-    lesions : sequence of (centroid, name)
-        Centroids in mm, RAS+, the largest lesion first: it is cut across all axes, four more
-        axially. None: the picture says so, and shows the middle of the brain, or of the head.
+    lesions : sequence of (place, name)
+        Places in mm, RAS+, through which they are cut; the largest lesion first, five at most.
+        None: the picture says so, and shows the middle of the brain, or of the head.
+    diameters : sequence of sequence of line
+        For each lesion, lines to draw on its axial cut: two end points each, mm, RAS+.
 
     Returns
     -------
@@ -177,15 +186,19 @@ def tumors(
     view, (_, *masks) = slices.look(volume, np.any(masks, axis=0), *masks)
     key = [LEFT, ("━ candidate lesion", TUMOR), *map(_of_brain, masks[1:])]
     if lesions:
-        rows = [view.through(*lesions[0]), [view.through(*one)[0] for one in lesions[1:5]]]
-        if len(lesions) > 5:
-            key.insert(0, (f"and {len(lesions) - 5} more, not shown", ALARM))
+        rows = [view.through(*one) for one in lesions[:SHOWN]]
+        if len(lesions) > SHOWN:
+            key.insert(0, (f"and {len(lesions) - SHOWN} more, not shown", ALARM))
     else:
         rows = [view.middle()]
         key[1] = ("no candidate lesion", PLAIN)
-    page = slices.lay_out(view, [row for row in rows if row], PAGE)
+    page = slices.lay_out(view, rows, PAGE)
     outlines = [*(Outline(mask, BRAIN, 1.0) for mask in masks[1:]), Outline(masks[0], TUMOR, 1.6)]
-    return _webp(_draw(page, page.colors(), outlines, _captions(page), key, title), TUMORS_BYTES)
+    axial = [panel for panel in page.panels if panel.first]
+    pairs = zip(axial, diameters, strict=False)
+    drawn = [page.line(panel, ends) for panel, lines in pairs for ends in lines]
+    picture = _draw(page, page.colors(), outlines, _captions(page), key, title, lines=drawn)
+    return _webp(picture, TUMORS_BYTES)
 
 
 def thumbnail(volume: Volume, mask: np.ndarray) -> bytes:
@@ -288,6 +301,7 @@ def _draw(
     key: Sequence[tuple[str, str]] = (),
     title: str = "",
     key_end: float = PAGE.width - 2 * PAGE.gap,
+    lines: Sequence[np.ndarray] = (),
 ) -> np.ndarray:
     """Draw outlines and words over a page's colors.
 
@@ -304,6 +318,8 @@ def _draw(
         In what room the key leaves.
     key_end : float
         Where the key ends, pixels from the left.
+    lines : sequence of (2, 2) array
+        End points, pixels from the top left: across, down.
 
     Returns
     -------
@@ -325,6 +341,8 @@ def _draw(
             covered = page.coverage(outline.mask)
             if covered.max() > 127:  # else there is no line, of which Matplotlib would warn
                 axes.contour(covered, [127.5], colors=[outline.color], linewidths=outline.width)
+        for ends in lines:
+            axes.plot(*ends.T, color=ALARM, linewidth=1.2, marker="+", markersize=6)
         for one in words:
             _write(axes, one)
         line = page.frame.header / 2

@@ -166,6 +166,19 @@ class Sheet:
             sheet[panel.pixels] = shades[panel.pixels][..., None]
         return sheet
 
+    def line(self, panel: Panel, ends: Sequence[Sequence[float]]) -> np.ndarray:
+        """Place two points in mm, RAS+, on a panel: pixels from the top left, (2, 2)."""
+        points = np.c_[np.array(ends), np.ones(2)]
+        voxels = np.delete(
+            points @ np.linalg.inv(self.view.volume.affine)[:3].T, panel.cut.axis, 1
+        )
+        sides = [side for axis, side in enumerate(self.view.shown) if axis != panel.cut.axis]
+        starts = np.array([side.start for side in sides])
+        counts = np.array([side.stop - side.start for side in sides])
+        across, up = ((voxels - starts + 0.5) / counts * [panel.width, panel.height]).T
+        # Matplotlib's pixel centers are whole numbers.
+        return np.stack([panel.x + across, panel.y + panel.height - up], 1) - 0.5
+
     def coverage(self, mask: np.ndarray) -> np.ndarray:
         """Tell how much of each pixel a mask covers, 0 to 255; its outline is where half is."""
         return self.compose(mask, lambda plane: plane * np.uint8(255), "BILINEAR")

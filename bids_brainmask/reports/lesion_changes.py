@@ -133,15 +133,17 @@ def match(before: np.ndarray, after: np.ndarray) -> list[Change]:
     sizes = [np.bincount(labels.ravel()) for labels in (before, after)]
     both = (before > 0) & (after > 0)
     pairs, counts = np.unique(np.stack([before[both], after[both]]), axis=1, return_counts=True)
-    groups = [({index}, set()) for index in np.flatnonzero(sizes[0][1:]) + 1]
-    groups += [(set(), {index}) for index in np.flatnonzero(sizes[1][1:]) + 1]
+    groups: list[tuple[set[int], set[int]]] = []
+    groups += [({int(index)}, set()) for index in np.flatnonzero(sizes[0][1:]) + 1]
+    groups += [(set(), {int(index)}) for index in np.flatnonzero(sizes[1][1:]) + 1]
     for (one, other), count in zip(pairs.T, counts, strict=True):
         if count < SHARED * min(sizes[0][one], sizes[1][other]):
             continue
         joined = [group for group in groups if one in group[0] or other in group[1]]
         groups = [group for group in groups if group not in joined]
-        groups.append(tuple(set().union(*parts) for parts in zip(*joined, strict=True)))
-    found = [Change(*(tuple(sorted(map(int, part))) for part in group)) for group in groups]
+        own, others = zip(*joined, strict=True)
+        groups.append((set().union(*own), set().union(*others)))
+    found = [Change(tuple(sorted(own)), tuple(sorted(other))) for own, other in groups]
     return sorted(found, key=lambda each: (not each.before, each.before or each.after))
 
 

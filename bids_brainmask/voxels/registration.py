@@ -7,6 +7,7 @@ the same answer for the same images. Yaniv et al. 2018, https://doi.org/10.1007/
 
 from __future__ import annotations
 
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -34,7 +35,9 @@ MOST_SKEW = 1e-3
 """Cosine between axes up to which a grid is taken to have right angles."""
 
 
-def rigid(fixed: Volume, moving: Volume, fixed_brain: np.ndarray, moving_brain: np.ndarray):
+def rigid(
+    fixed: Volume, moving: Volume, fixed_brain: np.ndarray, moving_brain: np.ndarray
+) -> np.ndarray:
     """Find the motion that takes each place of one image to the same place of another.
 
     The brains alone are compared, by mutual information (Mattes 2003,
@@ -65,14 +68,15 @@ def rigid(fixed: Volume, moving: Volume, fixed_brain: np.ndarray, moving_brain: 
             raise ImageError("registration: a brain mask is empty")
     middles = [_middle(v, m) for v, m in ((fixed, fixed_brain), (moving, moving_brain))]
     images = [_cut(v, m) for v, m in ((fixed, fixed_brain), (moving, moving_brain))]
-    (one, mask), (other, _) = ((_itk(sitk, v), _itk(sitk, m)) for v, m in images)
+    one, other = (_itk(sitk, volume) for volume, _ in images)
+    inside = _itk(sitk, images[0][1])
     start = sitk.Euler3DTransform()
     start.SetCenter((TO_LPS[:3, :3] @ middles[0]).tolist())
     start.SetTranslation((TO_LPS[:3, :3] @ (middles[1] - middles[0])).tolist())
     method = sitk.ImageRegistrationMethod()
     method.SetNumberOfThreads(1)  # sums in another order are not the same to the last bit
     method.SetMetricAsMattesMutualInformation(32)
-    method.SetMetricFixedMask(mask > 0.5)
+    method.SetMetricFixedMask(inside > 0.5)
     method.SetMetricSamplingStrategy(method.RANDOM)
     method.SetMetricSamplingPercentagePerLevel([0.5, 0.2], 1)
     method.SetInterpolator(sitk.sitkLinear)
@@ -136,7 +140,7 @@ def onto(fixed: Volume, moving: Volume, motion: np.ndarray, order: int = 0) -> n
     return found.astype(moving.data.dtype)
 
 
-def library():
+def library() -> ModuleType:
     """Import SimpleITK.
 
     Raises
@@ -172,7 +176,7 @@ def _cut(volume: Volume, mask: np.ndarray) -> tuple[Volume, Volume]:
     return Volume(volume.data[wide], affine), Volume(mask[wide], affine)
 
 
-def _itk(sitk, volume: Volume) -> SimpleITK.Image:
+def _itk(sitk: ModuleType, volume: Volume) -> SimpleITK.Image:
     """Make an image of SimpleITK, float32; its arrays have the axes in reverse order."""
     affine = TO_LPS @ volume.affine
     axes = affine[:3, :3] / volume.spacing
