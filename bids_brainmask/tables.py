@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from collections.abc import Iterable
 
 
@@ -20,3 +22,14 @@ def cell(value: object) -> str:
     if isinstance(value, float):
         return f"{value:.6g}"
     return " ".join(str(value).split())
+
+
+def quoted_tsv(rows: Iterable[Iterable[object]]) -> str:
+    """Text of a table as `tsv`, with values that hold a quotation mark quoted.
+
+    For what persons write: readers of CSV would else take an odd quotation mark for the start of
+    a value that reaches over lines.
+    """
+    text = io.StringIO()
+    csv.writer(text, delimiter="\t", lineterminator="\n").writerows(map(cell, row) for row in rows)
+    return text.getvalue()

@@ -2,7 +2,7 @@
 """Rows of the page about all images."""
 
 from bids_brainmask.analyses import quality
-from bids_brainmask.reports.group_page import Row
+from bids_brainmask.reports.page_data import Row
 
 COLUMNS = {
     "participant_id": {"Description": "Participant"},

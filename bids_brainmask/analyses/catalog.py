@@ -319,6 +319,13 @@ FIGURES: tuple[Figure, ...] = (
         draw=drawn.thumbnail,
     ),
     Figure(
+        name="tiles",
+        made_by="brain",
+        files={name: (name, "{suffix}.webp") for name in ("slices", "overlays")},
+        draw=drawn.tiles,
+        apart=True,
+    ),
+    Figure(
         name="meningioma",
         made_by="meningioma",
         files={"meningioma": ("meningioma", "{suffix}.webp")},

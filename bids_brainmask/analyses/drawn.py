@@ -36,6 +36,14 @@ def thumbnail(source: Source, findings: Findings, name: str) -> tuple[bytes]:  #
     return (figures.thumbnail(source.volume, findings["brain"].mask),)
 
 
+def tiles(source: Source, findings: Findings, name: str) -> tuple[bytes, bytes]:  # noqa: ARG001
+    """Draw the slices of the group report's view of one image, and what is shown over them."""
+    from bids_brainmask.drawing import tiles
+
+    brain = findings["brain"]
+    return tiles.pictures(source.volume, brain.mask, brain.probability)
+
+
 def meningiomas(source: Source, findings: Findings, name: str) -> tuple[bytes]:
     """Draw slices through the candidate lesions, those that count first."""
     from bids_brainmask.analyses import lesion_table

@@ -253,6 +253,9 @@ class Figure:
     viewer: bool = False
     """Drawn only for the viewer."""
 
+    apart: bool = False
+    """Shown by the group report alone, one image at a time."""
+
 
 def automatic_mask(main: Output) -> Output:
     """Row of the automatic mask that is kept where a person's mask has taken its place.

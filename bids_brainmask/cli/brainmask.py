@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bids_brainmask import __version__
-from bids_brainmask.cli import bids_app, corrections, export, extract, options, training
+from bids_brainmask.cli import bids_app, corrections, export, extract, options, rate, training
 from bids_brainmask.cli.parser import Parser
 from bids_brainmask.errors import BrainMaskError, ModelError
 from bids_brainmask.settings import RESEARCH_ONLY, Settings
@@ -29,6 +29,7 @@ def parser() -> Parser:
     add_evaluate(commands)
     corrections.add_adopt(commands)
     corrections.add_status(commands)
+    rate.add_rate(commands)
     export.add_export(commands)
     training.add_train(commands)
     training.add_finetune(commands)

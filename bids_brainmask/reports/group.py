@@ -16,12 +16,13 @@ from statistics import mean, median, stdev
 from typing import TypeVar
 
 from bids_brainmask.analyses import catalog
-from bids_brainmask.analyses.measures import known_number
+from bids_brainmask.analyses.measures import Value, known_number
 from bids_brainmask.dataset import (
     choices_table,
     folders,
     ownership,
     readback,
+    scanners,
     shared_tables,
     storage,
 )
@@ -29,19 +30,22 @@ from bids_brainmask.dataset.readback import Result
 from bids_brainmask.dataset.session_order import Sessions
 from bids_brainmask.errors import NothingToDo, UsageError, some_of
 from bids_brainmask.reports import (
-    cohort,
+    facts,
     followed,
     group_page,
     group_tables,
     lesion_changes,
+    page_data,
     participant_data,
-    participant_page,
+    rating_table,
     ratings,
+    refreshed,
     tumor_growth,
 )
-from bids_brainmask.reports.group_page import Row
+from bids_brainmask.reports.page_data import Row
 from bids_brainmask.reports.ratings import Rating
 from bids_brainmask.settings import Settings
+from bids_brainmask.tables import quoted_tsv, tsv
 
 log = logging.getLogger(__name__)
 
@@ -60,6 +64,9 @@ RATINGS = "group_desc-ratings"
 """How the names of the files about ratings begin."""
 
 PAGE = "group_desc-brain.html"
+
+DATA = "group_desc-brain_data"
+"""How the names of the page's data files begin, where it has some."""
 
 
 def write(settings: Settings) -> list[Path]:
@@ -96,33 +103,39 @@ def write(settings: Settings) -> list[Path]:
             f"{root}: no masks of the requested participants were found. Run the participant "
             "level first."
         )
+    said = scanners.read(settings.bids_dir, found)
+    named = {key: scanners.name(each) for key, each in said.items()}
     judged = {
         name: dict(
-            zip(each, group_tables.judge(name, list(each.values()), list(each)), strict=True)
+            zip(
+                each, group_tables.judge(name, list(each.values()), list(each), named), strict=True
+            )
         )
         for name, each in tables.items()
     }
-    rated = ratings.read(settings.ratings, found) if settings.ratings else []
+    tables_of_ratings = rating_tables(settings)
+    rated = ratings.read(tables_of_ratings, found)
     left_out = ratings.excluded(rated)
     kept = [one for one in tables.get("meningioma", ()) if one.key not in left_out]
     tumors = gather(kept, tumor_growth.measured)
     sessions = Sessions(settings.bids_dir)
     over_time = tumor_growth.rows(tumors.values(), sessions)
     written = shared_tables.copy_participants(settings)
+    known = facts.gather(root, found, said, {**group_tables.columns("brain")})
     for name, each in judged.items():
         written += write_table(
             root / TABLE.format(name), group_tables.columns(name), list(each.values())
         )
         if name == "brain":
-            written.append(write_page(settings, judged, over_time, sessions))
+            written.append(write_page(settings, judged, over_time, sessions, known))
     if tumors:
         written += write_table(root / VOLUMES, tumor_growth.COLUMNS, over_time)
         written += write_changes(settings, list(tumors), sessions)
     if not settings.participant_label:
         written += choices_table.write(root, found)
-    if settings.ratings:
+    if tables_of_ratings:
         written += write_ratings(settings, rated, tables.get("brain", {}))
-    update_pages(settings)
+    refreshed.update(settings)
     return written
 
 
@@ -135,6 +148,12 @@ def write_changes(settings: Settings, found: Sequence[Result], sessions: Session
     table = write_table(path.with_suffix(""), lesion_changes.COLUMNS, [line.row for line in lines])
     storage.write_bytes(path, followed.page(lines, settings).encode())
     return [*table, path]
+
+
+def rating_tables(settings: Settings) -> list[Path]:
+    """List the tables of ratings: those that were asked for, and the one of the dataset."""
+    given = settings.output_dir / f"{rating_table.NAME}.tsv"
+    return [*([given] if given.is_file() else []), *settings.ratings]
 
 
 def write_ratings(
@@ -183,7 +202,7 @@ def write_ratings(
     }
     storage.write_json(root / f"{RATINGS}.json", summary)
     return [
-        *write_table(root / f"{RATINGS}_merged", ratings.COLUMNS, merged),
+        *write_table(root / f"{RATINGS}_merged", ratings.COLUMNS, merged, quoted_tsv),
         *write_table(root / f"{RATINGS}_included", ratings.INCLUDED, included),
         root / f"{RATINGS}.json",
     ]
@@ -205,29 +224,6 @@ def compared(measured: Mapping[Result, Mapping]) -> dict:
             if row["outlier_score"] is not None and row["outlier_reasons"]
         ],
     }
-
-
-def update_pages(settings: Settings) -> int:
-    """Bring the participants' reports up to date with the tables of all images.
-
-    Returns
-    -------
-    int
-        Number of reports that changed.
-    """
-    root, changed = settings.output_dir, 0
-    everybody = cohort.read(root)
-    for path in sorted(root.glob("sub-*.html")):
-        label = path.stem.removeprefix("sub-")
-        if settings.participant_label and label not in settings.participant_label:
-            continue
-        try:
-            changed += participant_page.write(
-                root, label, raw=settings.bids_dir, everybody=everybody
-            )
-        except Exception as error:  # noqa: BLE001 - of one participant; the others are written
-            log.error("%s: the report cannot be brought up to date: %r", path, error)
-    return changed
 
 
 def tell_missing(settings: Settings) -> int:
@@ -269,10 +265,12 @@ def gather(found: Sequence[Result], measure: Callable[[Result], Made]) -> dict[R
     return measured
 
 
-def write_table(path: Path, columns: Mapping, rows: Sequence[Mapping]) -> list[Path]:
+def write_table(
+    path: Path, columns: Mapping, rows: Sequence[Mapping], write: Callable[..., str] = tsv
+) -> list[Path]:
     """Write a table and the dictionary of its columns beside it; `path` is without extension."""
     table, dictionary = path.with_name(f"{path.name}.tsv"), path.with_name(f"{path.name}.json")
-    storage.write_bytes(table, group_tables.text(columns, rows).encode("utf-8", "replace"))
+    storage.write_bytes(table, group_tables.text(columns, rows, write).encode("utf-8", "replace"))
     storage.write_json(dictionary, columns)
     return [table, dictionary]
 
@@ -282,8 +280,21 @@ def write_page(
     judged: Mapping[str, Mapping[Result, dict]],
     over_time: Sequence[Mapping[str, str]],
     sessions: Sessions,
+    known: tuple[facts.Columns, dict[str, dict[str, Value]]],
 ) -> Path:
-    """Write the group report of all images with a brain mask."""
+    """Write the group report of all images with a brain mask.
+
+    Parameters
+    ----------
+    settings : Settings
+    judged : mapping
+        Rows of the tables, by analysis and result.
+    over_time : sequence of mapping
+        Rows of the table of volumes.
+    sessions : Sessions
+    known : tuple
+        Columns about scanners and participants, and their values, as of `facts.gather`.
+    """
     root = settings.output_dir
     columns = group_tables.columns("brain")
     more = {}  # of analyses without their own report
@@ -291,6 +302,8 @@ def write_page(
         if row.on_page and row.name in judged:
             more[row.name] = {each.name: each.column for each in row.measures()}
             columns |= more[row.name]
+    added_columns, facts_of = known
+    columns |= added_columns
     rows = []
     for result, values in judged["brain"].items():
         thumbnail = result.figures["thumbnail"]
@@ -301,14 +314,23 @@ def write_page(
         for name, added in more.items():
             found = judged[name].get(result, {})
             values |= {each: found.get(each) for each in added}
+        values |= facts_of[result.key]
         rows.append(Row(result.key, report, shown, values, ratings.mask_digest(result)))
+    files = {} if settings.single_file else page_data.data_files(rows, columns, DATA)
+    for name, text in files.items():
+        storage.write_bytes(root / name, text.encode())
     page = group_page.page(
         rows,
         columns,
+        files=tuple(files),
         title=str(folders.description(root).get("Name") or "Brain masks"),
+        facts=tuple(added_columns),
         volumes=over_time,
         sessions=sessions,
         failures=readback.failures(root, settings.participant_label),
     )
     storage.write_bytes(root / PAGE, page.encode())
+    for old in root.glob(f"{DATA}-*.js"):  # of the page before
+        if old.name not in files:
+            old.unlink(missing_ok=True)
     return root / PAGE

@@ -8,21 +8,24 @@ and Tabulator's, which our own script connects.
 
 from __future__ import annotations
 
-import hashlib
-import json
-import math
-import os
 import re
+import secrets
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from urllib.parse import quote
 
 import bids_brainmask
 from bids_brainmask.analyses import catalog
 from bids_brainmask.analyses.measures import Value, known_number
 from bids_brainmask.dataset.session_order import Sessions
-from bids_brainmask.reports import session_plots, templates
+from bids_brainmask.reports import ratings, session_plots, templates
+from bids_brainmask.reports.page_data import (
+    OF_IMAGES,
+    Row,
+    digest,
+    in_script,
+    of_images,
+    plain,
+)
 from bids_brainmask.reports.session_plots import Volume
 
 MARGINS = "margin_"
@@ -38,37 +41,14 @@ MARGIN_RANK, SECONDS_RANK = 6, 10
 """Places of the smallest margin and of the time among the metrics that are plotted first; those of
 measures are in their rows."""
 
-INSIDE = "data:image/webp;base64,"
-"""How the address of a picture begins that is inside the page."""
-
 FAILURES_LISTED = 200
 """More are counted only."""
 
 STYLES = ("web/tabulator.min.css", "templates/report.css", "templates/group.css")
 LIBRARIES = ("web/tabulator.min.js", "web/plotly-cartesian.min.js")
-PARTS = ("data", "ratings", "cards", "plots", "table")
+PARTS = ("data", "ratings", "server", "raters", "cards", "view", "plots", "table")
 LICENCES = {"Plotly": "web/plotly.LICENSE", "Tabulator": "web/tabulator.LICENSE"}
 """Files of `bids_brainmask.data` that every page has a copy of; `PARTS` are of our own script."""
-
-
-@dataclass(frozen=True)
-class Row:
-    """One image: its row in the table of quality, its report and its thumbnail."""
-
-    prefix: str
-    """Name of the image, as `query.Scan.key`; the anchor in its participant's page."""
-
-    report: str
-    """Path of that page, relative to this one; any characters, nothing encoded."""
-
-    thumbnail: str | None
-    """Path of a picture, likewise, or the picture as a data: address; None where there is none."""
-
-    values: Mapping[str, Value]
-    """By column; None, or none, for what is not known."""
-
-    mask: str = ""
-    """Hash of the voxels of the mask, which a rating is of; empty: not known."""
 
 
 def first_metrics() -> tuple[str, ...]:
@@ -85,6 +65,8 @@ def page(
     columns: Mapping[str, Mapping[str, str]],
     *,
     title: str,
+    facts: Sequence[str] = (),
+    files: Sequence[str] = (),
     volumes: Iterable[Mapping[str, Value]] = (),
     failures: Sequence[Mapping[str, str]] = (),
     sessions: Sessions | None = None,
@@ -103,6 +85,11 @@ def page(
         BIDS data dictionary of that table: what a column is called, is, and is measured in.
     title : str
         Name of the dataset.
+    facts : sequence of str
+        Columns about scanners and participants, by which images are grouped and colored.
+    files : sequence of str
+        Names of the files beside the page that have the data of the images, as of `data_files`;
+        none: the page has them inside.
     volumes : iterable of mapping
         Rows of ``group_desc-meningioma_volumes.tsv``: ``participant_id``, ``session_id``,
         ``image``, ``model`` and ``volume_ml``, a number or one in words.
@@ -124,6 +111,10 @@ def page(
     own = "\n".join(['"use strict";', "(() => {", *map(read, parts), "})();"])
     scripts = [script(code) for code in (*map(read, LIBRARIES), own)]
     drawn, unordered = plots(rows, volumes, sessions or Sessions(None))
+    found = content(rows, columns, title, drawn, facts)
+    if files:
+        found |= {name: [] for name in OF_IMAGES}
+    nonce = secrets.token_urlsafe(16) if files else ""
     text = (
         templates.environment()
         .get_template("group.html")
@@ -136,8 +127,11 @@ def page(
             failures=failures[:FAILURES_LISTED],
             columns=columns,
             unordered=unordered,
-            data=Markup(in_script(content(rows, columns, title, drawn))),  # noqa: S704 - escaped
-            policy=policy(scripts),
+            reasons=ratings.LETTERS,
+            data=Markup(in_script(found)),  # noqa: S704 - escaped
+            files=files,
+            nonce=nonce,
+            policy=policy(scripts, nonce),
             styles=[Markup(read(name).replace("</", r"<\/")) for name in STYLES],  # noqa: S704 - ours
             scripts=[Markup(code) for code in scripts],  # noqa: S704 - of this package
             licences={name: read(file) for name, file in LICENCES.items()},
@@ -173,19 +167,23 @@ def content(
     columns: Mapping[str, Mapping[str, str]],
     title: str,
     drawn: Sequence[Mapping] = (),
+    facts: Sequence[str] = (),
 ) -> dict:
     """Collect the data for the report's script.
 
     Returns
     -------
     dict
-        ``columns``, the ``first`` ones, and ``rows`` of their values in that order; ``names``,
-        ``links``, ``masks`` and ``thumbnails`` of the same images; indices of the ``outliers``;
+        ``columns``, the ``first`` ones, the ``count`` of images, and ``rows`` of their values in
+        that order; ``names``, ``links``, ``masks`` and ``thumbnails`` of the same images; indices
+        of the ``outliers``;
         ``metrics``, whose ``columns`` are indices of columns; ``constant``, those that are the
-        same everywhere; ``plots`` of volumes over sessions; ``key``, under which the browser
-        keeps ratings: its first two parts are those of every page of this dataset.
+        same everywhere; ``facts``, columns by which images are grouped; ``reasons`` of ratings by
+        their letters; ``plots`` of volumes over sessions; ``key``, under which the browser keeps
+        ratings: its first two parts are those of every page of this dataset.
     """
-    shown, constant = metrics(rows, columns)
+    measured = {name: column for name, column in columns.items() if name not in facts}
+    shown, constant = metrics(rows, columns, measured)
     names = [row.prefix for row in rows]
     return {
         "title": title,
@@ -201,12 +199,11 @@ def content(
             for name, meaning in columns.items()
         ],
         "first": first_metrics(),
-        "rows": [[plain(row.values.get(name)) for name in columns] for row in rows],
-        "names": names,
-        "links": [link(row) for row in rows],
-        "masks": [row.mask for row in rows],
+        "count": len(rows),
+        **of_images(rows, columns),
+        "reasons": ratings.LETTERS,
+        "facts": list(facts),
         "outliers": [index for index, row in enumerate(rows) if is_outlier(row)],
-        "thumbnails": [row.thumbnail and picture(row.thumbnail) for row in rows],
         "metrics": shown,
         "constant": constant,
         "plots": drawn,
@@ -214,9 +211,11 @@ def content(
 
 
 def metrics(
-    rows: Sequence[Row], columns: Mapping[str, Mapping[str, str]]
+    rows: Sequence[Row],
+    columns: Mapping[str, Mapping[str, str]],
+    measured: Iterable[str] | None = None,
 ) -> tuple[list[dict], list[dict]]:
-    """Choose the plotted metrics: every column of numbers, with the margins as one.
+    """Choose the plotted metrics: every measured column of numbers, with the margins as one.
 
     Returns
     -------
@@ -226,7 +225,7 @@ def metrics(
         smallest number it is. A metric that no image has is in neither.
     """
     order = list(columns)
-    numeric = [name for name in order if is_number(name, rows)]
+    numeric = [name for name in measured or order if is_number(name, rows)]
     parts = {name: [name] for name in numeric if not name.startswith(MARGINS)}
     if margins := [name for name in numeric if name.startswith(MARGINS)]:
         parts["margin_smallest_mm"] = margins
@@ -262,11 +261,6 @@ def is_number(name: str, rows: Iterable[Row]) -> bool:
     return bool(known) and all(type(value) in (int, float) for value in known)
 
 
-def plain(value: Value) -> Value:
-    """Replace NaN and infinity by None, because JSON cannot store them."""
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
 def plots(
     rows: Sequence[Row], volumes: Iterable[Mapping[str, Value]], sessions: Sessions
 ) -> tuple[list[dict], list[str]]:
@@ -292,34 +286,6 @@ def plots(
     return [plot for plot, _ in found if plot], list(dict.fromkeys(unordered))
 
 
-def link(row: Row) -> str:
-    """Address of an image in its participant's page."""
-    return f"{relative(row.report)}#{quote(os.fsencode(row.prefix), safe='')}"
-
-
-def picture(thumbnail: str) -> str:
-    """Make an address of a thumbnail: its path, or the picture itself."""
-    return thumbnail if thumbnail.startswith(INSIDE) else relative(thumbnail)
-
-
-def relative(path: str) -> str:
-    """Make a relative address of a path: never one of a scheme, or of a host."""
-    return f"./{quote(os.fsencode(path))}"
-
-
-def digest(*texts: str) -> str:
-    """Name texts by 16 digits; no two lists of them have the same."""
-    return hashlib.sha256(json.dumps(texts).encode()).hexdigest()[:16]
-
-
-def in_script(found: Mapping) -> str:
-    """Write JSON that can stand in a script element: ASCII, and nothing that ends it."""
-    text = json.dumps(found, separators=(",", ":"), allow_nan=False)
-    for character in "&<>":
-        text = text.replace(character, f"\\u{ord(character):04x}")
-    return text
-
-
 def read(name: str) -> str:
     """Read a file that pages have a copy of, without where its source map would be."""
     text = templates.packaged(name)
@@ -334,10 +300,15 @@ def script(code: str) -> str:
     return code.replace("</script", r"<\/script").replace("<!--", r"<\!--")
 
 
-def policy(scripts: Iterable[str]) -> str:
-    """Allow only these scripts, styles, and images beside the report."""
+def policy(scripts: Iterable[str], nonce: str = "") -> str:
+    """Allow only these scripts, those with a nonce, styles, and images beside the report.
+
+    Its server, if it has one, may be asked, too: for a page that is opened from the disk, 'self'
+    is nothing.
+    """
     allowed = " ".join(templates.allow(code.encode()) for code in scripts)
+    allowed += f" 'nonce-{nonce}'" if nonce else ""
     return (
         f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; "
-        "img-src 'self' file: data: blob:; base-uri 'none'; form-action 'none'"
+        "img-src 'self' file: data: blob:; connect-src 'self'; base-uri 'none'; form-action 'none'"
     )

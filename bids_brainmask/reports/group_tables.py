@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import MappingProxyType
 
 from bids_brainmask.analyses import catalog
 from bids_brainmask.analyses.measures import Metric, Reading, Value, known_number
@@ -93,13 +94,26 @@ def row(result: Result, analysis: str, reading: Reading) -> dict[str, Value]:
 
 
 def judge(
-    analysis: str, rows: Sequence[dict[str, Value]], results: Sequence[Result]
+    analysis: str,
+    rows: Sequence[dict[str, Value]],
+    results: Sequence[Result],
+    scanners: Mapping[str, str] = MappingProxyType({}),
 ) -> list[dict[str, Value]]:
     """Add the outlier columns to the rows of an analysis.
 
-    Like images have the same model and parameters, and are alike contrast-enhanced or not, and of
-    the same acquisition and reconstruction; where there are too few of them, the same model and
-    contrast; where there are still too few, all. Images of different suffixes are not alike.
+    Like images have the same model and parameters, and are alike contrast-enhanced or not, of the
+    same acquisition and reconstruction, and of the same scanner. Where there are too few of them,
+    scanners may differ; then all but model and contrast; where there are still too few, all.
+    Images of different suffixes are not alike.
+
+    Parameters
+    ----------
+    analysis : str
+    rows : sequence of dict
+    results : sequence of Result
+        Of the same images.
+    scanners : mapping of str to str
+        Names of the scanners, by `Result.key`, as far as they are known.
     """
     compared = compared_measures(analysis)
     if not compared:
@@ -112,7 +126,9 @@ def judge(
         threshold = result.records[analysis]["Parameters"].get("Threshold")
         pairs = [f"{key}-{value}" for key, value in result.entities if key in ("acq", "ce", "rec")]
         narrow = ", ".join([wide, *pairs, f"threshold {threshold}"])
-        groups.append((narrow, wide, f"all {images}"))
+        scanner = scanners.get(result.key, "")
+        own = f"{narrow}, scanner {scanner}" if scanner else narrow
+        groups.append((own, narrow, wide, f"all {images}"))
     verdicts = outliers.judge(rows, groups, compared=compared)
     return [
         row
@@ -125,6 +141,10 @@ def judge(
     ]
 
 
-def text(columns: Mapping[str, object], rows: Sequence[Mapping[str, Value]]) -> str:
-    """Write rows as tab-separated values under a header."""
-    return tsv([columns, *([row[name] for name in columns] for row in rows)])
+def text(
+    columns: Mapping[str, object],
+    rows: Sequence[Mapping[str, Value]],
+    write: Callable[[Iterable], str] = tsv,
+) -> str:
+    """Write rows as tab-separated values under a header, as `tsv` or another function does."""
+    return write([columns, *([row[name] for name in columns] for row in rows)])

@@ -277,9 +277,10 @@ def beside(root: Path, path: str) -> str:
 
 
 def picture_bytes(root: Path, found: Iterable[Result]) -> int:
-    """Count the bytes of the pictures of some images."""
+    """Count the bytes of the pictures that a page shows of some images."""
     total = 0
-    for path in (root / place for one in found for place in one.figures.values()):
+    shown = [(place, catalog.figure(name)) for one in found for name, place in one.figures.items()]
+    for path in (root / place for place, figure in shown if not figure.apart):
         with suppress(OSError):
             total += path.stat().st_size if path.suffix == ".webp" else 0
     return total

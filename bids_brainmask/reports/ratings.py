@@ -40,6 +40,9 @@ REASONS = (
 )
 """Reasons of a rating, separated by semicolons in tables."""
 
+LETTERS = dict(zip("mwfbpgkyo", REASONS, strict=True))
+"""Reasons by the key that gives them on the group report; g as in gap, k as in skull."""
+
 COLUMNS: dict[str, dict] = {
     "participant_id": {"Description": "Participant"},
     "session_id": {"Description": "Session; n/a if the dataset has none"},

@@ -15,7 +15,7 @@ from selenium.webdriver.common.alert import Alert
 from selenium.webdriver.common.keys import Keys
 
 from bids_brainmask.reports import group_page
-from bids_brainmask.reports.group_page import Row
+from bids_brainmask.reports.page_data import Row
 
 __all__ = ["chromium"]
 
@@ -227,6 +227,7 @@ def test_ratings_are_written_kept_and_read_back(browser, tmp_path):
         "rater",
         "seconds",
         "mask_sha256",
+        "reasons",
     ]
     assert len(rows) == 40
     found = {

@@ -6,6 +6,7 @@ import io
 import nibabel as nb
 import numpy as np
 import pytest
+from axe import violations
 from chromium_driver import chromium
 from conftest import Dataset
 from PIL import Image
@@ -55,6 +56,11 @@ def test_the_page_shows_every_image(page):
     broken = "return [...document.images].filter(i => !i.complete || !i.naturalWidth).length"
     assert page.run("return document.images.length") >= 5
     assert page.run(broken) == 0
+
+
+def test_axe_finds_nothing(page):
+    page.run("for (const fold of document.querySelectorAll('details')) fold.open = true")
+    assert violations(page) == []
 
 
 def test_light_becomes_dark(page):

@@ -16,7 +16,9 @@ from bids_brainmask.reports import participant_page
 from bids_brainmask.settings import Settings
 
 VALIDATOR = Path(sys.executable).with_name("bids-validator-deno")
-FIGURES = {"desc-brain_T1w", "desc-uncertainty_T1w", "desc-thumbnail_T1w"}
+FIGURES = {
+    f"desc-{name}_T1w" for name in ("brain", "uncertainty", "thumbnail", "slices", "overlays")
+}
 
 
 @pytest.fixture(scope="module")

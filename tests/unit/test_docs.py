@@ -40,6 +40,7 @@ def test_every_tool_is_in_the_usage():
         "extract",
         "adopt",
         "status",
+        "rate",
         "evaluate",
         "export",
         "train",
@@ -54,7 +55,7 @@ def test_every_tool_is_in_the_usage():
 
 
 @pytest.mark.parametrize(
-    "name", ["extract", "evaluate", "export", "train", "finetune", "descriptor"]
+    "name", ["extract", "rate", "evaluate", "export", "train", "finetune", "descriptor"]
 )
 def test_every_option_of_a_tool_is_documented(name):
     commands = next(a for a in brainmask.parser()._actions if a.choices)

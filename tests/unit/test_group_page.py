@@ -16,8 +16,8 @@ from group_rows import COLUMNS, row
 
 from bids_brainmask.analyses import quality
 from bids_brainmask.dataset.session_order import Sessions
-from bids_brainmask.reports import group_page, session_plots
-from bids_brainmask.reports.group_page import Row
+from bids_brainmask.reports import group_page, page_data, session_plots
+from bids_brainmask.reports.page_data import Row
 
 HOSTILE = "</script><script>alert(1)</script><!--\"'&amp;\u2028{{ 7 * 7 }}${1}é脳" + "x" * 150
 
@@ -164,12 +164,12 @@ def test_hostile_names_stay_text():
 @pytest.mark.parametrize("path", ["javascript:alert(1)", "//evil.example/a", "a b?c#d&e", HOSTILE])
 def test_links_are_relative_whatever_a_path_is(path):
     made = Row(HOSTILE, path, path, {"participant_id": "sub-1"})
-    for address in (group_page.link(made), group_page.relative(path)):
+    for address in (page_data.link(made), page_data.relative(path)):
         parts = urlsplit(address)
         assert (parts.scheme, parts.netloc, parts.query) == ("", "", "")
         assert unquote(parts.path) == f"./{path}"
         assert re.fullmatch(r"[\w./%~#-]+", address, re.ASCII)
-    assert unquote(urlsplit(group_page.link(made)).fragment) == HOSTILE
+    assert unquote(urlsplit(page_data.link(made)).fragment) == HOSTILE
 
 
 def test_names_that_are_no_text_are_written():
@@ -187,7 +187,7 @@ def test_a_picture_may_be_missing():
 
 
 def test_a_picture_may_be_inside():
-    inside = f"{group_page.INSIDE}AAAA"
+    inside = f"{page_data.INSIDE}AAAA"
     rows = [Row("a", "a.html", inside, {"participant_id": "a"}), row(2)]
     first, second = page(rows).data["thumbnails"]
     assert first == inside
@@ -238,8 +238,8 @@ def test_ratings_are_kept_by_dataset_and_images():
 
 
 def test_digest_does_not_confuse_lists():
-    assert group_page.digest("a", "b") != group_page.digest("ab")
-    assert group_page.digest('a","b') != group_page.digest("a", "b")
+    assert page_data.digest("a", "b") != page_data.digest("ab")
+    assert page_data.digest('a","b') != page_data.digest("a", "b")
 
 
 def test_brain_volumes_over_sessions_in_their_order():
@@ -304,3 +304,28 @@ def test_five_thousand_images_are_small_and_quick():
     text = group_page.page(rows, COLUMNS, title="Many")
     assert time.process_time() - started < 3
     assert len(text.encode()) < 6e6
+
+
+def test_very_many_images_are_in_files_beside_the_page(monkeypatch):
+    monkeypatch.setattr(page_data, "INSIDE_MOST", 3)
+    monkeypatch.setattr(page_data, "PER_FILE", 2)
+    rows = [row(number, group="`${1}`\\ </script>") for number in range(5)]
+    assert page_data.data_files(rows[:3], COLUMNS, "x") == {}
+    files = page_data.data_files(rows, COLUMNS, "x")
+    assert [name.split("-")[-1] for name in files] == ["1.js", "2.js", "3.js"]
+    text = group_page.page(rows, COLUMNS, title="Phantoms", files=tuple(files))
+    shown = Page(text)
+    assert shown.data["count"] == 5
+    assert shown.data["rows"] == shown.data["names"] == []
+    nonce = re.search(r"nonce-([\w-]+)", text)[1]
+    assert len(nonce) > 20
+    for name in files:
+        assert f'<script nonce="{nonce}" src="./{name}"></script>' in text
+    assert not page(rows).attributes("script", "nonce")
+    whole = page(rows).data
+    code = "".join(files.values())
+    assert "</script" not in code
+    parts = re.findall(r"push\(`(.*)`\);", code)
+    found = [json.loads(re.sub(r"\\([`$\\])", r"\1", part)) for part in parts]
+    for name in page_data.OF_IMAGES:
+        assert [one for part in found for one in part[name]] == whole[name]

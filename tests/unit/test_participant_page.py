@@ -21,11 +21,12 @@ from bids_brainmask.models import registry
 from bids_brainmask.reports import (
     cohort,
     group,
-    group_page,
     methods,
     outliers,
+    page_data,
     participant_data,
     participant_page,
+    refreshed,
     templates,
 )
 from bids_brainmask.settings import Settings
@@ -781,11 +782,27 @@ def test_the_group_level_brings_the_reports_up_to_date(folder):
     rows = [row(f"sub-{index}", index) for index in range(outliers.LEAST)]
     folder.table([row(f"sub-01/anat/sub-01{MASK}", 1), *rows])
     folder.write(participant_page.GROUP_PAGE, b"page")
-    assert group.update_pages(settings) == 1
+    assert refreshed.update(settings) == 1
     after = (folder.root / "sub-01.html").read_text(encoding="utf-8")
     assert "Not compared yet" not in after
     assert f'href="{participant_page.GROUP_PAGE}"' in after
-    assert group.update_pages(settings) == 0  # nothing changes
+    assert refreshed.update(settings) == 0  # nothing changes
+
+
+@pytest.mark.slow
+def test_many_reports_are_brought_up_to_date_by_several_processes(folder, monkeypatch, caplog):
+    monkeypatch.setattr(refreshed, "FEW", 1)
+    settings = Settings(
+        bids_dir=folder.root, output_dir=folder.root, analysis_level="group", n_cpus=2
+    )
+    for label in ("01", "02", "03"):
+        folder.add(f"sub-{label}")
+        folder.write(f"sub-{label}.html", b"old")
+    (folder.root / "sub-04.html").mkdir()
+    assert refreshed.update(settings) == 3
+    assert "sub-04.html: the report cannot be brought up to date" in caplog.text
+    assert "sub-03" in (folder.root / "sub-03.html").read_text(encoding="utf-8")
+    assert refreshed.update(settings) == 0
 
 
 def test_pictures_of_many_images_are_files_beside_the_page(folder, monkeypatch):
@@ -820,4 +837,4 @@ def test_the_group_report_can_hold_its_pictures(folder):
             )
         )
         page = (folder.root / group.PAGE).read_text(encoding="utf-8")
-        assert (group_page.INSIDE in page) is single
+        assert (page_data.INSIDE in page) is single

@@ -134,7 +134,8 @@ def test_the_group_level_reads_any_number_of_tables(root):
     paths[0].write_text(
         HEADER + line("sub-12", "Ada", "exclude") + line("sub-01", "Ada", "accept")
     )
-    paths[1].write_text(HEADER + line("sub-12", "Bo", "exclude") + line("sub-01", "Bo", "exclude"))
+    said = line("sub-12", "Bo", "exclude").replace("n/a\t2026", '"""odd"" rim"\t2026')
+    paths[1].write_text(HEADER + said + line("sub-01", "Bo", "exclude"))
     written = group.write(settings(root, ratings=tuple(paths)))
     assert {path.name for path in written} >= {
         f"group_desc-ratings{end}"
@@ -155,5 +156,6 @@ def test_the_group_level_reads_any_number_of_tables(root):
         rows = {row["participant_id"]: row for row in csv.DictReader(file, delimiter="\t")}
     assert {label for label, row in rows.items() if row["included"] == "false"} == {"sub-12"}
     assert (rows["sub-01"]["rating"], rows["sub-01"]["raters"]) == ("conflict", "2")
+    assert '"""odd"" rim"' in (root / "group_desc-ratings_merged.tsv").read_text()
     again = ratings.read([root / "group_desc-ratings_merged.tsv"], readback.read(root))
     assert again == ratings.read(paths, readback.read(root))  # what is written is read as it was

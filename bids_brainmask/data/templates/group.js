@@ -3,6 +3,8 @@
 
 const KEYS = { 1: "accept", 2: "exclude", 3: "unsure", 0: "" };
 
+const MOST_CLASSES = 60; // of a fact, in the menu
+
 const dark = () => {
   const chosen = document.documentElement.dataset.theme;
   return chosen ? chosen === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
@@ -18,6 +20,12 @@ const typing = (element) =>
   element.matches("textarea, select, [contenteditable]") ||
   (element.matches("input") && element.type !== "checkbox");
 
+/** Rate the selected image, and go to the next one if that is wanted. */
+function verdict(rating) {
+  rate(selected, { rating });
+  if (rating && $("advance").checked) move(1);
+}
+
 function pressed(event) {
   const undoes = (event.ctrlKey || event.metaKey) && !event.shiftKey && event.key === "z";
   if (undoes && !typing(event.target) && !event.defaultPrevented) {
@@ -27,7 +35,11 @@ function pressed(event) {
   if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented) return;
   if ($("help").open) return;
   if (typing(event.target)) {
-    if (event.key === "Escape") (selected?.card ?? document.body).focus();
+    if (event.key !== "Escape") return;
+    if ($("view").open) {
+      event.preventDefault(); // else it would close the view
+      $("stages").focus();
+    } else (selected?.card ?? document.body).focus();
     return;
   }
   const acts = {
@@ -37,13 +49,11 @@ function pressed(event) {
     "/": () => $("text").focus(),
   };
   if (selected) {
-    for (const [key, rating] of Object.entries(KEYS)) {
-      acts[key] = () => {
-        rate(selected, { rating });
-        if (rating && $("advance").checked) move(1);
-      };
-    }
+    for (const [key, rating] of Object.entries(KEYS)) acts[key] = () => verdict(rating);
+    for (const [key, word] of Object.entries(REASONS)) acts[key] = () => reason(selected, word);
+    acts.v = openView;
     if (selected.card) acts.c = () => selected.card.querySelector("input").focus();
+    if ($("view").open) Object.assign(acts, VIEW_KEYS);
     if (!event.target.closest("a, button, summary, input")) acts.Enter = () => open(selected);
   }
   if (!Object.hasOwn(acts, event.key)) return;
@@ -68,8 +78,16 @@ function furnish() {
   );
   const groups = [...new Set(images.map((image) => image.group))].sort();
   const named = groups.map((name) => option(name || "no group", `=${name}`));
-  $("group").replaceChildren(option("all"), ...named);
-  $("group").parentElement.hidden = groups.length < 2;
+  const sets = [...FACTS].map(([name, of]) => {
+    const found = [...new Set(images.map(of))].sort();
+    const label = data.columns[at.get(name)].title;
+    const some = found.slice(0, MOST_CLASSES).map((one) => option(one, `${name}=${one}`));
+    return found.length > 1 ? make("optgroup", { label }, ...some) : null;
+  });
+  const alike = make("optgroup", { label: "Compared images" }, ...named);
+  const shownSets = [groups.length > 1 ? alike : null, ...sets].filter(Boolean);
+  $("group").replaceChildren(option("all"), ...shownSets);
+  $("group").parentElement.hidden = !shownSets.length;
   $("order").replaceChildren(...[...orders.keys()].map((name) => option(name)));
   const by = Object.entries(COLOR_BY).filter(([, [, of]], index) => {
     return index === 1 || new Set(images.map(of)).size > 1;
@@ -77,7 +95,9 @@ function furnish() {
   $("color").replaceChildren(...by.map(([key, [label]]) => option(label, key)));
   $("metrics").replaceChildren(...strips.map((strip) => strip.figure));
   const same = data.constant.map((m) => `${m.title} ${withUnits(m.value, m.units)}`);
-  $("constant").textContent = same.length ? `The same in all images: ${same.join("; ")}.` : "";
+  const points = nth > 1 ? `Of ${images.length} images, one in ${nth} is a point, and each outlier. ` : "";
+  const constant = same.length ? `The same in all images: ${same.join("; ")}.` : "";
+  $("constant").textContent = points + constant;
   $("volumes").hidden = !plots.length;
   $("plots").replaceChildren(...plots.map((plot) => plot.box));
 }
@@ -90,13 +110,7 @@ function listen() {
   $("color").addEventListener("change", redraw);
   $("scale").addEventListener("change", () => plots.forEach(drawPlot));
   $("export").addEventListener("click", () => save("group_desc-brain_ratings.tsv", ratingTable()));
-  $("rater").addEventListener("input", () => {
-    try {
-      localStorage.setItem(NAME, $("rater").value);
-    } catch {
-      // `keep` reports a browser without storage.
-    }
-  });
+  $("rater").addEventListener("change", () => rename($("rater").value.trim()));
   $("import").addEventListener("click", () => $("file").click());
   $("file").addEventListener("change", async () => {
     const [file] = $("file").files;
@@ -104,8 +118,11 @@ function listen() {
     $("file").value = "";
   });
   $("clear").addEventListener("click", () => {
-    const said = `Clear the ratings and comments of ${ratings.size} images?`;
+    const said = `Clear your ratings and comments of ${ratings.size} images?`;
     if (!ratings.size || !confirm(said)) return;
+    if (live) {
+      for (const name of ratings.keys()) send(known.get(name), { ...NOTHING, time: now() });
+    }
     ratings = new Map();
     keep();
     refresh(images);
@@ -120,12 +137,14 @@ function listen() {
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => paint());
   document.addEventListener("keydown", pressed);
   addEventListener("storage", (event) => {
-    if (event.key !== STORE) return;
-    ratings = load(STORE);
+    if (live || (event.key !== STORE && event.key !== NAME)) return;
+    me = readName();
+    $("rater").value = me;
+    load();
     refresh(images);
   });
   addEventListener("beforeunload", (event) => {
-    if (!kept && ratings.size) event.preventDefault();
+    if ((!kept && ratings.size) || pending.size) event.preventDefault();
   });
 }
 
@@ -135,18 +154,22 @@ function turn(step) {
   $("images").scrollIntoView();
 }
 
-furnish();
-listen();
-try {
-  $("rater").value = localStorage.getItem(NAME) ?? "";
-} catch {
-  // A browser without storage.
+if (images.length < data.count) {
+  notice(
+    `The data of ${data.count - images.length} images are missing. They are in files beside this ` +
+      "page, group_desc-brain_data-*.js: keep these with it, or run the group level with --single-file.",
+  );
 }
+furnish();
+furnishView();
+listen();
+$("rater").value = me;
 look();
 refresh([]);
 if (view.length) select(view[0], false);
 paint();
-offer();
+connect();
+if (!served) offer();
 for (const strip of strips) sight.observe(strip.figure);
 near($("quality"), build);
 if (plots.length) near($("volumes"), () => plots.forEach(drawPlot));

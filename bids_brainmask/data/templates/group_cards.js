@@ -15,18 +15,19 @@ let only = "all";
 let view = []; // the filtered images in order; a new rating applies when the filters are used again
 let page = 0;
 let selected = null;
+let dealt = []; // the images with a card
 
-/** Compare numbers; unknown ones are last in both directions. */
+/** Number to sort by, in a direction; unknown ones are last in both. */
 function byNumber(of, direction) {
-  return (a, b) => {
-    const [x, y] = [of(a), of(b)];
-    if (x === null || y === null) return (x === null) - (y === null);
-    return direction * (x - y);
+  return (image) => {
+    const number = of(image);
+    return number === null ? Infinity : direction * number;
   };
 }
 
+const FIRST = 1e6; // more than a score is
 const orders = new Map([
-  ["Outliers first", (a, b) => b.outlier - a.outlier || byNumber((i) => value(i, SCORE), -1)(a, b)],
+  ["Outliers first", (image) => byNumber((i) => value(i, SCORE), -1)(image) - FIRST * image.outlier],
   ["By name", () => 0],
 ]);
 for (const metric of data.metrics) {
@@ -38,15 +39,21 @@ for (const metric of data.metrics) {
 /** Filter and sort the cards. */
 function look() {
   const words = $("text").value.toLowerCase().split(/\s+/).filter(Boolean);
-  const group = $("group").value;
+  const [fact, ...rest] = $("group").value.split("=");
+  const group = rest.join("=");
+  const of = FACTS.get(fact) ?? ((image) => image.group);
   view = images.filter((image) => {
     if (!CHIPS[only][1](image)) return false;
-    if (group !== "all" && image.group !== group.slice(1)) return false;
+    if (fact !== "all" && of(image) !== group) return false;
     if (!words.length) return true;
     const text = [image.name, image.group, ...image.reasons, rated(image).comment].join(" ");
     return words.every((word) => text.toLowerCase().includes(word));
   });
-  view.sort((a, b) => orders.get($("order").value)(a, b) || a.index - b.index);
+  const rank = orders.get($("order").value);
+  const ranks = new Float64Array(images.length);
+  for (const image of view) ranks[image.index] = rank(image);
+  // Infinity less infinity is no number: then the order of the table counts.
+  view.sort((a, b) => ranks[a.index] - ranks[b.index] || a.index - b.index);
   for (const chip of $("chips").children) {
     chip.setAttribute("aria-pressed", chip.dataset.only === only);
   }
@@ -59,8 +66,9 @@ function look() {
 function deal() {
   const last = Math.max(0, Math.ceil(view.length / PER_PAGE) - 1);
   page = Math.min(Math.max(page, 0), last);
-  for (const image of images) image.card = null;
+  for (const image of dealt) image.card = null;
   const shown = view.slice(page * PER_PAGE, (page + 1) * PER_PAGE);
+  dealt = shown;
   const none = make("p", { className: "muted", textContent: "No image matches." });
   $("cards").replaceChildren(...(shown.length ? shown.map(card) : [none]));
   const first = view.length ? page * PER_PAGE + 1 : 0;
@@ -75,6 +83,17 @@ function picture(image) {
   const shown = make("img", { src: image.thumbnail, alt: "", decoding: "async" });
   shown.addEventListener("error", () => shown.replaceWith(missing()));
   return shown;
+}
+
+/** The picture of a card, which opens the image in full screen. */
+function frame(image) {
+  const button = make("button", { type: "button", className: "frame" }, picture(image));
+  button.setAttribute("aria-label", `Rate ${image.name} in full screen`);
+  button.addEventListener("click", () => {
+    select(image, false);
+    openView();
+  });
+  return button;
 }
 
 function card(image) {
@@ -100,7 +119,7 @@ function card(image) {
   image.card = make(
     "article",
     { className: "shot", tabIndex: -1, "aria-label": image.name },
-    make("a", { ...to, className: "frame", tabIndex: -1, "aria-hidden": "true" }, picture(image)),
+    frame(image),
     make("h3", {}, make("a", { ...to, title: image.name }, shorten(image.name))),
     make(
       "p",
@@ -110,6 +129,7 @@ function card(image) {
     ),
     make("ul", { className: `reasons${score === null ? " plain" : ""}` }, ...image.reasons.map((text) => make("li", {}, text))),
     make("p", { className: "small stale", hidden: true }, "The mask has changed since this rating."),
+    make("p", { className: "small said" }),
     make("div", { className: "verdict", role: "group", "aria-label": "Rating" }, ...buttons),
     comment,
   );
@@ -119,11 +139,26 @@ function card(image) {
   return image.card;
 }
 
+/** What other raters say about an image. */
+function saidOf(image) {
+  const words = ([rater, some]) => {
+    const one = some.get(image.name);
+    if (!one?.rating) return [];
+    const why = [...one.reasons, one.comment].filter(Boolean).join(", ");
+    const old = isStale(image, one) ? ", of an earlier mask" : "";
+    return [`${shorten(rater || "no name", 30)}: ${one.rating}${why && ` (${why})`}${old}`];
+  };
+  return [...others].flatMap(words);
+}
+
 /** Show the rating and the selection on a card. */
 function dress(image) {
-  const { rating, comment } = rated(image);
+  const { rating, comment, reasons } = rated(image);
   image.card.dataset.rating = rating;
-  for (const button of image.card.querySelectorAll("button")) {
+  const said = [...reasons, ...saidOf(image)].join("; ");
+  image.card.querySelector(".said").textContent = said;
+  image.card.querySelector(".said").hidden = !said;
+  for (const button of image.card.querySelectorAll(".verdict button")) {
     button.setAttribute("aria-pressed", button.dataset.rating === rating);
   }
   image.card.querySelector(".stale").hidden = !isStale(image);
@@ -155,11 +190,12 @@ function select(image, reveal = true) {
   for (const one of [before, image]) {
     if (!one) continue;
     if (one.card) dress(one);
-    const row = table && table.getRow(one.index);
+    const row = table && rowOf(one);
     if (row) row.getElement().classList.toggle("here", one === selected);
   }
-  for (const strip of strips) point(strip);
+  pointLater();
   drawPlotsLater();
+  showView();
 }
 
 function move(step) {

@@ -5,6 +5,11 @@ The data may be hostile. It is added to the page as text (`make`), to Plotly's t
 some tags, with `plotText`, and to Tabulator as nodes. */
 
 const data = JSON.parse(document.getElementById("data").textContent);
+for (const part of globalThis.brainmaskData ?? []) {
+  for (const [name, list] of Object.entries(JSON.parse(part))) data[name].push(...list);
+}
+delete globalThis.brainmaskData;
+const LARGE = data.names.length > 10000; // then the table is sorted and filtered by this script
 const at = new Map(data.columns.map((column, index) => [column.name, index]));
 const images = data.names.map((name, index) => ({
   index,
@@ -14,6 +19,8 @@ const images = data.names.map((name, index) => ({
   thumbnail: data.thumbnails[index],
   row: data.rows[index],
 }));
+
+let live = false; // whether a server keeps the ratings
 
 const $ = (id) => document.getElementById(id);
 
@@ -34,6 +41,7 @@ const value = (image, name) => (at.has(name) ? image.row[at.get(name)] : null);
 
 /** Smallest of an image's numbers in a metric's columns; null for none. */
 function measure(image, metric) {
+  if (metric.columns.length === 1) return image.row[metric.columns[0]];
   const found = metric.columns.map((column) => image.row[column]).filter((x) => x !== null);
   return found.length ? Math.min(...found) : null;
 }
@@ -66,9 +74,11 @@ const open = (image) => window.open(image.link, "_blank", "noopener");
 /** Show a message until it is closed. */
 function notice(text, ...more) {
   const close = make("button", { type: "button", textContent: "Close" });
-  const box = make("div", { className: "notice toolbar", role: "status" }, text, ...more, close);
+  const box = make("div", { className: "notice told toolbar", role: "status" }, text, ...more, close);
   close.addEventListener("click", () => box.remove());
-  $("notices").append(box);
+  // The view is over everything else; its notices move to the page when it is closed.
+  if ($("view").open) $("stages").before(box);
+  else $("notices").append(box);
   box.scrollIntoView({ block: "nearest" });
   return box;
 }

@@ -2,6 +2,7 @@
 /* Distributions of metrics, and volumes over sessions, drawn by Plotly. */
 
 const MANY = 1000; // images; with more, plots that are out of view are removed
+const DRAWN = 5000; // images at most that are points, beside outliers; of more, every nth is
 const COLORS = ["c1", "c2", "c3", "c4", "c5", "c6", "c7"]; // of the style, as are those below
 const FIXED = {
   group: {},
@@ -39,6 +40,27 @@ const COLOR_BY = {
     },
   ],
 };
+/** Say which of a fact's values an image has; of many numbers, which quarter they are in. */
+function classOf(name) {
+  const column = data.columns[at.get(name)];
+  const numbers = images.map((image) => value(image, name)).filter((x) => typeof x === "number");
+  const sorted = numbers.sort((a, b) => a - b);
+  if (!column.number || new Set(sorted).size <= COLORS.length) {
+    return (image) => (value(image, name) === null ? "n/a" : `${show(value(image, name))}`);
+  }
+  const cuts = [0.25, 0.5, 0.75].map((share) => sorted[Math.floor(share * (sorted.length - 1))]);
+  const ends = [sorted[0], ...cuts, sorted[sorted.length - 1]].map(show);
+  return (image) => {
+    const number = value(image, name);
+    if (number === null) return "n/a";
+    const quarter = cuts.filter((cut) => number > cut).length;
+    return `${ends[quarter]} to ${ends[quarter + 1]}`;
+  };
+}
+
+const FACTS = new Map(data.facts.map((name) => [name, classOf(name)]));
+for (const [name, of] of FACTS) COLOR_BY[`fact:${name}`] = [data.columns[at.get(name)].title, of];
+
 /** Sort images into classes of a color each, the largest first; the smallest share one. */
 function classes() {
   const of = COLOR_BY[$("color").value][1];
@@ -49,7 +71,7 @@ function classes() {
     found.get(name).push(image);
   }
   const sorted = [...found].sort((a, b) => b[1].length - a[1].length);
-  const fixed = new Map(Object.entries(FIXED[$("color").value]));
+  const fixed = new Map(Object.entries(FIXED[$("color").value] ?? {}));
   const own = sorted.slice(0, COLORS.length).map(([name, members], index) => {
     return { name, members, color: fixed.get(name) ?? COLORS[index] };
   });
@@ -77,23 +99,36 @@ function legend() {
 const AREA = { left: 10, width: 20, top: 2, height: 54 }; // of a plot, within its element, px
 
 const strips = data.metrics.map((metric) => {
-  const values = images.map((image) => measure(image, metric));
-  const sorted = values.filter((number) => number !== null).sort((a, b) => a - b);
-  const middle = withUnits(sorted[Math.floor(sorted.length / 2)], metric.units);
-  const ends = `${show(sorted[0])} to ${withUnits(sorted[sorted.length - 1], metric.units)}`;
   const title = metric.units ? `${metric.title}, ${metric.units}` : metric.title;
   const plot = make("div", { className: "plot", role: "img" });
-  plot.setAttribute("aria-label", `${title}: ${sorted.length} images, median ${middle}, ${ends}`);
+  plot.setAttribute("aria-label", title);
   const here = make("span", { className: "here" });
   const name = make("span", { title: metric.description, textContent: title });
   const mark = make("div", { className: "mark", hidden: true });
   const box = make("div", { className: "box" }, plot, mark);
   const figure = make("figure", { className: "strip" }, make("figcaption", {}, name, here), box);
-  const margin = (sorted[sorted.length - 1] - sorted[0]) / 40; // else points at the ends are cut
-  const range = [sorted[0] - margin, sorted[sorted.length - 1] + margin];
-  const state = { drawn: false, seen: false };
-  return { metric, values, sorted, range, plot, here, mark, figure, ...state };
+  return { metric, title, plot, here, mark, figure, drawn: false, seen: false, values: null };
 });
+
+/** Sort the values of a plot, once it is wanted: there are many plots of very many images. */
+function prepare(strip) {
+  if (strip.values) return;
+  const { metric, plot, title } = strip;
+  strip.values = images.map((image) => measure(image, metric));
+  const known = strip.values.filter((number) => number !== null);
+  const sorted = (strip.sorted = Float64Array.from(known).sort());
+  const [low, high] = [sorted[0], sorted[sorted.length - 1]];
+  const margin = (high - low) / 40; // else points at the ends are cut
+  strip.range = [low - margin, high + margin];
+  const middle = withUnits(sorted[Math.floor(sorted.length / 2)], metric.units);
+  const ends = `${show(low)} to ${withUnits(high, metric.units)}`;
+  plot.setAttribute("aria-label", `${title}: ${sorted.length} images, median ${middle}, ${ends}`);
+}
+
+const nth = Math.ceil(images.length / DRAWN);
+
+/** Whether an image is a point of the plots; outliers are. */
+const isPoint = (image) => image.outlier || image.index % nth === 0;
 
 const height = (image) => 1.4 * scatter(image.index) - 0.7;
 
@@ -102,7 +137,7 @@ const height = (image) => 1.4 * scatter(image.index) - 0.7;
 A marker of each would be an element of each, 5,000 in each of many plots. */
 function dots(strip, { members, color }, style) {
   const path = members
-    .filter((image) => strip.values[image.index] !== null && !image.outlier)
+    .filter((image) => strip.values[image.index] !== null && !image.outlier && isPoint(image))
     .map((image) => {
       const y = height(image);
       return `M${strip.values[image.index]},${y}V${y + 0.01}`;
@@ -114,7 +149,7 @@ function dots(strip, { members, color }, style) {
 
 /** All points, unseen, for the pointer to find. */
 function targets(strip) {
-  const shown = images.filter((image) => strip.values[image.index] !== null);
+  const shown = images.filter((image) => strip.values[image.index] !== null && isPoint(image));
   return {
     x: shown.map((image) => strip.values[image.index]),
     y: shown.map(height),
@@ -146,11 +181,29 @@ function rings(strip, style) {
   };
 }
 
+/** Number of sorted values that are less than a number; `orEqual`, or equal to it. */
+function place(sorted, number, orEqual = false) {
+  let [low, high] = [0, sorted.length];
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (sorted[middle] < number || (orEqual && sorted[middle] === number)) low = middle + 1;
+    else high = middle;
+  }
+  return low;
+}
+
+/** Mark the selected image in all plots, unless the view is over them. */
+function pointLater() {
+  if ($("view").open) return;
+  for (const strip of strips) if (!LARGE || strip.drawn) point(strip);
+}
+
 /** Say what the selected image's value is, and how many have less. */
 function point(strip) {
+  prepare(strip);
   const number = selected && strip.values[selected.index];
-  const below = strip.sorted.filter((other) => other < number).length;
-  const equal = strip.sorted.filter((other) => other === number).length;
+  const below = place(strip.sorted, number);
+  const equal = place(strip.sorted, number, true) - below;
   const rank = Math.round((100 * (below + equal / 2)) / strip.sorted.length);
   strip.here.textContent =
     number === null ? "" : `${withUnits(number, strip.metric.units)} · percentile ${rank}`;
@@ -167,20 +220,22 @@ function point(strip) {
 /** Box and whiskers, which reach as far as values within 1.5 boxes of it do (Tukey). */
 function box(sorted) {
   const quantile = (share) => {
-    const place = share * (sorted.length - 1);
-    const low = sorted[Math.floor(place)];
-    return low + (place % 1) * (sorted[Math.ceil(place)] - low);
+    const at = share * (sorted.length - 1);
+    const low = sorted[Math.floor(at)];
+    return low + (at % 1) * (sorted[Math.ceil(at)] - low);
   };
   const [q1, median, q3] = [0.25, 0.5, 0.75].map(quantile);
   const reach = 1.5 * (q3 - q1);
-  const ends = sorted.filter((number) => number >= q1 - reach && number <= q3 + reach);
-  const found = { q1, median, q3, lowerfence: ends[0], upperfence: ends[ends.length - 1] };
+  const lowerfence = sorted[place(sorted, q1 - reach)];
+  const upperfence = sorted[place(sorted, q3 + reach, true) - 1];
+  const found = { q1, median, q3, lowerfence, upperfence };
   const lists = Object.entries(found).map(([name, number]) => [name, [number]]);
-  const place = { type: "box", orientation: "h", y: [0], width: 1.7 };
-  return { ...place, ...Object.fromEntries(lists) };
+  const where = { type: "box", orientation: "h", y: [0], width: 1.7 };
+  return { ...where, ...Object.fromEntries(lists) };
 }
 
 function draw(strip) {
+  prepare(strip);
   const { color, template } = theme();
   const look = { hoverinfo: "skip", fillcolor: "rgba(0,0,0,0)", showlegend: false };
   const line = { color: color("muted"), width: 1 };
@@ -200,6 +255,7 @@ function draw(strip) {
   Plotly.newPlot(strip.plot, traces, layout, { displayModeBar: false, responsive: true });
   strip.plot.on("plotly_click", clicked);
   strip.drawn = true;
+  if (LARGE && selected) point(strip);
 }
 
 function clicked({ points }) {
@@ -306,12 +362,12 @@ function drawPlot(plot) {
   plot.drawn = true;
 }
 
-let pending = 0;
+let resting = 0;
 
 /** Draw lines again once the selection has come to rest. */
 function drawPlotsLater() {
-  clearTimeout(pending);
-  pending = setTimeout(() => plots.filter((plot) => plot.drawn).forEach(drawPlot), 200);
+  clearTimeout(resting);
+  resting = setTimeout(() => plots.filter((plot) => plot.drawn).forEach(drawPlot), 200);
 }
 
 /** Do something when an element first comes near the window. */

@@ -70,16 +70,78 @@ function columns() {
   ];
 }
 
+const record = (image) => ({
+  id: image.index,
+  name: image.name,
+  rating: rated(image).rating,
+  comment: rated(image).comment,
+  ...Object.fromEntries(image.row.map((found, index) => [`c${index}`, found])),
+});
+
+/** Value of an image in a column of the table. */
+function fieldOf(image, field) {
+  if (field === "name") return image.name;
+  if (field === "rating" || field === "comment") return rated(image)[field];
+  return image.row[Number(field.slice(1))];
+}
+
+const isNumber = (field) => /^c\d+$/.test(field) && data.columns[Number(field.slice(1))].number;
+
+/** Filter and sort very many images, for which Tabulator would need too long.
+
+The filters and the order are those that Tabulator has in its headings. */
+function choice(filters, sorters) {
+  let found = images;
+  for (const { field, value: text } of filters) {
+    const number = isNumber(field) && condition(`${text}`);
+    const words = `${text}`.toLowerCase();
+    found = found.filter((image) => {
+      const there = fieldOf(image, field);
+      return number ? number(there) : `${there ?? ""}`.toLowerCase().includes(words);
+    });
+  }
+  for (const { field, dir } of [...sorters].reverse()) {
+    const direction = dir === "desc" ? -1 : 1;
+    const empty = (value) => value === null || value === "";
+    const keyed = found.map((image) => [fieldOf(image, field), image]);
+    const compareTwo = isNumber(field)
+      ? ([a], [b]) => direction * (a - b)
+      : ([a], [b]) => direction * ((`${a}` > `${b}`) - (`${a}` < `${b}`));
+    keyed.sort((a, b) => {
+      if (empty(a[0]) || empty(b[0])) return empty(a[0]) - empty(b[0]);
+      return compareTwo(a, b);
+    });
+    found = keyed.map(([, image]) => image);
+  }
+  return found;
+}
+
+let chosen = images; // of very many: those that the filters of the table leave
+
+/** Settings of a table of very many images: it has a page of them at a time. */
+const MANY_ROWS = {
+  ajaxURL: "rows",
+  ajaxRequestFunc: (url, config, { page: number, size, filter = [], sort = [] }) => {
+    chosen = choice(filter, sort);
+    $("count").textContent = `${chosen.length} of ${images.length} images`;
+    const some = chosen.slice((number - 1) * size, number * size);
+    const last = Math.max(1, Math.ceil(chosen.length / size));
+    return Promise.resolve({ last_page: last, data: some.map(record) });
+  },
+  ...{ pagination: true, paginationMode: "remote", paginationSize: 100 },
+  ...{ sortMode: "remote", filterMode: "remote" },
+};
+
+/** Row of an image; none if the table does not show it. */
+function rowOf(image) {
+  if (!LARGE) return table.getRow(image.index);
+  return table.getRows().find((row) => row.getIndex() === image.index);
+}
+
 function build() {
   if (table) return;
   table = new Tabulator("#table", {
-    data: images.map((image) => ({
-      id: image.index,
-      name: image.name,
-      rating: rated(image).rating,
-      comment: rated(image).comment,
-      ...Object.fromEntries(image.row.map((found, index) => [`c${index}`, found])),
-    })),
+    ...(LARGE ? MANY_ROWS : { data: images.map(record) }),
     columns: columns(),
     height: 540,
     layout: "fitData",
@@ -94,11 +156,22 @@ function build() {
     if (!event.target.closest("a")) select(images[row.getIndex()], false);
   });
   const count = (shown) => ($("count").textContent = `${shown} of ${images.length} images`);
-  table.on("dataFiltered", (filters, rows) => count(rows.length));
+  if (!LARGE) table.on("dataFiltered", (filters, rows) => count(rows.length));
   table.on("tableBuilt", () => {
-    count(images.length);
+    if (!LARGE) count(images.length);
     choose();
   });
+}
+
+/** Show the ratings of some images in the table. */
+function updateRows(changed) {
+  if (!table) return;
+  const update = (image) => {
+    const { rating, comment } = rated(image);
+    return { id: image.index, rating, comment };
+  };
+  if (!LARGE) table.updateData(changed.map(update));
+  else for (const image of changed.slice(0, 1000)) rowOf(image)?.update(update(image));
 }
 
 /** List the columns with check boxes to show and hide them. */
@@ -113,9 +186,10 @@ function choose() {
 
 function filtered() {
   const names = [...at.keys()];
-  const rows = table.getData("active").map(({ id }) => {
-    const { rating, comment } = rated(images[id]);
-    return [...images[id].row, rating, comment];
+  const shown = LARGE ? chosen : table.getData("active").map(({ id }) => images[id]);
+  const rows = shown.map((image) => {
+    const { rating, comment } = rated(image);
+    return [...image.row, rating, comment];
   });
   return tsv([[...names, "rating", "comment"], ...rows]);
 }

@@ -1,0 +1,210 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What pages of very many images take: to make, to open, to sort, to rate in.
+
+python benchmarks/pages.py records OUTPUT_DIR [--images 100000] [--pages 0]
+python benchmarks/pages.py group OUTPUT_DIR
+python benchmarks/pages.py open OUTPUT_DIR
+python benchmarks/pages.py next OUTPUT_DIR [--images 1000]
+
+`records` writes sidecars of simulated masks, with `--pages` also participants' pages to be brought
+up to date. `group` runs the group level on them. `open` opens its page in Chromium without a
+window, sorts and filters. `next` writes a page of images with pictures of slices, and measures
+from the key to the next image on the screen, in the view of one image.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+from document import table
+
+from bids_brainmask.analyses import quality
+from bids_brainmask.cli import bids_app
+from bids_brainmask.drawing import tiles
+from bids_brainmask.reports import group, group_page
+from bids_brainmask.reports.page_data import Row
+from bids_brainmask.voxels.image import Volume
+
+SCANNERS = [("Siemens", "Prisma", 3), ("GE", "MR750", 3), ("Philips", "Achieva", 1.5)]
+
+MOVES = 40
+"""Images that are gone through."""
+
+WINDOW = (1400, 1000)
+"""Pixels."""
+
+
+def write_records(out: Path, images: int, pages: int) -> str:
+    """Write sidecars like those of the participant level, two sessions a participant."""
+    rng = np.random.default_rng(0)
+    names = list(quality.columns())
+    values = rng.normal(1, 0.1, (images, len(names)))
+    for number in range(images):
+        label, session = f"sub-{number // 2:06}", f"ses-{number % 2 + 1}"
+        folder = out / label / session / "anat"
+        folder.mkdir(parents=True, exist_ok=True)
+        measured = dict(zip(names, values[number].round(4).tolist(), strict=True))
+        measured["volume_ml"] = round(1450 + 100 * rng.normal(), 2)
+        record = {
+            "Parameters": {"Model": "embedded", "ModelVersion": "0.4.0", "Threshold": 0.5},
+            **{"BrainVolume": measured["volume_ml"], "BrainVolumeUnits": "mL"},
+            **{"ContrastEnhanced": False, "Seconds": 2.5, "BoundaryUncertainty": 0.2},
+            **{"VoxelsSHA256": f"{number:064x}", "Quality": measured},
+        }
+        path = folder / f"{label}_{session}_desc-brain_mask.json"
+        path.write_text(json.dumps(record), encoding="utf-8")
+    for number in range(pages):
+        (out / f"sub-{number:06}.html").write_text("old", encoding="utf-8")
+    description = {"Name": "Simulated", "BIDSVersion": "1.10.0", "DatasetType": "derivative"}
+    made = {"GeneratedBy": [{"Name": "bids_brainmask"}]}
+    (out / "dataset_description.json").write_text(json.dumps(description | made))
+    lines = [f"sub-{n:06}\t{20 + n % 60}\t{'AB'[n % 2]}\n" for n in range((images + 1) // 2)]
+    (out / "participants.tsv").write_text("participant_id\tage\tsite\n" + "".join(lines))
+    return f"{images:,} records, {pages:,} pages\n"
+
+
+def measure_group(out: Path) -> str:
+    """Run the group level in this process."""
+    started, cpu = time.perf_counter(), time.process_time()
+    status = bids_app.main([str(out / "absent"), str(out), "group", "--quiet"])
+    seconds, cpu = time.perf_counter() - started, time.process_time() - cpu
+    others = resource.getrusage(resource.RUSAGE_CHILDREN)
+    memory = max(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, others.ru_maxrss) / 1e6
+    size = (out / group.PAGE).stat().st_size / 1e6
+    beside = sum(path.stat().st_size for path in out.glob(f"{group.DATA}-*.js")) / 1e6
+    numbers = (seconds, cpu, others.ru_utime + others.ru_stime, memory, size, beside)
+    heads = ["status", "s", "CPU s", "other processes, CPU s", "GB", "page, MB", "beside it, MB"]
+    return table(heads, [[str(status), *(f"{number:.2f}" for number in numbers)]])
+
+
+def browser():
+    """Chromium without a window."""
+    from selenium import webdriver
+
+    options = webdriver.ChromeOptions()
+    size = f"--window-size={WINDOW[0]},{WINDOW[1]}"
+    for flag in ("--headless=new", "--no-sandbox", "--disable-gpu", size):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    return webdriver.Chrome(options)
+
+
+TIMED = """
+const [act, done] = [arguments[0], arguments[arguments.length - 1]];
+const started = performance.now();
+Promise.resolve(new Function(act)()).then(() =>
+  requestAnimationFrame(() => setTimeout(() => done(performance.now() - started))));
+"""
+
+ACTIONS = {
+    "order the cards": "const s = document.getElementById('order'); s.selectedIndex = 3;"
+    "s.dispatchEvent(new Event('change'))",
+    "search the cards": "const t = document.getElementById('text'); t.value = '00012';"
+    "t.dispatchEvent(new Event('input'))",
+    "all cards again": "const t = document.getElementById('text'); t.value = '';"
+    "t.dispatchEvent(new Event('input'))",
+    "sort the table": "document.querySelector('.tabulator-col[tabulator-field=c5]').click();"
+    "return new Promise((done) => setTimeout(done, 0))",
+}
+
+
+def measure_open(out: Path) -> str:
+    """Open the page, and time what a person does; medians of three."""
+    driver = browser()
+    try:
+        found: dict[str, list[float]] = {}
+        for _ in range(3):
+            driver.get((out / group.PAGE).as_uri())
+            loaded = "return performance.getEntriesByType('navigation')[0].loadEventEnd"
+            found.setdefault("open", []).append(driver.execute_script(loaded))
+            driver.execute_script("document.getElementById('quality').scrollIntoView()")
+            for _ in range(100):
+                if driver.execute_script("return document.querySelector('.tabulator-row')"):
+                    break
+                time.sleep(0.1)
+            driver.execute_script("scrollTo(0, 0)")
+            for name, act in ACTIONS.items():
+                found.setdefault(name, []).append(driver.execute_async_script(TIMED, act))
+        rows = [[name, f"{np.median(values):.0f}"] for name, values in found.items()]
+        wrong = [one["message"] for one in driver.get_log("browser") if one["level"] != "INFO"]
+        return table(["", "ms"], rows) + "".join(f"{line}\n" for line in wrong)
+    finally:
+        driver.quit()
+
+
+SHOWN = """
+const done = arguments[arguments.length - 1];
+const view = document.getElementById("view");
+const before = view.dataset.shown;
+const started = performance.now();
+document.activeElement.dispatchEvent(
+  new KeyboardEvent("keydown", { key: "ArrowRight", bubbles: true, cancelable: true }));
+const wait = () => view.dataset.shown === before
+  ? setTimeout(wait, 1)
+  : requestAnimationFrame(() => setTimeout(() => done(performance.now() - started)));
+wait();
+"""
+
+
+def measure_next(out: Path, images: int) -> str:
+    """Time the view from the key to the next image, which a person looked at for a second."""
+    grid = np.indices((160, 190, 150)) - np.array([80, 95, 75])[:, None, None, None]
+    far = np.sqrt((grid**2).sum(0))
+    noise = np.random.default_rng(0).normal(0, 8, far.shape)
+    data = np.where(far < 65, 100, np.where(far < 74, 60, 0)) + noise
+    pictures = tiles.pictures(Volume(data.clip(0), np.eye(4)), far < 65, np.clip(66 - far, 0, 1))
+    columns = {"participant_id": {"Description": "Participant"}} | quality.columns()
+    rows = []
+    for number in range(images):
+        label = f"sub-{number:04}"
+        thumbnail = f"{label}/figures/{label}_desc-thumbnail_T1w.webp"
+        for name, content in zip(("slices", "overlays"), pictures, strict=True):
+            path = out / thumbnail.replace("thumbnail", name)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+        values = dict.fromkeys(quality.columns(), 1.0 + number)
+        rows.append(Row(label, f"{label}.html", thumbnail, values | {"participant_id": label}))
+    page = out / "next.html"
+    page.write_text(group_page.page(rows, columns, title="Next"), encoding="utf-8")
+    driver = browser()
+    try:
+        driver.get(page.as_uri())
+        driver.execute_script("document.getElementById('open-view').click()")
+        times = []
+        for _ in range(MOVES):
+            time.sleep(1)
+            times.append(driver.execute_async_script(SHOWN))
+        shares = np.percentile(times, (50, 95, 100))
+        sizes = [f"{len(content) / 1000:.0f}" for content in pictures]
+        heads = ["images", "median, ms", "95 %, ms", "most, ms", "slices, kB", "overlays, kB"]
+        return table(heads, [[str(images), *(f"{value:.0f}" for value in shares), *sizes]])
+    finally:
+        driver.quit()
+
+
+def main(argv: list[str]) -> int:
+    """Do one of the four."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("what", choices=["records", "group", "open", "next"])
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--images", type=int)
+    parser.add_argument("--pages", type=int, default=0)
+    args = parser.parse_args(argv)
+    if args.what == "records":
+        text = write_records(args.out, args.images or 100_000, args.pages)
+    elif args.what == "next":
+        text = measure_next(args.out, args.images or 1000)
+    else:
+        text = {"group": measure_group, "open": measure_open}[args.what](args.out)
+    print(text)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``brainmask rate``: the group report with ratings that are written to the dataset."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import webbrowser
+from pathlib import Path
+
+from bids_brainmask.cli.values import positive
+from bids_brainmask.signals import stoppable
+
+
+def add_rate(commands: argparse._SubParsersAction) -> None:
+    """``brainmask rate``: serve the group report to browsers of this machine."""
+    rate = commands.add_parser(
+        "rate",
+        help="rate masks in a browser, with the ratings written to the dataset",
+        description="Open the group report, and write each rating to "
+        "OUTPUT_DIR/group_desc-ratings_given.tsv as it is given. The report can be reached from "
+        "this machine only. Ctrl+C stops; the ratings are kept.",
+    )
+    rate.add_argument("output_dir", type=Path, help="the derivative dataset")
+    rate.add_argument("--rater", default="", metavar="NAME", help="your name, for the ratings")
+    rate.add_argument(
+        "--port",
+        type=positive(int),
+        default=0,
+        metavar="N",
+        help="port of this machine; if not given, the same free one for the dataset each time",
+    )
+    rate.add_argument(
+        "--stop-after",
+        type=positive(float),
+        default=30.0,
+        metavar="MINUTES",
+        help="stop once no page was open for this time (default: %(default)g)",
+    )
+    rate.add_argument(
+        "--no-browser", action="store_true", help="print the address, and open no browser"
+    )
+    rate.set_defaults(command=run_rate)
+
+
+def run_rate(args: argparse.Namespace) -> int:
+    """Serve the group report until it is stopped; the address is printed."""
+    from bids_brainmask.reports.rating_server import RatingServer
+
+    with stoppable():
+        server = RatingServer(args.output_dir, port=args.port, rater=args.rater)
+        print(f"Rate at {server.address}", flush=True)
+        print("Ratings are written as they are given. Ctrl+C stops.", file=sys.stderr)
+        if not args.no_browser:
+            webbrowser.open(server.address)
+        try:
+            server.run(60 * args.stop_after)
+        except KeyboardInterrupt:
+            pass  # as asked
+        else:
+            print("Stopped: no page was open.", file=sys.stderr)
+        print(f"Ratings: {server.table.path}", file=sys.stderr)
+    return 0

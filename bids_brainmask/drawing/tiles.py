@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Slices of a head in square tiles, and its mask apart from them, for the view of one image.
+
+The script of the group report puts the tiles together, as large as the window allows, with or
+without the mask: `data/templates/group_view.js` has the same order of tiles.
+"""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+
+from bids_brainmask.drawing import slices
+from bids_brainmask.drawing.figures import BRAIN, QUALITIES, _band_colors
+from bids_brainmask.drawing.slices import Cut, View
+from bids_brainmask.voxels import UNCERTAIN
+from bids_brainmask.voxels.image import Volume
+
+SIDE = 5
+"""Tiles in a row, and rows."""
+
+TILE = 320
+"""Pixels of a tile's side, about 1.5 of a mm: more than a voxel of 1 mm."""
+
+COUNTS = ((2, 9), (1, 9), (0, 7))
+"""Axes that slices lie across, and their numbers: axial, coronal, sagittal."""
+
+WINDOW = (0.5, 99.5)
+"""Percentiles of the intensities within the mask that are black and white."""
+
+BRIGHTER = 1.15
+"""White is this far up from the first to the second of them: fat is brighter than the brain."""
+
+LEVELS = 5
+"""Steps of coverage and of uncertainty, so that the lossless picture is small."""
+
+SLICES_BYTES = 300_000
+"""Most that the picture of the slices takes."""
+
+
+def pictures(volume: Volume, mask: np.ndarray, probability: np.ndarray) -> tuple[bytes, bytes]:
+    """Draw the slices, and what is shown over them.
+
+    Parameters
+    ----------
+    volume : Volume
+        Finite intensities, axes in any order and direction.
+    mask : (I, J, K) bool array
+        May be empty: then the slices go over the head.
+    probability : (I, J, K) float array
+        Of brain, in [0, 1].
+
+    Returns
+    -------
+    slices : bytes
+        WebP of ``SIDE`` by ``SIDE`` tiles: intensities, cropped to the mask and 15 mm around it.
+    overlays : bytes
+        Lossless WebP with transparency, of the same width and twice the height: the mask, and
+        below it the uncertain voxels, whose probability is in `UNCERTAIN`.
+
+    Raises
+    ------
+    ValueError
+        Arrays of different shapes.
+    """
+    view, (mask, probability) = slices.look(volume, mask, probability)
+    window = _window(view, mask)
+    scale = TILE / max(view.extent(axis).max() for axis in range(3))
+    gray = np.zeros((SIDE * TILE, SIDE * TILE), np.uint8)
+    covered, unsure = np.zeros_like(gray), np.zeros(gray.shape, np.float32)
+    for cut, place in _places(view, scale):
+        shades = slices.gray(view.plane(view.volume.data, cut), window)
+        gray[place] = _resized(shades, place, "BICUBIC")
+        covered[place] = _resized(view.plane(mask, cut) * np.uint8(255), place, "BILINEAR")
+        chances = view.plane(probability, cut).astype(np.float32)
+        unsure[place] = _resized(chances, place, "NEAREST")
+    overlays = np.zeros((2, *gray.shape, 4), np.uint8)
+    overlays[0, covered > 0, :3] = [int(BRAIN[start : start + 2], 16) for start in (1, 3, 5)]
+    overlays[0, ..., 3] = np.round(covered / 255 * LEVELS) * (255 // LEVELS)
+    band = (unsure > UNCERTAIN[0]) & (unsure < UNCERTAIN[1])
+    low, high = UNCERTAIN
+    steps = np.round((unsure[band] - low) / (high - low) * LEVELS) / LEVELS
+    overlays[1, band, :3] = _band_colors(low + steps * (high - low))
+    overlays[1, band, 3] = 255
+    return _lossy(gray), _lossless(np.concatenate(list(overlays)))
+
+
+def _window(view: View, mask: np.ndarray) -> tuple[float, float]:
+    """Intensities shown as black and as white: of the brain, so that fat does not set them."""
+    values = view.volume.data[view.shown][mask[view.shown]]
+    if not values.size or values.min() == values.max():
+        return view.window
+    low, high = np.percentile(values[:: max(1, values.size // 100_000)], WINDOW)
+    return min(0.0, float(low)), float(low + BRIGHTER * (high - low))
+
+
+def _places(view: View, scale: float) -> list[tuple[Cut, tuple[slice, slice]]]:
+    """Cuts, and the rows and columns of the picture for each; an axis with few slices has less."""
+    found, number = [], 0
+    for axis, count in COUNTS:
+        across, up = np.maximum((scale * view.extent(axis)).astype(int), 1).tolist()
+        for offset, cut in enumerate(view.spread(axis, count)):
+            row, column = divmod(number + offset, SIDE)
+            x, y = column * TILE + (TILE - across) // 2, row * TILE + (TILE - up) // 2
+            found.append((cut, (slice(y, y + up), slice(x, x + across))))
+        number += count
+    return found
+
+
+def _resized(plane: np.ndarray, place: tuple[slice, slice], method: str) -> np.ndarray:
+    from PIL import Image
+
+    rows, columns = place
+    size = (columns.stop - columns.start, rows.stop - rows.start)
+    return np.asarray(
+        Image.fromarray(np.ascontiguousarray(plane)).resize(size, Image.Resampling[method])
+    )
+
+
+def _lossy(gray: np.ndarray) -> bytes:
+    """Encode the slices at the best quality that fits into `SLICES_BYTES`."""
+    from PIL import Image
+
+    content = b""
+    for quality in QUALITIES[1:]:
+        stream = io.BytesIO()
+        Image.fromarray(gray).convert("RGB").save(stream, "WEBP", quality=quality, method=2)
+        content = stream.getvalue()
+        if len(content) <= SLICES_BYTES:
+            break
+    return content
+
+
+def _lossless(overlays: np.ndarray) -> bytes:
+    from PIL import Image
+
+    stream = io.BytesIO()
+    Image.fromarray(overlays, "RGBA").save(stream, "WEBP", lossless=True, quality=20, method=1)
+    return stream.getvalue()

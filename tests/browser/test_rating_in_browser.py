@@ -1,0 +1,316 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Ratings in a browser: served by `brainmask rate`, and one image at a time."""
+
+import csv
+import io
+import threading
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from axe import violations
+from chromium_driver import chromium, until
+from group_rows import COLUMNS, row
+from PIL import Image
+from selenium.webdriver.common.action_chains import ActionChains
+from selenium.webdriver.common.keys import Keys
+
+from bids_brainmask.drawing import tiles
+from bids_brainmask.reports import group_page, participant_page, rating_table, ratings
+from bids_brainmask.reports.rating_server import RatingServer
+from bids_brainmask.voxels.image import Volume
+
+__all__ = ["chromium"]
+
+COUNT = 12
+
+
+def ball(size, radius, shift=0):
+    grid = np.indices((size,) * 3) - (size - 1) / 2 - shift
+    return np.sqrt((grid**2).sum(0)) < radius
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    """A page of images in two sessions, each with slices of a ball in a larger ball."""
+    folder = tmp_path_factory.mktemp("rated")
+    volume = Volume(ball(80, 38) * 60.0 + ball(80, 25) * 40, np.diag([2.0, 2, 2, 1]))
+    mask = ball(80, 25)
+    chance = np.where(ball(80, 27), 0.5, 0) + np.where(ball(80, 23), 0.5, 0)
+    pictures = tiles.pictures(volume, mask, chance)
+    rows = [
+        replace(row(1 + number // 2, f"ses-{1 + number % 2}"), mask=f"mask{number}")
+        for number in range(COUNT)
+    ]
+    for one in rows:
+        for name, content in zip(("slices", "overlays"), pictures, strict=True):
+            path = folder / one.thumbnail.replace("thumbnail", name)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+        Image.new("RGB", (24, 8), "gray").save(folder / one.thumbnail)
+    text = group_page.page(rows, COLUMNS, title="Phantoms")
+    (folder / participant_page.GROUP_PAGE).write_text(text, encoding="utf-8")
+    return folder
+
+
+@pytest.fixture
+def serve(root):
+    """Start servers of the page; each is stopped by what is returned with its address."""
+    started = []
+
+    def start(**how):
+        server = RatingServer(root, **how)
+        thread = threading.Thread(target=server.run, args=(1e6,))
+        thread.start()
+
+        def stop():
+            server._last_page, server.idle_seconds = 0, lambda: 1e9
+            thread.join(10)
+            server.server_close()
+
+        started.append(stop)
+        return server.address, stop
+
+    yield start
+    for stop in started:
+        stop()
+    for path in root.glob(f"{rating_table.NAME}.*"):
+        path.unlink()
+
+
+class Page:
+    """The address of a page, as `Browser.open` opens it."""
+
+    def __init__(self, address):
+        self.address = address
+
+    def as_uri(self):
+        return self.address
+
+
+def table(root):
+    path = root / f"{rating_table.NAME}.tsv"
+    if not path.exists():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file, delimiter="\t"))
+
+
+def progress_is(browser, text):
+    browser.wait("return document.getElementById('progress').textContent === arguments[0]", text)
+
+
+def shown(browser, name):
+    browser.wait("return document.getElementById('view').dataset.shown === arguments[0]", name)
+
+
+def name_here(browser):
+    return browser.one("[aria-current]").get_attribute("aria-label")
+
+
+# ---------------------------------------------------------------------- served
+
+
+def test_a_rating_is_on_disk_as_it_is_given_and_every_tab_has_it(chromium, root, serve):
+    address, stop = serve(rater="Ada")
+    chromium.open(Page(address))
+    chromium.wait("return document.body.classList.contains('live')")
+    first = chromium.driver.current_window_handle
+    chromium.driver.switch_to.new_window("tab")
+    chromium.driver.get(address)
+    chromium.wait("return document.body.classList.contains('live')")
+    chromium.press("1", "m")
+    (one,) = until(lambda: [r for r in table(root) if r["reasons"] == "motion"], "the table")
+    assert (one["rating"], one["rater"]) == ("accept", "Ada")
+    assert one["mask_sha256"].startswith("mask")
+    chromium.driver.close()
+    chromium.driver.switch_to.window(first)
+    progress_is(chromium, f"1 of {COUNT} rated")
+    chromium.press(Keys.ARROW_RIGHT, "2", "3")
+    until(lambda: [r["rating"] for r in table(root)] == ["accept", "unsure"], "the last verdict")
+    chromium.press("0")
+    until(lambda: [r["rating"] for r in table(root)] == ["accept", "n/a"], "no verdict")
+    assert chromium.errors() == []
+    assert all(url.startswith(address.rsplit("/", 1)[0]) for url in chromium.strangers())
+    stop()
+
+
+def test_nothing_is_lost_when_the_server_is_away_and_comes_back(chromium, root, serve):
+    address, stop = serve()
+    chromium.open(Page(address))
+    chromium.wait("return document.body.classList.contains('live')")
+    stop()
+    chromium.press("2")
+    chromium.wait("return /does not answer/.test(document.getElementById('notices').textContent)")
+    assert table(root) == []
+    again, _ = serve()
+    assert again.split("/")[2] == address.split("/")[2]  # the same port, so that the browser knows
+    chromium.driver.switch_to.new_window("tab")
+    chromium.driver.get(again)
+    progress_is(chromium, f"1 of {COUNT} rated")
+    until(lambda: [one["rating"] for one in table(root)] == ["exclude"], "the rating")
+
+
+def test_two_raters_are_compared_as_by_the_group_level(chromium, root, serve):
+    image = "sub-{:04}/anat/sub-{:04}_ses-{}_desc-brain_mask.nii.gz"
+    said = {
+        "Ada": "accept accept exclude unsure accept",
+        "Bo": "accept exclude exclude unsure unsure",
+        "Cy": "accept accept exclude accept accept",
+    }
+    given = [
+        {"image": image.format(1 + n // 2, 1 + n // 2, 1 + n % 2), "rater": rater, "rating": word}
+        for rater, words in said.items()
+        for n, word in enumerate(words.split())
+    ]
+    rating_table.Table(root).add(given)
+    address, _ = serve(rater="Ada")
+    chromium.open(Page(address))
+    text = "return document.getElementById('raters').innerText"
+    chromium.wait(f"{text}.includes('Fleiss')")
+    found = chromium.run(text)
+    columns = [words.split() for words in said.values()]
+    pair = ratings.cohen(list(zip(columns[0], columns[1], strict=True)))
+    assert f"Ada and Bo: Cohen's kappa {pair:.2f}, 5 images" in found
+    assert (
+        f"Fleiss' kappa {ratings.fleiss(list(zip(*columns, strict=True))):.2f}, 5 images" in found
+    )
+    assert "Rated differently: 3 images" in found
+    chromium.run("document.querySelector('#raters details').open = true")
+    assert "Ada accept, Bo exclude, Cy accept" in chromium.run(text)
+    assert "Bo: exclude" in chromium.one("#cards").text
+    chromium.one("#rater").clear()
+    chromium.one("#rater").send_keys("Bo", Keys.TAB)
+    progress_is(chromium, f"5 of {COUNT} rated")
+    assert "Ada: accept" in chromium.one("#cards").text
+
+
+# ---------------------------------------------------------------------- one image at a time
+
+
+@pytest.fixture
+def view(chromium, root):
+    """The view of the first image, opened by its key from a file."""
+    chromium.open(root / participant_page.GROUP_PAGE)
+    chromium.press("v")
+    shown(chromium, name_here(chromium))
+    yield chromium
+    assert chromium.errors() == []
+    assert chromium.strangers() == []
+
+
+def pixels(browser):
+    """What the first canvas shows, as it is on the screen, (rows, columns, 3) int."""
+    with Image.open(io.BytesIO(browser.one("#stages canvas").screenshot_as_png)) as picture:
+        return np.asarray(picture.convert("RGB")).astype(int)
+
+
+def cyan(picture):
+    """Share of pixels in the color of the mask."""
+    return ((picture[..., 2] - picture[..., 0]) > 60).mean()
+
+
+def test_slices_masks_and_ratings_by_keys_alone(view):
+    view.photograph("rate_all")
+    outline = pixels(view)
+    assert outline.std() > 20
+    assert 0.001 < cyan(outline) < 0.1
+    view.press("l")
+    assert cyan(pixels(view)) > 2 * cyan(outline)
+    view.press("l")
+    hold = ActionChains(view.driver).key_down(Keys.SPACE)
+    hold.perform()
+    assert cyan(pixels(view)) == 0
+    ActionChains(view.driver).key_up(Keys.SPACE).perform()
+    assert cyan(pixels(view)) > 0.001
+    view.press("u")
+    colored = pixels(view)
+    assert ((colored[..., 0] - colored[..., 1]) > 60).mean() > 0.001
+    view.press("u", Keys.ARROW_DOWN)
+    assert view.one("#slice").text == "axial, 1 of 9"
+    view.press(*[Keys.ARROW_DOWN] * 4)
+    view.photograph("rate_one")
+    assert view.one("#slice").text == "axial, 5 of 9"
+    view.press("a")
+    assert view.one("#slice").text == "all slices"
+    view.run("document.getElementById('stages').dispatchEvent(new WheelEvent('wheel', "
+             "{deltaY: -1, cancelable: true}))")  # fmt: skip
+    assert view.one("#slice").text == "sagittal, 7 of 7"
+    view.press("a", "s")
+    assert len(view.all("#stages canvas")) == 2
+    assert view.run("return document.querySelectorAll('#stages figcaption').length") == 2
+    view.photograph("rate_sessions")
+
+
+def test_ratings_reasons_comments_and_undo_in_the_view(view):
+    first = name_here(view)
+    view.press("2", "k", "y", "c")
+    view.press(*"odd")
+    view.press(Keys.ESCAPE)
+    assert view.one("#view").is_displayed()
+    assert view.run("return [...document.querySelectorAll('#view [aria-pressed=true]')]"
+                    ".map(e => e.textContent.trim())") == [
+        "exclude 2", "skull included k", "eyes included y"]  # fmt: skip
+    assert "1 of 12 rated" in view.one("#view-progress").text
+    view.press(Keys.ARROW_RIGHT)
+    shown(view, name_here(view))
+    assert name_here(view) != first
+    view.press("1")
+    ActionChains(view.driver).key_down(Keys.CONTROL).send_keys("z").key_up(Keys.CONTROL).perform()
+    assert "1 of 12 rated" in view.one("#view-progress").text
+    view.press(Keys.ARROW_LEFT, Keys.ESCAPE)
+    assert not view.one("#view").is_displayed()
+    assert view.one("[aria-current] .said").text == "skull included; eyes included"
+    assert view.one("[aria-current] input").get_attribute("value") == "odd"
+
+
+def test_axe_finds_nothing_on_the_group_page_and_in_the_view(view):
+    view.press("2", "k")
+    assert violations(view) == []
+    view.press(Keys.ESCAPE)
+    assert violations(view) == []
+    view.one("#theme").click()
+    assert violations(view) == []
+
+
+def test_the_view_tells_the_time_left(view):
+    view.run("document.getElementById('advance').click()")
+    view.press("1", "1", "1")
+    assert "min left" in view.one("#view-progress").text
+    assert "3 of 12 rated" in view.one("#view-progress").text
+
+
+def test_the_view_fits_a_phone(view):
+    size = {"width": 390, "height": 800, "deviceScaleFactor": 2, "mobile": True}
+    view.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    try:
+        view.wait("return document.querySelector('#stages canvas').width > 500")
+        view.photograph("rate_phone")
+        for selector in ("#view-verdict", "#view-close", "#view-next", "#stages canvas"):
+            box = view.run("return document.querySelector(arguments[0]).getBoundingClientRect()"
+                           ".toJSON()", selector)  # fmt: skip
+            assert box["left"] >= 0
+            assert box["right"] <= 390
+            assert box["bottom"] <= 800
+        assert view.one("#stages canvas").size["height"] > 250
+    finally:
+        view.driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def test_an_image_without_slices_has_its_reports_figure_or_says_so(chromium, tmp_path):
+    rows = [row(1), row(2)]
+    path = tmp_path / rows[0].thumbnail.replace("thumbnail", "brain")
+    path.parent.mkdir(parents=True)
+    Image.new("RGB", (300, 200), "red").save(path)
+    page = tmp_path / participant_page.GROUP_PAGE
+    page.write_text(group_page.page(rows, COLUMNS, title="Two"), encoding="utf-8")
+    chromium.open(page)
+    chromium.press("v")
+    shown(chromium, name_here(chromium))
+    found = pixels(chromium) if "0001" in name_here(chromium) else None
+    missing = chromium.one("#no-picture").is_displayed()
+    chromium.press(Keys.ARROW_RIGHT)
+    shown(chromium, name_here(chromium))
+    assert chromium.one("#no-picture").is_displayed() != missing
+    found = pixels(chromium) if found is None else found
+    assert ((found[..., 0] > 200) & (found[..., 1] < 60)).mean() > 0.3
