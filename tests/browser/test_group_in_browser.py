@@ -14,7 +14,7 @@ from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.alert import Alert
 from selenium.webdriver.common.keys import Keys
 
-from bids_brainmask.reports import group_page
+from bids_brainmask.reports import group_page, page_data
 from bids_brainmask.reports.page_data import Row
 
 __all__ = ["chromium"]
@@ -647,6 +647,41 @@ def test_everything_can_be_named_and_reached(browser):
     assert nameless == []
     assert browser.all("#cards img:not([alt])") == []
     assert browser.all(".plot:not([aria-label])") == []
+
+
+def test_very_many_images_are_beside_the_page_which_sorts_and_filters_them(
+    chromium, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(page_data, "INSIDE_MOST", 100)
+    monkeypatch.setattr(page_data, "PER_FILE", 150)
+    rows = [Row(one.prefix, one.report, None, one.values) for one in map(row, range(400))]
+    files = page_data.data_files(rows, COLUMNS, "data")
+    for name, text in files.items():
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    page = write(tmp_path, rows, files=tuple(files))
+    chromium.open(page)
+    assert chromium.one("#progress").text == "0 of 400 rated"
+    choose(chromium, "#order", "Volume, high first")
+    assert names(chromium)[0] == "sub-0399"
+    show_table(chromium)
+    count_is(chromium, "400 of 400 images")
+    scores = column_of(chromium, field_of("outlier_score"))
+    assert set(scores[:5]) == {"3"}
+    filter_by(chromium, field_of("volume_ml"), ">395")
+    count_is(chromium, "5 of 400 images")
+    filter_by(chromium, field_of("volume_ml"), "")
+    filter_by(chromium, "name", "0007")
+    count_is(chromium, "1 of 400 images")
+    chromium.one(".tabulator-row .tabulator-cell[tabulator-field=rating]").click()
+    chromium.run("document.activeElement.blur()")
+    chromium.press("1")
+    chromium.wait("return document.querySelector('span.verdict').textContent === 'accept'")
+    assert len(table_of(chromium.download(chromium.one("#download").click))) == 1
+    assert chromium.errors() == []
+    assert chromium.strangers() == []
+    (tmp_path / next(iter(files))).unlink()
+    chromium.open(page)
+    assert "The data of 150 images are missing" in chromium.one("#notices").text
 
 
 def test_five_thousand_images(chromium, tmp_path):

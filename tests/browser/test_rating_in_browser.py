@@ -240,6 +240,13 @@ def test_slices_masks_and_ratings_by_keys_alone(view):
     assert len(view.all("#stages canvas")) == 2
     assert view.run("return document.querySelectorAll('#stages figcaption').length") == 2
     view.photograph("rate_sessions")
+    view.press("s")
+    view.one("#look-fill").send_keys(Keys.SPACE)
+    assert view.one("#look-fill").get_attribute("aria-pressed") == "true"
+    ActionChains(view.driver).click_and_hold(view.one("#look-bare")).perform()
+    assert cyan(pixels(view)) == 0
+    ActionChains(view.driver).release().perform()
+    assert cyan(pixels(view)) > 0.01
 
 
 def test_ratings_reasons_comments_and_undo_in_the_view(view):

@@ -168,7 +168,7 @@ def test_nothing_hidden_is_left(finished):
     files = [path.name for path in finished[0].output_dir.rglob("*") if path.is_file()]
     assert [name for name in files if name.startswith(".")] == [".bidsignore"]
     run_records = 4  # in logs/
-    figures, pages = 4 * (6 + 3), 2
+    figures, pages = 4 * (6 + 5), 2
     assert len(files) == 3 + figures + pages + run_records
 
 

@@ -62,7 +62,7 @@ def test_what_it_leaves_is_counted(study):
         path.stat().st_size for path in (work / "out").glob("sub-*/anat/*_mask.nii.gz")
     )
     with_reports = scale.weigh(work / "out_reports")["reports"]
-    assert (with_reports.files, with_reports.folders) == (8, 2)  # three figures and a page each
+    assert (with_reports.files, with_reports.folders) == (12, 2)  # five figures and a page each
     assert sum(weight.files for weight in found.values()) == len(
         [path for path in (work / "out").rglob("*") if path.is_file()]
     )

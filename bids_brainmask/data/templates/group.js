@@ -56,6 +56,7 @@ function pressed(event) {
     if ($("view").open) Object.assign(acts, VIEW_KEYS);
     if (!event.target.closest("a, button, summary, input")) acts.Enter = () => open(selected);
   }
+  if (event.key === " " && event.target.closest("a, button, summary, input")) return;
   if (!Object.hasOwn(acts, event.key)) return;
   event.preventDefault();
   acts[event.key]();

@@ -5,11 +5,12 @@ The data may be hostile. It is added to the page as text (`make`), to Plotly's t
 some tags, with `plotText`, and to Tabulator as nodes. */
 
 const data = JSON.parse(document.getElementById("data").textContent);
+const beside = Boolean(globalThis.brainmaskData); // whether the images are in files beside the page
 for (const part of globalThis.brainmaskData ?? []) {
   for (const [name, list] of Object.entries(JSON.parse(part))) data[name].push(...list);
 }
 delete globalThis.brainmaskData;
-const LARGE = data.names.length > 10000; // then the table is sorted and filtered by this script
+const LARGE = beside || data.names.length > 10000; // then the table is sorted and filtered by this script
 const at = new Map(data.columns.map((column, index) => [column.name, index]));
 const images = data.names.map((name, index) => ({
   index,

@@ -242,6 +242,15 @@ function furnishView() {
   for (const name of ["fill", "unsure", "sessions"]) {
     $(`look-${name}`).addEventListener("click", () => again({ [name]: !shownAs[name] }));
   }
+  const bare = (mask) => () => mask !== shownAs.mask && again({ mask });
+  $("look-bare").addEventListener("pointerdown", bare(false));
+  for (const end of ["pointerup", "pointerleave", "pointercancel"]) {
+    $("look-bare").addEventListener(end, bare(true));
+  }
+  // After a click the keys are those of the view again, not of the button.
+  $("view").addEventListener("click", (event) => {
+    if (event.detail && event.target.closest("button") && $("view").open) $("stages").focus();
+  });
   const steps = {
     ...{ "view-previous": () => move(-1), "view-next": () => move(1) },
     ...{ "slice-up": () => slice(-1), "slice-down": () => slice(1) },
