@@ -309,8 +309,7 @@ FIGURES: tuple[Figure, ...] = (
         draw=drawn.uncertainty,
         title="Uncertainty",
         alt="Slices of {} with the uncertain regions",
-        caption=f"Uncertain regions: the probability of brain is between {UNCERTAIN[0]:g} and "
-        f"{UNCERTAIN[1]:g}.",
+        caption=f"Uncertain regions: probability from {UNCERTAIN[0]:g} to {UNCERTAIN[1]:g}.",
     ),
     Figure(
         name="thumbnail",
