@@ -292,6 +292,7 @@ OUTPUTS = _MADE + tuple(
 )
 """In the order in which they are written."""
 
+VIEWED = (("image", "{suffix}"), ("labels", "dseg"))
 FIGURES: tuple[Figure, ...] = (
     Figure(
         name="brain",
@@ -337,10 +338,7 @@ FIGURES: tuple[Figure, ...] = (
     Figure(
         name="viewer",
         made_by="",
-        files={
-            "viewer_image": ("viewer", "{suffix}.nii.gz"),
-            "viewer_labels": ("viewer", "dseg.nii.gz"),
-        },
+        files={f"viewer_{kind}": ("viewer", f"{end}.nii.gz") for kind, end in VIEWED},
         draw=drawn.viewer,
         viewer=True,
     ),
