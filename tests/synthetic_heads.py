@@ -22,3 +22,23 @@ def label_map():
 def write(path, values):
     path.parent.mkdir(parents=True, exist_ok=True)
     nb.save(nb.Nifti1Image(values, AFFINE), path)
+
+
+def head_with_sheets():
+    """A ball with two hemispheres and a cerebellum, and fluid between them, in 96^3 voxels.
+
+    Bone begins 40 mm from the middle, skin at 45. The falx is the plane ``i = 48``; the tentorium
+    is the plane ``k = 30``.
+    """
+    i, _, k = np.indices((96, 96, 96)) - 48
+    radius = np.sqrt(((np.indices((96, 96, 96)) - 48.0) ** 2).sum(0))
+    labels = np.zeros((96, 96, 96), np.uint8)
+    for limit, label in [(47, 48), (45, 51), (40, 16)]:
+        labels[radius < limit] = label
+    above, below = k > -17, k < -19
+    brain = (radius < 38) & ((np.abs(i) > 1) | below) & (above | below)
+    labels[brain & above] = np.where(i < 0, 2, 22)[brain & above]
+    labels[brain & above & (radius < 32) & (np.abs(i) > 5) & (k > -12)] = 1
+    labels[brain & above & (radius < 32) & (i > 5) & (k > -12)] = 21
+    labels[brain & below] = np.where(i < 0, 6, 26)[brain & below]
+    return labels

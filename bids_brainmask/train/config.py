@@ -247,15 +247,15 @@ class Config(Part):
                 )
             if stage.synthetic and not (self.label_maps and self.synthesis):
                 raise ValueError(f"stages[{number}]: synthetic needs label_maps and synthesis")
-            if stage.synthetic and (self.target != "label" or self.intensities not in bounded):
+            if stage.synthetic and self.intensities not in bounded:
                 raise ValueError(
-                    f"stages[{number}]: synthetic needs target: label, and intensities: "
-                    f"{' or '.join(bounded)}"
+                    f"stages[{number}]: synthetic needs intensities: {' or '.join(bounded)}"
                 )
             if stage.synthetic and stage.windows == "blocks":
                 raise ValueError(f"stages[{number}]: synthetic needs windows: random")
             if stage.near and self.target != "lesion":
                 raise ValueError(f"stages[{number}]: near needs target: lesion")
+        self._check_tumors()
         if self.data.validation and self.target == "lesion":
             raise ValueError(
                 "target: lesion needs data.validation: 0; its lesions differ in every window"
@@ -266,6 +266,20 @@ class Config(Part):
             raise ValueError("architecture: keras needs start: a file of a Keras model")
         if self.patience and not self.data.validation:
             raise ValueError("patience needs data.validation above 0")
+
+    def _check_tumors(self) -> None:
+        """Check that the label maps' target is that of the network."""
+        if not (self.synthesis and any(stage.synthetic for stage in self.stages)):
+            return
+        if (self.target == "lesion") != bool(self.synthesis.tumors):
+            raise ValueError(
+                "synthetic with target: lesion needs synthesis.tumors, and target: label none"
+            )
+        if self.target == "lesion" and rows.scaling(self.intensities).again:
+            raise ValueError(
+                f"synthetic with target: lesion: found intensities: {self.intensities}, which "
+                f"need a brain; expected {rows.scaling(self.intensities).without_brain}"
+            )
 
 
 def network_of(config: Config, stage: Stage | None = None) -> Architecture | None:

@@ -26,8 +26,18 @@ from bids_brainmask.voxels.image import Volume
 
 log = logging.getLogger(__name__)
 
+WIDEST_FISSURE = 12.0
+"""Largest distance of the falx from the cortex of each hemisphere, mm."""
+
 BELOW_CEREBELLUM = 5.0
 """Distance of the foramen magnum, where a brain mask ends, below the cerebellum, mm."""
+
+
+ARRAYS = ("labels", "depth", "skin", "falx", "tentorium", "sheet")
+"""Names of the arrays of a label map."""
+
+FALX, TENTORIUM = 1, 2
+"""Values of the array ``sheet``."""
 
 
 @dataclass(frozen=True)
@@ -75,12 +85,11 @@ class LabelMap:
 
         ``labels``: uint8, positions in the `LabelTable`. ``depth``: int8, signed distance from
         the target's surface in quarters of a mm, positive inside. ``skin``: uint8, distance from
-        the air around the head, mm.
+        the air around the head, mm. ``falx`` and ``tentorium``: int8, signed distances as
+        `sheets` returns them, in quarters of a mm. ``sheet``: uint8, 1 at the falx, 2 at the
+        tentorium.
         """
-        return {
-            name: np.load(self.folder / f"{name}.npy", mmap_mode="r")
-            for name in ("labels", "depth", "skin")
-        }
+        return {name: np.load(self.folder / f"{name}.npy", mmap_mode="r") for name in ARRAYS}
 
 
 class LabelMapRecord(msgspec.Struct, frozen=True):
@@ -182,7 +191,9 @@ def lay_out(
     """
     index = folder / "label_maps.json"
     if index.exists():
-        return [_label_map(one, folder) for one in records.read(index, LabelMapRecord)]
+        there = [_label_map(one, folder) for one in records.read(index, LabelMapRecord)]
+        if all((one.folder / f"{name}.npy").exists() for one in there for name in ARRAYS):
+            return there
     found = {path.name.split("_dseg.nii")[0]: path for path in source.rglob("*_dseg.nii*")}
     if unknown := sorted(set(exclude) - set(found)):
         raise UsageError(f"label_maps: exclude: {', '.join(unknown)}: not in {source}")
@@ -212,15 +223,66 @@ def _lay_out(name: str, path: Path, table: LabelTable, place: Path) -> LabelMapR
     spacing = volume.spacing
     place.mkdir(parents=True, exist_ok=True)
     skin = ndimage.distance_transform_edt(~outside(labels, table), spacing)
+    falx, tentorium, sheet = sheets(labels, inside, table, spacing)
     arrays = {
         "labels": labels,
-        "depth": np.round(4 * depth_of(inside, spacing)).clip(-127, 127).astype(np.int8),
+        "depth": _quarters(depth_of(inside, spacing)),
         "skin": np.round(skin).clip(0, 255).astype(np.uint8),
+        "falx": _quarters(falx),
+        "tentorium": _quarters(tentorium),
+        "sheet": sheet,
     }
     for key, array in arrays.items():
         np.save(place / f"{key}.npy", np.ascontiguousarray(array))
     middle = volume.affine @ [*np.argwhere(inside).mean(0), 1]
     return LabelMapRecord(name, volume.affine.tolist(), middle[:3].tolist())
+
+
+def _quarters(millimeters: np.ndarray) -> np.ndarray:
+    """Convert to quarters of a mm, int8; at most 127."""
+    return np.round(4 * millimeters).clip(-127, 127).astype(np.int8)
+
+
+def sheets(
+    labels: np.ndarray, inside: np.ndarray, table: LabelTable, spacing: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Find falx and tentorium: fluid or vein as near to one part of the brain as to the other.
+
+    Parameters
+    ----------
+    labels : (I, J, K) uint8 array
+        Positions in the table.
+    inside : (I, J, K) bool array
+        The target.
+    table : LabelTable
+    spacing : (3,) array
+        Voxel sizes, mm.
+
+    Returns
+    -------
+    falx : (I, J, K) float32 array
+        Distance from the cortex of one hemisphere less that from the other's, mm.
+    tentorium : (I, J, K) float32 array
+        Distance from the cerebellum less that from the cerebral cortex, mm.
+    sheet : (I, J, K) uint8 array
+        `FALX`, `TENTORIUM`, or 0. All 0 for labels without hemispheres or cerebellum.
+    """
+    number = np.arange(len(table.values))
+    cortex, far = table.of("cortex"), []
+    parts = (cortex & (number < table.partner), cortex & (number > table.partner))
+    for part in (*parts, table.of("cerebellum")):
+        where = part[labels]
+        distance = ndimage.distance_transform_edt(~where, spacing) if where.any() else None
+        far.append(np.full(labels.shape, 1e3) if distance is None else distance)
+    one, other, below = (distance.astype(np.float32) for distance in far)
+    falx, tentorium = one - other, below - np.minimum(one, other)
+    fluid = table.of("csf", "vein")[labels]
+    near_both = np.maximum(one, other) < WIDEST_FISSURE
+    sheet = np.where(fluid & near_both & (np.abs(falx) < 1.5), FALX, 0).astype(np.uint8)
+    thin = np.maximum(below, np.minimum(one, other)) < WIDEST_FISSURE / 2
+    thin &= (np.abs(tentorium) < 1.5) & (inside | fluid)
+    sheet[thin] = TENTORIUM
+    return falx, tentorium, sheet
 
 
 def positions(values: np.ndarray, table: LabelTable, path: Path) -> np.ndarray:

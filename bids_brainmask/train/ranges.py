@@ -3,10 +3,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
-from msgspec import Meta
+from msgspec import Meta, field
 
 from bids_brainmask.train.transforms.geometry import Geometry
 
@@ -19,6 +19,12 @@ TISSUES = (
 
 Share = Annotated[float, Meta(ge=0, le=1)]
 Amount = Annotated[float, Meta(ge=0)]
+CODE = {tissue: number for number, tissue in enumerate(TISSUES)}
+"""Number of each tissue."""
+
+Tissue = Literal[TISSUES]
+Site = Literal["convexity", "parasagittal", "falx", "tentorium", "base", "posterior fossa"]
+Core = Literal["calcified", "cystic", "necrotic"]
 Range = tuple[float, float]
 """Lowest and highest value, drawn uniformly."""
 
@@ -165,6 +171,202 @@ class Acquisition(Part):
             raise ValueError("across: found 0 for all axes; expected one of them over 0")
 
 
+class Enhancement(Part):
+    """Intensity of something with contrast agent."""
+
+    chance: Share
+    level: Range
+    """Relative to white matter."""
+
+
+class Distractors(Part):
+    """What enhances and is no meningioma; the label stays background.
+
+    Each value without a unit is the chance of it in an image with contrast agent.
+    """
+
+    veins: Share = 0.7
+    """Veins over the convexity."""
+
+    vein_width: Range = (1.0, 3.0)
+    """mm."""
+
+    dura: Share = 0.4
+    """Dura, falx and tentorium that are thick in places."""
+
+    dura_thickness: Range = (0.5, 2.5)
+    """Growth of that dura towards the brain, mm."""
+
+    pituitary: Share = 0.8
+    pituitary_radius: Range = (3.0, 8.0)
+    """mm."""
+
+    schwannoma: Share = 0.08
+    schwannoma_radius: Range = (3.0, 15.0)
+    """mm."""
+
+    metastases: Share = 0.2
+    """One to four, in the brain."""
+
+    metastasis_radius: Range = (2.0, 14.0)
+    """mm; small ones are more frequent."""
+
+    glioma: Share = 0.12
+    """A rim around a necrotic core, in the brain."""
+
+    glioma_radius: Range = (8.0, 26.0)
+    """mm."""
+
+    rim: Range = (1.5, 6.0)
+    """Thickness of the rim, mm."""
+
+    cavity: Share = 0.1
+    """A resection cavity on the inner table, with an enhancing wall and dura around it."""
+
+    cavity_radius: Range = (6.0, 22.0)
+    """mm."""
+
+    packing: Share = 0.05
+    """Fat that was packed against the inner table."""
+
+    packing_radius: Range = (4.0, 14.0)
+    """mm."""
+
+    level: Range = (1.05, 2.0)
+    """Intensity of the enhancing parts, relative to white matter."""
+
+
+SITES: dict[Site, Share] = {
+    "convexity": 0.3,
+    "parasagittal": 0.15,
+    "falx": 0.15,
+    "tentorium": 0.1,
+    "base": 0.2,
+    "posterior fossa": 0.1,
+}
+"""Shares of the sites, about those of clinical series."""
+
+CORES: dict[Core, Enhancement] = {
+    "calcified": Enhancement(chance=0.12, level=(0.05, 0.4)),
+    "cystic": Enhancement(chance=0.1, level=(0.2, 0.6)),
+    "necrotic": Enhancement(chance=0.12, level=(0.5, 0.9)),
+}
+"""Cores of tumors."""
+
+ENHANCED: dict[Tissue, Enhancement] = {
+    "vein": Enhancement(chance=0.9, level=(1.1, 2.5)),
+    "artery": Enhancement(chance=0.6, level=(1.0, 2.5)),
+    "dura": Enhancement(chance=0.7, level=(1.0, 2.2)),
+    "choroid": Enhancement(chance=0.8, level=(1.0, 2.2)),
+    "mucosa": Enhancement(chance=0.8, level=(0.9, 2.5)),
+    "muscle": Enhancement(chance=0.2, level=(0.8, 1.4)),
+    "marrow": Enhancement(chance=0.2, level=(0.9, 1.8)),
+    "lesion": Enhancement(chance=0.1, level=(1.0, 1.8)),
+}
+"""Tissues that take up contrast agent."""
+
+
+class Tumors(Part):
+    """Meningiomas that are grown in label maps. The label of an image is then that of its tumors.
+
+    The signs are those of Watts et al. 2014, https://doi.org/10.1007/s13244-013-0302-4.
+    """
+
+    contrasts: Annotated[tuple[str, ...], Meta(min_length=1)]
+    """Contrasts with contrast agent. In images of the others nothing is grown or enhanced."""
+
+    count: tuple[Share, ...] = (0.3, 0.5, 0.15, 0.05)
+    """Chances of no tumor, of one, of two, and so on; they sum to 1."""
+
+    volume: Range = (0.1, 60.0)
+    """mL; the logarithm is uniform."""
+
+    sites: dict[Site, Share] = field(default_factory=lambda: dict(SITES))
+    """Shares of the sites. Where a window lacks one, another is taken."""
+
+    plaque: Share = 0.2
+    """Chance of growth as a sheet along the dura, in tumors under 25 mL."""
+
+    plaque_aspect: Range = (0.12, 0.4)
+    """Height over half of the width, of sheets."""
+
+    aspect: Range = (0.65, 1.1)
+    """Height over half of the width, of the others."""
+
+    base: Range = (0.2, 0.75)
+    """Distance of the middle from the dura, as a share of the height."""
+
+    lumps: Range = (0.03, 0.3)
+    """Relative change of the radius by lobulation."""
+
+    through_bone: Share = 0.12
+    """Chance of growth through bone, into sinuses of the nose, the orbit or under the scalp."""
+
+    bone_depth: Range = (2.0, 14.0)
+    """How far outside of the dura such a tumor grows, mm."""
+
+    into_sinus: Share = 0.3
+    """Chance of growth into dural sinuses and veins."""
+
+    crosses: Share = 0.25
+    """Chance that a tumor of falx or tentorium grows on both sides."""
+
+    mass_effect: Share = 0.85
+    yielded: Range = (0.3, 0.95)
+    """Share of the tumor's volume by which the brain is displaced; the rest is lost fluid."""
+
+    dose: Range = (0.5, 1.0)
+    """Factor on all that enhancement adds to white matter's level."""
+
+    level: Range = (1.25, 2.3)
+    """Intensity of tumors, relative to white matter."""
+
+    texture: Range = (0.01, 0.1)
+    """Smooth relative change within a tumor."""
+
+    cores: dict[Core, Enhancement] = field(default_factory=lambda: dict(CORES))
+    """Cores of tumors over 2 mL. They belong to the label."""
+
+    tail: Share = 0.6
+    """Chance of a tail of the dura, which does not belong to the label."""
+
+    tail_length: Range = (5.0, 25.0)
+    tail_thickness: Range = (1.0, 2.5)
+    """mm."""
+
+    oedema: Share = 0.5
+    oedema_reach: Range = (3.0, 25.0)
+    """mm."""
+
+    oedema_loss: Range = (0.1, 0.4)
+    """Relative loss of intensity in it."""
+
+    cleft: Share = 0.5
+    """Chance of a layer of fluid between tumor and brain."""
+
+    hyperostosis: Share = 0.25
+    """Chance that bone beside a tumor is thick and without marrow."""
+
+    hyperostosis_reach: Range = (3.0, 12.0)
+    """mm."""
+
+    enhance: dict[Tissue, Enhancement] = field(default_factory=lambda: dict(ENHANCED))
+    """Tissues that take up contrast agent, each by itself."""
+
+    distractors: Distractors = Distractors()
+
+    def __post_init__(self) -> None:
+        for name in ("count", "sites"):
+            values = getattr(self, name)
+            shares = values.values() if isinstance(values, dict) else values
+            if abs((total := sum(shares)) - 1) > 1e-6:
+                raise ValueError(f"{name}: the shares sum to {total:g}, expected 1")
+        if not 0 < self.volume[0] <= self.volume[1]:
+            raise ValueError(f"volume: found {self.volume}, expected two volumes above 0 in order")
+        if (total := sum(core.chance for core in self.cores.values())) > 1:
+            raise ValueError(f"cores: the chances sum to {total:g}, expected up to 1")
+
+
 class Synthesis(Part):
     """All ranges from which images are made from label maps."""
 
@@ -173,9 +375,23 @@ class Synthesis(Part):
     anatomy: Anatomy = Anatomy()
     field_of_view: FieldOfView = FieldOfView()
     acquisition: Acquisition = Acquisition()
+    tumors: Tumors | None = None
+    """Tumors to grow; the target of the network is then the tumors."""
+
     gain: Amount = 0.1
     """Standard deviation of the logarithm of a factor on all scaled intensities."""
 
     def __post_init__(self) -> None:
         if abs((total := sum(c.share for c in self.contrasts.values())) - 1) > 1e-6:
             raise ValueError(f"contrasts: the shares sum to {total:g}, expected 1")
+        if not self.tumors:
+            return
+        if unknown := sorted(set(self.tumors.contrasts) - set(self.contrasts)):
+            raise ValueError(
+                f"tumors.contrasts: unknown {unknown}; expected among {[*self.contrasts]}"
+            )
+        if self.anatomy.lesion:
+            raise ValueError(
+                "anatomy.lesion: expected 0 where tumors are grown; a bright region beside the "
+                "brain without a label would be one that the network is to ignore"
+            )

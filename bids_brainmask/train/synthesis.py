@@ -10,13 +10,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 from scipy import ndimage
 
-from bids_brainmask.train import acquisition
+from bids_brainmask.train import acquisition, distractors, enhancement, growth
+from bids_brainmask.train.distractors import Painter
 from bids_brainmask.train.label_maps import LabelMap, LabelTable
-from bids_brainmask.train.ranges import TISSUES, Anatomy, Contrast, FieldOfView, Synthesis
+from bids_brainmask.train.ranges import (
+    CODE,
+    TISSUES,
+    Anatomy,
+    Contrast,
+    FieldOfView,
+    Synthesis,
+    Tumors,
+)
 from bids_brainmask.train.transforms.augment import smooth_field
 from bids_brainmask.train.transforms.geometry import bend, random_matrix
 from bids_brainmask.voxels.scaling import levelling
@@ -24,8 +34,8 @@ from bids_brainmask.voxels.scaling import levelling
 COARSE = 4
 """Voxels of the label map to a voxel of the coarse image, along each axis."""
 
-CODE = {tissue: number for number, tissue in enumerate(TISSUES)}
-"""Number of each tissue."""
+SIGNED = ("falx", "tentorium")
+"""Arrays of signed distances to the sheets of dura within the head."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +48,10 @@ class Window:
     skin: np.ndarray  # (I, J, K) uint8, mm from the air around the head
     forward: np.ndarray  # (I, J, K) float32, mm towards the face from the target's middle
     upward: np.ndarray  # (I, J, K) float32, mm towards the crown
+    sideways: np.ndarray  # (I, J, K) float32, mm towards the right of the head, or mirrored
+    falx: np.ndarray  # (I, J, K) float32, mm; see `label_maps.sheets`
+    tentorium: np.ndarray  # (I, J, K) float32, mm
+    sheet: np.ndarray  # (I, J, K) uint8, whether it is falx or tentorium
     ends: np.ndarray  # (I, J, K) bool, beyond the end of the label map
 
     @property
@@ -80,20 +94,24 @@ def draw(
     image : shape float32 array
         Scaled as in use, in [0, 2].
     label : shape float32 array
-        In [0, 1], share of each voxel that belongs to the target.
+        In [0, 1], share of each voxel that belongs to the target; where tumors are grown, to them.
     """
     names = list(synthesis.contrasts)
     shares = [synthesis.contrasts[name].share for name in names]
-    kind = synthesis.contrasts[contrast or names[rng.choice(len(names), p=shares)]]
+    name = contrast or names[rng.choice(len(names), p=shares)]
+    kind, tumors = synthesis.contrasts[name], synthesis.tumors
     window = crop(head, table, synthesis, center, shape, rng)
     means = draw_means(kind, table, rng)
-    tissue = with_anatomy(window, synthesis.anatomy, rng)
-    image = assign_intensities(window, tissue, means, kind, rng)
     unit = max(means[CODE["white"]], 0.2)
-    image = vary(image, window, synthesis.anatomy, unit, rng)
-    label = np.clip(window.depth + 0.5, 0, 1)
+    if tumors and name in tumors.contrasts:
+        image, label, means = with_agent(window, means, kind, table, synthesis, rng)
+    else:
+        tissue = with_anatomy(window, synthesis.anatomy, rng)
+        image = assign_intensities(window, tissue, means, kind, rng)
+        image = vary(image, window, synthesis.anatomy, unit, rng)
+        label = np.clip(window.depth + 0.5, 0, 1) if not tumors else np.zeros_like(image)
     removed, kept = remove(window, synthesis.field_of_view, rng)
-    image[removed] = 0
+    image[removed], label[removed] = 0, 0
     if kept is not None:
         label = np.minimum(label, kept)
     silent = removed | (
@@ -110,6 +128,38 @@ def draw(
     if level and rng.random() < 0.5:
         image = np.clip(image * levelling(image, label > 0.5), 0, 2)
     return image, label
+
+
+def with_agent(
+    window: Window,
+    means: np.ndarray,
+    kind: Contrast,
+    table: LabelTable,
+    synthesis: Synthesis,
+    rng: np.random.Generator,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Grow tumors and give contrast agent.
+
+    Returns
+    -------
+    image, label : float32 arrays of the window's shape
+        The label is the share of each voxel that is tumor.
+    means : float32 array
+        As `draw_means`, with the agent.
+    """
+    ranges = cast("Tumors", synthesis.tumors)
+    dose = float(rng.uniform(*ranges.dose))
+    window, tumors = growth.grow(window, ranges, rng)
+    means = enhancement.enhanced(means, tissues_of(table), ranges, dose, rng)
+    tissue = with_anatomy(window, synthesis.anatomy, rng)
+    enhancement.harden(tissue, window, tumors, ranges, rng)
+    distractors.thicken(tissue, window, ranges.distractors, rng)
+    image = assign_intensities(window, tissue, means, kind, rng)
+    unit = max(means[CODE["white"]], 0.2)
+    image = vary(image, window, synthesis.anatomy, unit, rng)
+    Painter(image, tissue, window, means, ranges.distractors, dose, rng).draw()
+    enhancement.draw(image, tissue, window, tumors, means, ranges, dose, rng)
+    return np.maximum(image, 0), growth.labelled(window, tumors), means
 
 
 def crop(
@@ -147,8 +197,15 @@ def crop(
     )
     depth = np.where(ends, np.minimum(depth, -4.0), depth) / 4
     skin = np.where(ends, np.uint8(0), arrays["skin"].ravel()[place])
-    forward, upward = (np.broadcast_to(world[k] - head.middle[k], shape) for k in (1, 2))
-    return Window(labels, tissues_of(table)[labels], depth, skin, forward, upward, ends)
+    sideways, forward, upward = (
+        np.broadcast_to(world[k] - head.middle[k], shape) for k in range(3)
+    )
+    falx, tentorium = (arrays[name].ravel()[place] / np.float32(4) for name in SIGNED)
+    sheet = np.where(ends, np.uint8(0), arrays["sheet"].ravel()[place])
+    tissue = tissues_of(table)[labels]
+    return Window(
+        *(labels, tissue, depth, skin, forward, upward, sideways, falx, tentorium, sheet, ends)
+    )
 
 
 def nearest(points: list[np.ndarray], shape: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:

@@ -23,6 +23,8 @@ from bids_brainmask.train.config import read
 SMALL = {"encoder": [[4, 4], [8, 8]], "up": [8], "decoder": [[4, 4]], "stem": 4}
 STAGE = {"epochs": 2, "rate": [5e-3, 1e-3], "steps": 3, "batch": 2, "window": [32, 32, 32]}
 
+TUMORS = msgspec.to_builtins(read("meningioma-label-maps").synthesis)
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
@@ -45,6 +47,23 @@ def content(**changes):
         "synthesis": recipe,
         "stages": [STAGE | {"synthetic": 0.5}],
     } | changes
+
+
+def test_heads_and_label_maps_with_tumors_are_mixed_by_shares(folder, tmp_path):
+    some = content(target="lesion", intensities="robust", synthesis=TUMORS)
+    some["stages"] = [STAGE | {"synthetic": 0.5, "batch": 8, "steps": 1, "variants": {"one": 1}}]
+    some["variants"] = {"one": {"steps": {"contrast": 1}}}
+    path = tmp_path / "mixed.yaml"
+    path.write_text(yaml.safe_dump(some))
+    config = read(path)
+    found = sources.lay_out(config, folder, tmp_path / "out")
+    sampler = samples.Sampler(config, config.stages[0], 0, **vars(found))
+    drawn = sampler._mixed(200, np.random.default_rng(0))
+    maps = sum(type(head).__name__ == "LabelMap" for head in drawn)
+    assert 70 < maps < 130
+    images, labels = sampler.batch(0, 0)
+    assert images.shape == labels.shape == (8, 32, 32, 32, 1)
+    assert np.isfinite(images).all()
 
 
 def configuration(folder, name="config.yaml", **changes):
@@ -177,7 +196,9 @@ def test_the_folder_of_label_maps_can_be_given_by_option(folder, tmp_path):
     [
         ({"label_maps": None}, "synthetic needs label_maps and synthesis"),
         ({"synthesis": None}, "synthetic needs label_maps and synthesis"),
-        ({"intensities": "zscore"}, "synthetic needs target: label"),
+        ({"intensities": "zscore"}, "synthetic needs intensities: robust or brain"),
+        ({"target": "lesion"}, "needs synthesis.tumors, and target: label none"),
+        ({"target": "lesion", "synthesis": TUMORS, "intensities": "brain"}, "expected robust"),
         ({"synthesis": {"contrasts": {"a": {"share": 1}}, "colour": 1}}, "unknown field `colour`"),
         ({"stages": [STAGE | {"synthetic": 1.5}]}, "<= 1"),
         (

@@ -28,7 +28,7 @@ def test_a_plain_configuration_has_defaults(tmp_path):
     assert config.network_of(found) == COMPACT
 
 
-@pytest.mark.parametrize("name", ["brain", "meningioma", "seed"])
+@pytest.mark.parametrize("name", ["brain", "meningioma", "meningioma-label-maps", "seed"])
 def test_recipes_of_the_package_can_be_read(name):
     found = config.read(name, bids_dir="/heads")
     assert found.data.bids_dir == "/heads"
