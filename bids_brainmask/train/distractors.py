@@ -4,16 +4,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from bids_brainmask.train.ranges import CODE, Distractors, Range
 from bids_brainmask.train.transforms.augment import smooth_field
 from bids_brainmask.train.transforms.contrast import paint, sphere
-
-if TYPE_CHECKING:
-    from bids_brainmask.train.synthesis import Window
+from bids_brainmask.train.windows import Window
 
 ONE_MM = np.ones(3)
 

@@ -3,16 +3,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from bids_brainmask.train.growth import SHEETS, Tumor
 from bids_brainmask.train.ranges import CODE, TISSUES, Tumors
 from bids_brainmask.train.transforms.augment import smooth_field
-
-if TYPE_CHECKING:
-    from bids_brainmask.train.synthesis import Window
+from bids_brainmask.train.windows import Window
 
 CORES_FROM = 2.0
 """Volume from which tumors have cores, mL."""

@@ -8,7 +8,6 @@ brain (`bids_brainmask.train.label_maps.sheets`). Windows have voxels of 1 mm.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import ndimage
@@ -18,9 +17,7 @@ from bids_brainmask.train.ranges import CODE, Tumors
 from bids_brainmask.train.transforms import anatomy
 from bids_brainmask.train.transforms.augment import smooth_field
 from bids_brainmask.train.transforms.tumor import gradient
-
-if TYPE_CHECKING:
-    from bids_brainmask.train.synthesis import Window
+from bids_brainmask.train.windows import Window
 
 Box = tuple[slice, ...]
 

@@ -151,6 +151,7 @@ def test_a_file_that_is_no_mapping_is_an_error(tmp_path, text, message):
 
 def test_a_file_that_is_not_there_is_an_error_that_names_the_recipes(tmp_path):
     with pytest.raises(
-        UsageError, match=r"cannot be read.*the name of a recipe: brain, meningioma, seed"
+        UsageError,
+        match=r"cannot be read.*the name of a recipe: brain, meningioma-label-maps, meningioma, ",
     ):
         config.read(tmp_path / "none.yaml")

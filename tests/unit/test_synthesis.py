@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from synthetic_heads import label_map, write
 
-from bids_brainmask.train import acquisition, label_maps, synthesis
+from bids_brainmask.train import acquisition, label_maps, synthesis, windows
 from bids_brainmask.train.config import read
 from bids_brainmask.train.ranges import (
     TISSUES,
@@ -140,7 +140,7 @@ def test_a_mirrored_left_half_is_a_right_one(head, table, flip):
 def test_quarter_turns_and_flips_reach_all_48_axis_orders():
     rng = np.random.default_rng(0)
     geometry = Geometry(quarter_turns=1, flip=0.5)
-    found = {tuple(np.rint(synthesis.random_matrix(geometry, rng)).ravel()) for _ in range(2000)}
+    found = {tuple(np.rint(windows.random_matrix(geometry, rng)).ravel()) for _ in range(2000)}
     assert len(found) == 48
 
 
