@@ -110,6 +110,17 @@ COLUMNS: dict[str, dict] = {
         }
         for axis, towards in (("x", "right"), ("y", "front"), ("z", "top"))
     },
+    "side": {
+        "LongName": "Side",
+        "Description": "Side of the plane, along the world's axes, through the middle of the "
+        f"brain mask. Within {lesions.UNSURE_MM:g} mm of it a side is not told, for heads are "
+        "tilted; n/a where it is not clear, and without a brain mask",
+        "Levels": {
+            "left": f"At least {lesions.SIDE_SHARE:.0%} of its voxels lie to the left of that",
+            "right": f"At least {lesions.SIDE_SHARE:.0%} of its voxels lie to the right of that",
+            "midline": f"At least {1 - lesions.SIDE_SHARE:.0%} lie on either side",
+        },
+    },
     "thickness_mm": {
         "LongName": "Thickness",
         "Description": "Diameter of the largest ball that lies in the lesion",
@@ -204,6 +215,7 @@ def row(lesion: Lesion) -> dict[str, str]:
         "centroid_x_mm": x,
         "centroid_y_mm": y,
         "centroid_z_mm": z,
+        "side": lesion.side or "n/a",
         "thickness_mm": f"{lesion.thickness_mm:.1f}",
         "surface_mm2": f"{lesion.surface_mm2:.0f}",
         "skull_distance_mm": _known(lesion.skull_distance_mm, 1),

@@ -18,6 +18,14 @@ from bids_brainmask.voxels.masks import bounds
 SMALLEST_ML = 0.05
 """Components with less than this volume, mL, are treated as noise and removed."""
 
+UNSURE_MM = 5.0
+"""Distance from the middle of the brain mask within which a side is not told: heads are tilted."""
+
+SIDE_SHARE = 0.9
+"""Share of a lesion's voxels that must lie beyond that distance for it to be on a side."""
+
+Side = Literal["left", "right", "midline"]
+
 Decision = Literal["accepted", "rejected", ""]
 
 Box = tuple[slice, ...]
@@ -46,6 +54,7 @@ class Lesion:
     peak_probability: float
     at_edge: bool
     reasons: tuple[str, ...] = ()  # why it is unlikely to be a lesion; empty: it is likely
+    side: Side | None = None
     decision: Decision = ""  # of a person
     volume_sd_ml: float | None = None  # over moved copies of the image
 
@@ -225,7 +234,7 @@ def _lesion(
     )
 
 
-RELATIVE = ("skull_distance_mm", "brain_distance_mm", "share_in_brain")
+RELATIVE = ("skull_distance_mm", "brain_distance_mm", "share_in_brain", "side")
 """What is measured relative to the brain mask."""
 
 
@@ -267,7 +276,10 @@ class Surroundings:
     """
 
     def __init__(self, brain: np.ndarray, lesions: np.ndarray, affine: np.ndarray) -> None:
-        self.brain, self.spacing = brain, _spacing(affine)
+        self.brain, self.affine, self.spacing = brain, affine, _spacing(affine)
+        sums = [brain.sum(tuple({0, 1, 2} - {axis})) for axis in range(3)]
+        middle = [np.arange(len(each)) @ each / max(each.sum(), 1) for each in sums]
+        self.middle_x = float(affine[0] @ [*middle, 1])
         self.within = ndimage.binary_fill_holes(brain | lesions)
 
     def measure(self, piece: np.ndarray, box: Box) -> dict:
@@ -295,9 +307,19 @@ class Surroundings:
             "skull_distance_mm": skull,
             "brain_distance_mm": away,
             "share_in_brain": float(brain.mean()),
+            "side": self._side(piece, box),
             "touches": touches,
             "within": within,
         }
+
+    def _side(self, piece: np.ndarray, box: Box) -> Side | None:
+        """Tell on which side of the middle of the brain mask a lesion lies, if it is clear."""
+        voxels = np.argwhere(piece) + [side.start for side in box]
+        x = voxels @ self.affine[0, :3] + self.affine[0, 3] - self.middle_x
+        left, right = float((x < -UNSURE_MM).mean()), float((x > UNSURE_MM).mean())
+        if max(left, right) >= SIDE_SHARE:
+            return "left" if left > right else "right"
+        return "midline" if min(left, right) >= 1 - SIDE_SHARE else None
 
     @staticmethod
     def _around(whole: np.ndarray, box: Box, *, beyond: bool) -> np.ndarray:

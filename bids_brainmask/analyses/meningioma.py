@@ -65,7 +65,9 @@ class Tumors:
         measured = lesions.measure(
             mask, self.probability, source.volume.affine, brain, smallest_ml=0.0
         )
-        accepted = {lesion.index: "accepted" for lesion in measured.candidates}
+        accepted: dict[int, Decision] = {
+            lesion.index: "accepted" for lesion in measured.candidates
+        }
         return replace(self, lesions=measured.decided(accepted))
 
     def decided(self, decisions: dict[int, Decision]) -> Tumors:

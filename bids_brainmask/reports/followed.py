@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 import numpy as np
@@ -22,6 +23,9 @@ from bids_brainmask.errors import ImageError, UsageError
 from bids_brainmask.reports import lesion_changes, templates, tumor_growth
 from bids_brainmask.reports.lesion_changes import Change, Size, Tracks
 from bids_brainmask.settings import Settings
+
+if TYPE_CHECKING:
+    from bids_brainmask.voxels.image import Volume
 
 log = logging.getLogger(__name__)
 
@@ -84,8 +88,9 @@ def _sizes(root: Path, result: Result) -> dict[int, Size]:
     for row in readback.table(root, result, "meningioma"):
         if row["counted"] == "yes":
             sd = row["volume_sd_ml"]
-            sizes = [float(number(row[name])) for name in ("volume_ml", "longest_mm")]
-            found[int(row["index"])] = Size(*sizes, None if sd == "n/a" else float(number(sd)))
+            ml, mm = (float(number(row[name])) for name in ("volume_ml", "longest_mm"))
+            known = None if sd == "n/a" else float(number(sd))
+            found[int(row["index"])] = Size(ml, mm, known)
     return found
 
 
@@ -121,24 +126,24 @@ def _compare(
     ImageError, UsageError
         They cannot be read or registered.
     """
-    from bids_brainmask.voxels import registration
-    from bids_brainmask.voxels.image import Volume
+    from bids_brainmask.voxels import image, registration
 
     registration.library()
     root = settings.output_dir
     brains, labels, heads = ([_read(kind, settings, s) for s in (before, after)] for kind in KINDS)
-    for brain, own in zip(brains, labels, strict=True):
-        if brain.data.shape != own.data.shape:
+    for brain, indices in zip(brains, labels, strict=True):
+        if brain.data.shape != indices.data.shape:
             raise ImageError("the brain mask and the index image are not on one grid")
     masks = [brain.data > 0 for brain in brains]
-    motion = registration.rigid(*heads, *masks)
-    fixed, moving = (Volume(mask, brain.affine) for mask, brain in zip(masks, brains, strict=True))
+    motion = registration.rigid(heads[0], heads[1], masks[0], masks[1])
+    pairs = zip(masks, brains, strict=True)
+    fixed, moving = (image.Volume(mask, brain.affine) for mask, brain in pairs)
     overlap = registration.check_overlap(motion, fixed, moving)
     own = np.where(np.isin(labels[0].data, list(before.sizes)), labels[0].data, 0)
     other = np.where(np.isin(labels[1].data, list(after.sizes)), labels[1].data, 0)
-    moved = registration.onto(labels[0], Volume(other, labels[1].affine), motion)
+    moved = registration.onto(labels[0], image.Volume(other, labels[1].affine), motion)
     changes = _with_lost(lesion_changes.match(own, moved), after.sizes)
-    there = Volume(registration.onto(heads[0], heads[1], motion, order=1), heads[0].affine)
+    there = image.Volume(registration.onto(heads[0], heads[1], motion, order=1), heads[0].affine)
     numbers = tracks.number(changes, after.sizes)
     limits = (settings.growth_percent, settings.growth_mm)
     for track, change in zip(numbers, changes, strict=True):
@@ -164,7 +169,7 @@ def _with_lost(changes: list[Change], after: Mapping[int, Size]) -> list[Change]
     return [*changes, *(Change((), (index,)) for index in after if index not in seen)]
 
 
-def _picture(head, there, before: np.ndarray, after: np.ndarray) -> bytes:
+def _picture(head: Volume, there: Volume, before: np.ndarray, after: np.ndarray) -> bytes:
     from bids_brainmask.drawing import changes
 
     if not before.any() and not after.any():
@@ -175,7 +180,7 @@ def _picture(head, there, before: np.ndarray, after: np.ndarray) -> bytes:
 KINDS = ("brain", "labels", "head")
 
 
-def _read(kind: str, settings: Settings, session: Session):
+def _read(kind: str, settings: Settings, session: Session) -> Volume:
     """Read the brain mask, the index image or the head of a session.
 
     The head is the source image if its dataset is there, else the image of the brain alone.

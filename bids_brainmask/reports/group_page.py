@@ -280,7 +280,9 @@ def plots(
     ]
     found = [
         session_plots.plot("Brain volume", brains, sessions),
-        session_plots.plot("Meningioma volume", session_plots.of_tumors(volumes, where), sessions),
+        session_plots.plot(
+            "Volume of candidate lesions", session_plots.of_tumors(volumes, where), sessions
+        ),
     ]
     unordered = [sentence for _, sentences in found for sentence in sentences]
     return [plot for plot, _ in found if plot], list(dict.fromkeys(unordered))

@@ -21,8 +21,8 @@ COLUMNS: dict[str, dict[str, str]] = {
     "session_id": {"Description": "Session; n/a if the dataset has none"},
     "image": {"Description": "Path of the tumor mask in this dataset"},
     "model": {"Description": "Model and its version"},
-    "lesions": {"Description": "Number of meningiomas with at least the smallest volume"},
-    "volume_ml": {"Description": "Volume of all meningiomas", "Units": "mL"},
+    "lesions": {"Description": "Number of candidate lesions that count"},
+    "volume_ml": {"Description": "Volume of the candidate lesions that count", "Units": "mL"},
     "change_ml": {"Description": f"Volume minus the volume of {FIRST}", "Units": "mL"},
     "change_percent": {
         "Description": f"Change divided by the volume of {FIRST}; n/a if that is 0",

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from bids_brainmask.analyses import catalog
-from bids_brainmask.analyses.rows import Findings
+from bids_brainmask.analyses.rows import Finding, Findings
 from bids_brainmask.dataset import decisions, readback, storage
 from bids_brainmask.dataset.readback import Result
 from bids_brainmask.errors import UsageError
@@ -20,12 +20,12 @@ COLUMNS = ("image", "index", "decision")
 """Of a file of decisions about several images."""
 
 
-def decided(plan: ScanPlan, analysis: str, findings: Findings) -> tuple[object, str]:
+def decided(plan: ScanPlan, analysis: str, findings: Findings) -> tuple[Finding, str]:
     """Put the decisions about the candidates of a scan into what was found.
 
     Returns
     -------
-    finding
+    Finding
     str
         A remark about decisions that do not hold any more; empty: all do.
     """

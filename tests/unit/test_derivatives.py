@@ -43,6 +43,8 @@ def test_names_keep_every_entity_of_the_source(tmp_path):
         "brain": folder / f"{prefix}_desc-brain_T1w.nii.gz",
         "probseg": folder / f"{prefix}_label-brain_probseg.nii.gz",
         "tumor": folder / f"{prefix}_label-tumor_desc-meningioma_mask.nii.gz",
+        "lesion_indices": folder / f"{prefix}_desc-meningioma_dseg.nii.gz",
+        "lesion_names": folder / f"{prefix}_desc-meningioma_dseg.tsv",
         "tumor_probseg": folder / f"{prefix}_label-tumor_desc-meningioma_probseg.nii.gz",
         "lesions": folder / f"{prefix}_desc-meningioma_lesions.tsv",
         "brainandtumor": folder / f"{prefix}_desc-brainandtumor_mask.nii.gz",
@@ -51,14 +53,17 @@ def test_names_keep_every_entity_of_the_source(tmp_path):
     assert job.sidecars["lesions"] == folder / f"{prefix}_desc-meningioma_lesions.json"
 
 
+LESIONS = {"tumor", "lesions", "lesion_indices", "lesion_names"}
+
+
 @pytest.mark.parametrize(
     ("analyses", "outputs", "kinds"),
     [
         (("brain",), ("mask", "brain"), {"mask", "brain"}),
         (("brain",), ("probseg",), {"probseg"}),
-        (("meningioma",), ("brain",), {"tumor", "lesions"}),
-        (("meningioma",), ("probseg",), {"tumor", "lesions", "tumor_probseg"}),
-        (("brain", "meningioma"), ("mask",), {"mask", "tumor", "lesions", "brainandtumor"}),
+        (("meningioma",), ("brain",), LESIONS),
+        (("meningioma",), ("probseg",), LESIONS | {"tumor_probseg"}),
+        (("brain", "meningioma"), ("mask",), LESIONS | {"mask", "brainandtumor"}),
         ((), ("mask",), set()),
     ],
 )

@@ -344,6 +344,29 @@ def test_a_lesion_in_a_dent_of_the_brain_mask_touches_the_skull():
 
 
 @pytest.mark.parametrize(
+    ("part", "side"),
+    [
+        (np.s_[2:12, 8:12, 8:12], "left"),
+        (np.s_[4:15, 8:12, 8:12], "left"),
+        (np.s_[4:17, 8:12, 8:12], None),
+        (np.s_[14:24, 8:12, 8:12], None),
+        (np.s_[12:30, 8:12, 8:12], "midline"),
+        (np.s_[26:38, 8:12, 8:12], "right"),
+    ],
+)
+@pytest.mark.parametrize("turned", [False, True])
+def test_the_side_is_told_where_it_is_clear(part, side, turned):
+    """A brain of 40 mm: its middle is between the voxels 19 and 20."""
+    shape, affine = (40, 20, 20), grid(origin=(-7, 0, 0))
+    mask, brain = block(part, shape=shape), np.ones(shape, bool)
+    if turned:
+        mask, affine = stored(mask, affine, (2, 0, 1), (1, -1, 1))
+        brain = brain.transpose(2, 0, 1)
+    assert only(mask, affine, brain=brain).side == side
+    assert only(mask, affine).side is None
+
+
+@pytest.mark.parametrize(
     ("part", "spacing", "thickness"),
     [
         (np.s_[3:27, 3:27, 10:13], (1, 1, 1), 3),
