@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command ``brainmask``: extract, evaluate, adopt, status, export, train, models and more."""
+"""The command ``brainmask``: extract, evaluate, adopt, select, export, train, models and more."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ def parser() -> Parser:
     extract.add_extract(commands)
     add_evaluate(commands)
     corrections.add_adopt(commands)
+    corrections.add_select(commands)
     corrections.add_status(commands)
     rate.add_rate(commands)
     export.add_export(commands)

@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``brainmask adopt`` and ``brainmask status``: masks of persons, and the state of results."""
+"""``brainmask adopt``, ``select`` and ``status``: masks of persons, and the state of results."""
 
 from __future__ import annotations
 
 import argparse
 import json
 from collections import Counter
-from dataclasses import asdict, astuple
+from dataclasses import asdict, astuple, fields
 from pathlib import Path
 
+from bids_brainmask.cli import values
 from bids_brainmask.errors import UsageError
 
 
@@ -115,3 +116,46 @@ def run_status(args: argparse.Namespace) -> int:
         counts = Counter(each.state for each in found)
         print(", ".join(f"{counts[state]} {state}" for state in standing.STATES))
     return int(any(each.state not in standing.GOOD for each in found))
+
+
+def add_select(commands: argparse._SubParsersAction) -> None:
+    """``brainmask select``: which masks to correct next."""
+    select = commands.add_parser(
+        "select",
+        help="list the images whose correction would teach a network most",
+        description="List the images whose correction would teach a network most: low predicted "
+        "Dice, outliers, spread over scanners. Corrected masks are left out.",
+    )
+    select.add_argument("output_dir", type=Path, help="the derivative dataset")
+    select.add_argument(
+        "-n",
+        "--count",
+        type=values.positive(int),
+        default=20,
+        metavar="N",
+        help="images to list at most (default: 20)",
+    )
+    select.add_argument(
+        "--format",
+        choices=["text", "tsv", "json"],
+        default="text",
+        help="text: mask and reason; tsv, json: everything",
+    )
+    select.set_defaults(command=run_select)
+
+
+def run_select(args: argparse.Namespace) -> int:
+    """Print the images to correct, the best first."""
+    from bids_brainmask.reports import select
+    from bids_brainmask.tables import tsv
+
+    found = select.select(args.output_dir, args.count)
+    if args.format == "json":
+        print(json.dumps([asdict(each) for each in found], indent=2, ensure_ascii=False))
+    elif args.format == "tsv":
+        header = [field.name for field in fields(select.Pick)]
+        print(tsv([header, *map(astuple, found)]), end="")
+    else:
+        for each in found:
+            print(each.mask, each.reason, sep="\t")
+    return 0

@@ -73,8 +73,19 @@ def add_train(commands: argparse._SubParsersAction) -> None:
 def add_finetune(commands: argparse._SubParsersAction) -> None:
     """Add ``brainmask finetune``: it trains a model further on the user's images and labels."""
     tune = commands.add_parser("finetune", help="train a model further on your images and labels")
-    tune.add_argument("bids_dir", type=Path, help="dataset of the images")
-    tune.add_argument("labels_dir", type=Path, help="derivative dataset of the labels")
+    tune.add_argument(
+        "bids_dir",
+        type=Path,
+        nargs="?",
+        help="dataset of the images; with --manual, that of OUTPUT_DIR if not given",
+    )
+    tune.add_argument("labels_dir", type=Path, nargs="?", help="derivative dataset of the labels")
+    tune.add_argument(
+        "--manual",
+        type=Path,
+        metavar="OUTPUT_DIR",
+        help="use as labels the masks in this output of bids-brainmask that a person corrected",
+    )
     tune.add_argument(
         "--from",
         dest="start",
@@ -275,6 +286,35 @@ def finetuning(args: argparse.Namespace) -> Config:
         raise UsageError(f"finetune: {error}") from error
 
 
+def folders_of(args: argparse.Namespace) -> tuple[Path, Path]:
+    """Give the datasets of the images and of the labels.
+
+    Raises
+    ------
+    UsageError
+        There are too few or too many folders, or the images' cannot be found.
+    """
+    if args.manual is None:
+        if args.bids_dir is None or args.labels_dir is None:
+            raise UsageError("finetune: expected BIDS_DIR LABELS_DIR, or --manual OUTPUT_DIR.")
+        return args.bids_dir, args.labels_dir
+    if args.labels_dir is not None:
+        raise UsageError("finetune: found LABELS_DIR and --manual; expected one of them.")
+    if not args.manual.is_dir():
+        raise UsageError(f"--manual: {args.manual}: no such folder. Name the output folder.")
+    if args.bids_dir is None:
+        from bids_brainmask.dataset import folders
+
+        try:
+            return folders.raw_dataset(args.manual), args.manual
+        except UsageError as error:
+            raise UsageError(
+                f"--manual: the dataset of {args.manual} is not known or not there. Name it: "
+                f"brainmask finetune BIDS_DIR --manual {args.manual}"
+            ) from error
+    return args.bids_dir, args.manual
+
+
 def stage_of(args: argparse.Namespace) -> dict:
     """Fill in the one stage of a fine-tuning."""
     return {
@@ -289,9 +329,11 @@ def stage_of(args: argparse.Namespace) -> dict:
 
 def data_of(args: argparse.Namespace) -> dict:
     """Fill in the data of a fine-tuning."""
+    images, labels = folders_of(args)
     return {
-        "bids_dir": str(args.bids_dir.resolve()),
-        "labels": str(args.labels_dir.resolve()),
+        "bids_dir": str(images.resolve()),
+        "labels": str(labels.resolve()),
+        "manual": args.task if args.manual else "",
         "ending": args.ending,
         "values": args.labels,
         "allow_empty": args.allow_empty,

@@ -21,8 +21,9 @@ from bids_brainmask.analyses import catalog
 from bids_brainmask.analyses.rows import Analysis, Figure, Number
 from bids_brainmask.dataset import readback
 from bids_brainmask.dataset.readback import Result
-from bids_brainmask.reports import cohort
+from bids_brainmask.reports import cohort, edit_commands
 from bids_brainmask.reports.cohort import Cohort, Peers, ShownMeasure
+from bids_brainmask.reports.edit_commands import Command
 
 
 @dataclass(frozen=True)
@@ -109,6 +110,7 @@ class Section:
     peers: Peers | None
     provenance: Mapping[str, Sequence[Fact]]
     commands: Sequence[str]
+    corrections: Sequence[Command]
     viewer: Viewer | None
 
     @property
@@ -161,6 +163,7 @@ def gather(
         peers=peers,
         provenance=provenance(result),
         commands=_commands(*records.values()),
+        corrections=edit_commands.commands(root, result),
         viewer=_viewer(root, result, library) if library else None,
     )
 

@@ -47,6 +47,10 @@ class Data(Part):
     labels: str
     """Dataset of the labels; relative to `bids_dir`. Its files are named after the images."""
 
+    manual: str = ""
+    """Name of an analysis: its masks in `labels` that a person corrected are the labels, and no
+    other file. Empty: the files with the ending."""
+
     ending: str = "mask"
     """How the names of label files end, without extension, as in ``desc-brain_mask``."""
 
@@ -342,13 +346,21 @@ def remember(config: Config, out: Path) -> None:
     """
     path = out / "config.json"
     text = msgspec.json.format(msgspec.json.encode(config)).decode() + "\n"
-    if path.exists() and path.read_text(encoding="utf-8") != text:
+    if path.exists() and not _holds(path, config):
         raise UsageError(
             f"{out}: holds a training with another configuration ({path}). Choose another "
             "folder, or give the same configuration to resume the training."
         )
     out.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8")
+
+
+def _holds(path: Path, config: Config) -> bool:
+    """Tell whether a file has a configuration; a key that it lacks has its default."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Config) == config
+    except msgspec.DecodeError:
+        return False
 
 
 def recipes() -> dict[str, Path]:

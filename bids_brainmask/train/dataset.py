@@ -16,7 +16,7 @@ import msgspec
 import numpy as np
 from scipy import linalg, ndimage
 
-from bids_brainmask.dataset import folders, query
+from bids_brainmask.dataset import folders, query, readback
 from bids_brainmask.errors import ImageError, UsageError
 from bids_brainmask.settings import Settings
 from bids_brainmask.train import records
@@ -90,9 +90,12 @@ def find_pairs(data: Data, root: Path) -> list[Pair]:
         output_dir=labels,
         analysis_level="participant",
         participant_label=tuple(set(chosen) - set(data.exclude)),
+        suffix=("all",) if data.manual else Settings.suffix,
         skip_bids_validation=True,
     )
     scans = query.find_scans(settings)
+    if data.manual:
+        return manual_pairs(scans, labels, data.manual)
     pairs = [(scan, find_label(scan, labels, data.ending)) for scan in scans]
     found = [Pair(scan, label) for scan, label in pairs if label]
     if not found:
@@ -102,6 +105,38 @@ def find_pairs(data: Data, root: Path) -> list[Pair]:
         )
     if len(found) < len(pairs):
         log.warning("%d of %d images have no label; left out", len(pairs) - len(found), len(pairs))
+    return found
+
+
+def manual_pairs(scans: list[query.Scan], labels: Path, analysis: str) -> list[Pair]:
+    """Pair images with the masks that a person corrected, by the sources in their sidecars.
+
+    Parameters
+    ----------
+    scans : list of Scan
+    labels : Path
+        Derivative dataset of the masks.
+    analysis : str
+        What the masks are of.
+
+    Raises
+    ------
+    UsageError
+        There is no such mask of these images.
+    """
+    masks = {
+        one.source: labels / one.main(analysis)
+        for one in readback.read(labels)
+        if one.records.get(analysis, {}).get("Manual") is True
+    }
+    found = [Pair(scan, masks.pop(scan.relative)) for scan in scans if scan.relative in masks]
+    if not found:
+        raise UsageError(
+            f"--manual: {labels} has no corrected mask of {analysis} for any of {len(scans)} "
+            "images. Run the participant level, which takes edited masks, or brainmask adopt."
+        )
+    if masks:
+        log.warning("%d corrected masks are of no image of the run; left out", len(masks))
     return found
 
 

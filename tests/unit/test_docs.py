@@ -39,6 +39,7 @@ def test_every_tool_is_in_the_usage():
     assert set(commands.choices) == {
         "extract",
         "adopt",
+        "select",
         "status",
         "rate",
         "evaluate",
