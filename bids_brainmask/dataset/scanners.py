@@ -59,13 +59,13 @@ def read(raw: Path, results: Iterable[Result]) -> dict[str, dict[str, str]]:
     listed, content = functools.cache(contrast.sidecars), functools.cache(_content)
     found = {}
     for one in results:
-        folder, own, said = raw / one.folder, set(one.prefix.split("_")), {}
+        folder, own = raw / one.folder, set(one.prefix.split("_"))
+        said: dict[str, str] = {}
         for place in (folder, *folder.parents):
             for sidecar in listed(place, one.suffix):
                 if own.issuperset(sidecar.name.split("_")[:-1]):
                     # Those beside images are of one image each: to keep them would fill memory.
-                    read_one = _content if place == folder else content
-                    said = read_one(sidecar) | said
+                    said = (_content(sidecar) if place == folder else content(sidecar)) | said
             if place == raw:
                 break
         if said:

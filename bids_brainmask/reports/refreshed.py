@@ -45,11 +45,13 @@ class Pages:
             Why it could not be; empty if it could.
         """
         try:
-            how = {"raw": self.raw, "everybody": self.everybody}
-            return int(participant_page.write(self.root, label, **how)), ""
+            changed = participant_page.write(
+                self.root, label, raw=self.raw, everybody=self.everybody
+            )
         except Exception as error:  # noqa: BLE001 - of one participant; the others are written
             path = self.root / f"sub-{label}.html"
             return 0, f"{path}: the report cannot be brought up to date: {error!r}"
+        return int(changed), ""
 
 
 _pages: Pages | None = None
@@ -91,6 +93,6 @@ def _made(labels: Sequence[str], root: Path, raw: Path, processes: int) -> list[
         pages = Pages(root, raw, cohort.read(root))
         return [pages.update(label) for label in labels]
     # Not forked: this process may have threads of libraries.
-    how = {"mp_context": multiprocessing.get_context("spawn"), "initargs": (root, raw)}
-    with ProcessPoolExecutor(processes, initializer=_begin, **how) as pool:
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(processes, spawn, _begin, (root, raw)) as pool:
         return list(pool.map(_update, labels, chunksize=AT_A_TIME))
