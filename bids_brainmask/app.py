@@ -12,7 +12,6 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -29,7 +28,14 @@ from bids_brainmask.hashes import fingerprint
 from bids_brainmask.models import backends, memory
 from bids_brainmask.plan import Run, ScanPlan
 from bids_brainmask.reports import participant_page
-from bids_brainmask.results import chosen, corrections, files, lesion_decisions, stale
+from bids_brainmask.results import (
+    chosen,
+    corrections,
+    files,
+    lesion_decisions,
+    orphans,
+    stale,
+)
 from bids_brainmask.settings import Settings
 from bids_brainmask.voxels import image
 from bids_brainmask.voxels.inference import Options
@@ -143,25 +149,17 @@ def settle_scan(
     owners[first] = plan.scan.relative
     run = run.of(plan)
     reason = files.outdated(plan, run)
-    if reason is None:
-        reason = lesion_decisions.changed(plan, files.read_records(plan)) or None
     if run.settings.overwrite or reason is not None:
         ownership.check_owners(plan.claims)
         storage.clear(plan.log.parent)  # where a killed process may have left a file
         return replace(plan, reason=reason or ""), None
-    recovered(plan)
+    for path in plan.log.parent.glob(f"{plan.log.stem}_crash-*.json"):
+        orphans.recovered(path)
     chosen.remember(plan)
     removed = stale.remove(plan, run)
     detail = ["finished before, from the same image and parameters"]
     detail += [*corrections.kept(plan), plan.kept, *removed, plan.refusal]
     return plan, Outcome(plan, "skipped", "; ".join(filter(None, detail)))
-
-
-def recovered(plan: ScanPlan) -> None:
-    """Rename the crash records of a scan that is in order again, so that pages do not show it."""
-    for path in plan.log.parent.glob(f"{plan.log.stem}_crash-*.json"):
-        with suppress(OSError):  # another process may have done so
-            path.rename(path.with_name(path.name.replace("_crash-", "_recovered-")))
 
 
 def process_scan(plan: ScanPlan, run: Run, networks: dict[str, backends.Network]) -> Outcome:

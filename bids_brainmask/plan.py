@@ -70,7 +70,7 @@ class ScanPlan:
     def sidecars(self) -> dict[str, Path]:
         """Sidecar of each file that has one."""
         return {
-            kind: sidecar(path)
+            kind: storage.sidecar(path)
             for kind, path in self.files.items()
             if catalog.output(kind).has_sidecar
         }
@@ -374,8 +374,3 @@ def _figures(scan: Scan, settings: Settings, analyses: tuple[str, ...]) -> dict[
         name: settings.output_dir / catalog.figure_path(scan.prefix, scan.suffix, name)
         for name in wanted
     }
-
-
-def sidecar(path: Path) -> Path:
-    """Path of the sidecar of a file."""
-    return path.with_name(path.name.split(".")[0] + ".json")

@@ -188,6 +188,9 @@ class Settings:
     verify: bool = False
     """Compare every result with its hash, not only with its size and modification time."""
 
+    remove_orphans: bool = False
+    """Remove the results of images that are not in the dataset any more."""
+
     dry_run: bool = False
     """Print the planned work, and stop."""
 

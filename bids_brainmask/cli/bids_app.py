@@ -73,7 +73,7 @@ def run(settings: Settings) -> int:
 
     from bids_brainmask.cli import messages
     from bids_brainmask.execution import driver
-    from bids_brainmask.results import corrections
+    from bids_brainmask.results import corrections, orphans
 
     for line in messages.at_start(run):
         log.info("%s", line)
@@ -95,6 +95,8 @@ def run(settings: Settings) -> int:
             log.log(level, "%s: %s: %s", place, outcome.status, outcome.detail)
             bar.update()
         bar.close()
+    for line in orphans.settle(settings):
+        log.warning("%s", line)
     for line in messages.at_end(run, outcomes):
         print(line)
     return 1 if any(outcome.status == "failed" for outcome in outcomes) else 0

@@ -99,6 +99,7 @@ def add_status(commands: argparse._SubParsersAction) -> None:
 
 def run_status(args: argparse.Namespace) -> int:
     """Print the state of each result; 1 if one of them needs work."""
+    from bids_brainmask.dataset import currency
     from bids_brainmask.results import standing
     from bids_brainmask.tables import tsv
 
@@ -114,8 +115,8 @@ def run_status(args: argparse.Namespace) -> int:
             if each.state != "current":
                 print(each.state, each.path, each.reason, sep="\t")
         counts = Counter(each.state for each in found)
-        print(", ".join(f"{counts[state]} {state}" for state in standing.STATES))
-    return int(any(each.state not in standing.GOOD for each in found))
+        print(", ".join(f"{counts[state]} {state}" for state in currency.STATES))
+    return int(any(each.state not in currency.GOOD for each in found))
 
 
 def add_select(commands: argparse._SubParsersAction) -> None:

@@ -238,6 +238,12 @@ def add_extraction(group: argparse._ActionsContainer) -> None:
         action="store_true",
         help="compare finished results by hash, not by size and modification time",
     )
+    group.add_argument(
+        "--remove-orphans",
+        action="store_true",
+        help="remove the results of images that are not in the dataset any more; masks that a "
+        "person corrected, and what was changed, are kept",
+    )
     group.add_argument("--dry-run", action="store_true", help="print the planned work, and stop")
 
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Iterable
 from pathlib import Path
@@ -13,6 +14,34 @@ log = logging.getLogger(__name__)
 
 NO_AGENT = ("", "none", "n/a", "na", "no", "false", "0", "[]", "{}")
 """Values of ``ContrastBolusIngredient``, in lower case, that say that there was no agent."""
+
+
+class Finder:
+    """Tells which images of a dataset are contrast-enhanced; folders are listed once.
+
+    Parameters
+    ----------
+    root : Path
+        Raw dataset.
+    """
+
+    def __init__(self, root: Path):
+        self.root = root
+        self.sidecars = functools.cache(sidecars)
+
+    def of(self, relative: str) -> bool:
+        """Tell it of an image, by its ``ce-`` entity or its sidecar's ``ContrastBolusIngredient``.
+
+        Parameters
+        ----------
+        relative : str
+            Path of the image in the dataset, with forward slashes.
+        """
+        path = self.root / relative
+        *pairs, suffix = path.name.split(".")[0].split("_")
+        folders = path.parents[: relative.count("/") + 1]
+        nearest = (sidecar for folder in folders for sidecar in self.sidecars(folder, suffix))
+        return any(pair.startswith("ce-") for pair in pairs) or bool(agent(path, nearest))
 
 
 def sidecars(folder: Path, suffix: str) -> list[Path]:

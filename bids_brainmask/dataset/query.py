@@ -4,10 +4,9 @@
 from __future__ import annotations
 
 import csv
-import functools
 import logging
 import re
-from collections.abc import Callable, Iterable, Mapping, Sized
+from collections.abc import Iterable, Mapping, Sized
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -47,10 +46,6 @@ INDEX = "layout_index.sqlite"
 
 INDEXED = r"(/ses-[A-Za-z0-9+]+)?(/(?i:anat))?(/[^/]+(?i:\.nii(\.gz)?))?"
 """Paths that pybids reads in the folder of a participant; names that are nearly right are told."""
-
-
-Sidecars = Callable[[Path, str], list[Path]]
-"""Function that lists the sidecars in a folder for images of a suffix."""
 
 
 @dataclass(frozen=True)
@@ -121,7 +116,6 @@ def find_scans(settings: Settings) -> list[Scan]:
         raise UsageError(
             f"--bids-filter-file: a value is not valid for an entity: {error}"
         ) from error
-    sidecars = functools.cache(contrast.sidecars)
     root = settings.bids_dir.absolute()
     ours, is_ignored = _inside(root, labels, found), passed_over.ignored_by(root)
     # Most images of a derivative dataset are no raw ones.
@@ -129,7 +123,8 @@ def find_scans(settings: Settings) -> list[Scan]:
     if ignored := sorted(filter(is_ignored, ours)):
         log.log(level, "%d images are ignored by .bidsignore: %s", len(ignored), some_of(ignored))
     wanted = (root / path for path in ours if not is_ignored(path))
-    scans = list(filter(None, (_scan(path, settings, sidecars, level) for path in wanted)))
+    enhanced = contrast.Finder(root)
+    scans = list(filter(None, (_scan(path, settings, enhanced, level) for path in wanted)))
     scans.sort(key=lambda scan: scan.relative)
     everything = _inside(root, labels, chain(*(layout.files for layout in layouts)))
     passed_over.tell_near_misses(everything, ours, suffixes(settings), level)
@@ -285,7 +280,7 @@ def _check_sessions(settings: Settings, layouts: list, labels: list[str]) -> Non
         )
 
 
-def _scan(path: Path, settings: Settings, sidecars: Sidecars, level: int) -> Scan | None:
+def _scan(path: Path, settings: Settings, enhanced: contrast.Finder, level: int) -> Scan | None:
     """Describe a file that pybids found; None, with a message, if its name is not BIDS."""
     from bids_validator import BIDSValidator
 
@@ -307,10 +302,7 @@ def _scan(path: Path, settings: Settings, sidecars: Sidecars, level: int) -> Sca
             relative,
         )
         return None
-    folders = path.parents[: relative.count("/") + 1]
-    nearest = (sidecar for folder in folders for sidecar in sidecars(folder, name["suffix"]))
-    enhanced = "ce" in keys or bool(contrast.agent(path, nearest))
-    return Scan(path, relative, tuple(pairs), enhanced, name["suffix"])
+    return Scan(path, relative, tuple(pairs), enhanced.of(relative), name["suffix"])
 
 
 def select_participants(bids_dir: Path, select: Mapping[str, str]) -> list[str]:

@@ -79,6 +79,11 @@ class Result:
         """Path of the main file of an analysis in the output folder."""
         return self.output(catalog.analysis(analysis).main)
 
+    def log(self, ending: str) -> str:
+        """Path of a file about the image in ``logs/`` of the output folder."""
+        name = storage.shortened(f"{self.prefix}_{self.suffix}")
+        return f"logs/sub-{self.participant}/{name}{ending}"
+
     @property
     def figures(self) -> dict[str, str]:
         """Path of every figure in the output folder, whether it exists or not."""
@@ -128,7 +133,43 @@ def read(root: Path, participants: Iterable[str] = ()) -> list[Result]:
     results = [
         Result(prefix, place, each, suffix) for (place, prefix, suffix), each in found.items()
     ]
-    return sorted(results, key=lambda one: (one.participant, natural(one.session), one.key))
+    return sorted(results, key=_order)
+
+
+def named(root: Path, participants: Iterable[str] = ()) -> list[Result]:
+    """Find every image of which there is a file with the name of a result, sidecar or none.
+
+    Parameters
+    ----------
+    root, participants
+        As in `read`.
+
+    Returns
+    -------
+    list of Result
+        In the order of `read`; images without a whole main sidecar have no records.
+    """
+    found = {(one.folder, one.prefix, one.suffix): one for one in read(root, participants)}
+    ends = {
+        row.file("", suffix)[1:].split(".")[0]: suffix
+        for row in catalog.OUTPUTS
+        for suffix in SUFFIXES
+    }
+    name = re.compile(
+        rf"(?P<prefix>sub-[^.]*?)_(?P<end>{'|'.join(map(re.escape, ends))})"
+        r"\.(json|tsv|nii|nii\.gz)"
+    )
+    for folder in [f"sub-{label}" for label in participants] or ["sub-*"]:
+        for path in root.glob(f"{folder}/**/anat/sub-*"):
+            if match := name.fullmatch(path.name):
+                place = path.parent.relative_to(root).as_posix()
+                image = (place, match["prefix"], ends[match["end"]])
+                found.setdefault(image, Result(match["prefix"], place, suffix=image[2]))
+    return sorted(found.values(), key=_order)
+
+
+def _order(one: Result) -> tuple:
+    return one.participant, natural(one.session), one.key
 
 
 def unreadable(root: Path, participants: Iterable[str] = ()) -> list[OSError]:

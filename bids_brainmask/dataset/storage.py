@@ -83,6 +83,11 @@ def _begun(folder: Path) -> Path:
     return folder / f".bids_brainmask-{uuid.uuid4().hex}"
 
 
+def sidecar(path: Path) -> Path:
+    """Path of the sidecar of a file."""
+    return path.with_name(path.name.split(".")[0] + ".json")
+
+
 def shortened(name: str) -> str:
     """Shorten a name to `LONGEST` bytes; names that differ stay different."""
     if len(name) <= LONGEST:

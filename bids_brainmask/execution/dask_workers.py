@@ -12,15 +12,17 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bids_brainmask import __version__
+from bids_brainmask import __version__, machine
 from bids_brainmask.errors import BrainMaskError, UsageError, WorkerError
 from bids_brainmask.execution import batch_system
+from bids_brainmask.execution.task import Task, take_fitting
+from bids_brainmask.models import memory
 from bids_brainmask.plan import Run, ScanPlan
-from bids_brainmask.settings import Settings
+from bids_brainmask.settings import HERE, Settings
 
 if TYPE_CHECKING:
     from distributed import Client, Future, LocalCluster
@@ -43,18 +45,6 @@ POLL = 1.0
 """Longest time between two checks of the workers, s."""
 
 
-@dataclass
-class Task:
-    """One task of a worker: a scan, or the page of a participant."""
-
-    what: ScanPlan | str
-    ends: int = 0
-    """Workers that have crashed on it."""
-
-    last: str = ""
-    """Address of the last of them."""
-
-
 class Workers:
     """The present worker processes and their tasks.
 
@@ -67,21 +57,37 @@ class Workers:
         Called with the number of tasks; starts workers for them.
     patience : float
         Seconds without any worker after which a WorkerError is raised.
+    given : float
+        Memory that they share, GB; infinite where each has its own.
+    predict : callable
+        Memory that a task needs, GB.
     """
 
-    def __init__(self, client: Client, share: str, keep: Callable[[int], None], patience: float):
+    def __init__(
+        self,
+        client: Client,
+        share: str,
+        keep: Callable[[int], None],
+        patience: float,
+        given: float = float("inf"),
+        predict: Callable[[Task], float] = lambda _: 0.0,
+    ):
         self.client, self.share, self.keep, self.patience = client, share, keep, patience
+        self.given, self.predict = given, predict
         self.busy: dict[str, tuple[Task, Future]] = {}
         self.there: set[str] = set()
         self.since = time.monotonic()  # time of the last worker
         self.woken: queue.SimpleQueue = queue.SimpleQueue()
 
     def give(self, tasks: deque[Task]) -> None:
-        """Give the first tasks to the idle workers."""
+        """Give the first tasks that fit into memory to the idle workers."""
         from bids_brainmask.execution import dask_tasks
 
-        for address in sorted(self.there - self.busy.keys())[: len(tasks)]:
-            task = tasks.popleft()
+        for address in sorted(self.there - self.busy.keys()):
+            used = sum(task.gb or 0 for task, _ in self.busy.values())
+            task = take_fitting(tasks, used, self.given, self.predict)
+            if task is None:
+                return
             do: Callable[..., object] = dask_tasks.write_page
             what, more = task.what, {}
             if isinstance(task.what, ScanPlan):
@@ -205,6 +211,14 @@ def start(run: Run, count: int, threads: int) -> Iterator[Workers]:
 
     run, executor = portable(run), run.settings.executor
     keep, patience, own = lambda _: None, PATIENCE, ":" not in executor
+    given = float("inf")
+    if executor in HERE:
+        given = machine.memory_gb() if run.settings.mem_gb is None else run.settings.mem_gb
+
+    def predict(task: Task) -> float:
+        scan = task.what.scan if isinstance(task.what, ScanPlan) else None
+        return memory.of_scan(scan.path, run.models.values()) if scan else 0.0
+
     with ExitStack() as stack:
         logging.getLogger("distributed").setLevel(batch_system.noise(run.settings))
         folder = stack.enter_context(scratch(run.settings))
@@ -236,7 +250,7 @@ def start(run: Run, count: int, threads: int) -> Iterator[Workers]:
         except Exception as error:
             raise cannot(error, "a worker") from error
         try:
-            yield Workers(client, share.name, keep, patience)
+            yield Workers(client, share.name, keep, patience, given, predict)
         finally:
             if not own:
                 with suppress(OSError, RuntimeError):  # the scheduler may have ended

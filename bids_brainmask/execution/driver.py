@@ -17,7 +17,8 @@ from bids_brainmask import app, machine
 from bids_brainmask.app import Outcome
 from bids_brainmask.errors import WorkerError
 from bids_brainmask.execution import batch_system, dask_workers
-from bids_brainmask.execution.dask_workers import Task, Workers
+from bids_brainmask.execution.dask_workers import Workers
+from bids_brainmask.execution.task import Task
 from bids_brainmask.models import backends
 from bids_brainmask.plan import Run, ScanPlan
 from bids_brainmask.settings import HERE, Settings

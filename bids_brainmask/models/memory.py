@@ -31,6 +31,12 @@ def predicted_gb(model_gb: float, voxels: int, stored: int) -> float:
     return model_gb + max(0, voxels - USUAL) * (PER_VOXEL + stored) / 1e9
 
 
+def of_scan(path: Path, models: Iterable[Model]) -> float:
+    """Predict the peak memory of a scan by its header and the models of a run, GB."""
+    voxels, stored = nifti.size_of(path)
+    return predicted_gb(max((m.memory_gb for m in models), default=0), voxels, stored)
+
+
 def check(path: Path, models: Iterable[Model], given: float | None) -> None:
     """Raise an `ImageError` if a scan needs more memory than there is.
 

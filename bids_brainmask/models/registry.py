@@ -7,6 +7,7 @@ A file is used only if its size and hash are the registered ones. Nothing is fet
 
 from __future__ import annotations
 
+import functools
 import importlib.resources
 import logging
 import os
@@ -47,7 +48,13 @@ memory in GB."""
 
 def models() -> dict[str, Model]:
     """Read the registered models, by name, from the package's ``models.toml``."""
-    return parse(_packaged("models.toml").read_text(encoding="utf-8"))
+    return dict(_parsed(_packaged("models.toml").read_text(encoding="utf-8")))
+
+
+@functools.cache
+def _parsed(text: str) -> dict[str, Model]:
+    """Parse the registry once: a run asks for it several times."""
+    return parse(text)
 
 
 def cache_dir() -> Path:

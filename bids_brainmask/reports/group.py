@@ -28,7 +28,7 @@ from bids_brainmask.dataset import (
 )
 from bids_brainmask.dataset.readback import Result
 from bids_brainmask.dataset.session_order import Sessions
-from bids_brainmask.errors import NothingToDo, UsageError, some_of
+from bids_brainmask.errors import UsageError, some_of
 from bids_brainmask.reports import (
     facts,
     followed,
@@ -89,7 +89,8 @@ def write(settings: Settings) -> list[Path]:
         raise UsageError(f"{root}: no such folder. Run the participant level first.")
     ownership.check_output_dir(settings)
     storage.prepare(root)
-    found = readback.read(root, settings.participant_label)
+    everything = readback.read(root, settings.participant_label)
+    found, left_out_as_stale = current_results.keep(settings, everything)
     tables = {
         row.name: gather(
             [one for one in found if row.name in one.records],
@@ -97,12 +98,11 @@ def write(settings: Settings) -> list[Path]:
         )
         for row in catalog.ANALYSES
     }
-    tables = {name: each for name, each in tables.items() if each}
+    # A table that is there and has no row any more is emptied: it would show former results.
+    there = [name for name in tables if (root / f"{TABLE.format(name)}.tsv").is_file()]
+    tables = {name: each for name, each in tables.items() if each or name in there}
     if not tables:
-        raise NothingToDo(
-            f"{root}: no masks of the requested participants were found. Run the participant "
-            "level first."
-        )
+        raise current_results.nothing(root, left_out_as_stale)
     said = scanners.read(settings.bids_dir, found)
     named = {key: scanners.name(each) for key, each in said.items()}
     judged = {
@@ -127,24 +127,28 @@ def write(settings: Settings) -> list[Path]:
             root / TABLE.format(name), group_tables.columns(name), list(each.values())
         )
         if name == "brain":
-            written.append(write_page(settings, judged, over_time, sessions, known))
-    if tumors:
+            written.append(
+                write_page(settings, judged, over_time, sessions, known, left_out_as_stale)
+            )
+    if tumors or (root / f"{VOLUMES}.tsv").is_file():
         written += write_table(root / VOLUMES, tumor_growth.COLUMNS, over_time)
         written += write_changes(settings, list(tumors), sessions)
     if not settings.participant_label:
-        written += choices_table.write(root, found)
+        written += choices_table.write(root, everything)
     if tables_of_ratings:
         written += write_ratings(settings, rated, tables.get("brain", {}))
     refreshed.update(settings)
+    if not any(tables.values()):
+        raise current_results.nothing(root, left_out_as_stale)
     return written
 
 
 def write_changes(settings: Settings, found: Sequence[Result], sessions: Sessions) -> list[Path]:
     """Write the table and the page of lesions over sessions, if there is anything to compare."""
     lines = followed.follow(settings, found, sessions)
-    if not lines:
-        return []
     path = settings.output_dir / f"{CHANGES}.html"
+    if not lines and not path.is_file():
+        return []
     table = write_table(path.with_suffix(""), lesion_changes.COLUMNS, [line.row for line in lines])
     storage.write_bytes(path, followed.page(lines, settings).encode())
     return [*table, path]
@@ -281,6 +285,7 @@ def write_page(
     over_time: Sequence[Mapping[str, str]],
     sessions: Sessions,
     known: tuple[facts.Columns, dict[str, dict[str, Value]]],
+    left_out: Sequence[Mapping[str, str]],
 ) -> Path:
     """Write the group report of all images with a brain mask.
 
@@ -294,6 +299,8 @@ def write_page(
     sessions : Sessions
     known : tuple
         Columns about scanners and participants, and their values, as of `facts.gather`.
+    left_out : sequence of mapping
+        Results that are not shown, like crash records.
     """
     root = settings.output_dir
     columns = group_tables.columns("brain")
@@ -327,7 +334,7 @@ def write_page(
         facts=tuple(added_columns),
         volumes=over_time,
         sessions=sessions,
-        failures=readback.failures(root, settings.participant_label),
+        failures=[*readback.failures(root, settings.participant_label), *left_out],
     )
     storage.write_bytes(root / PAGE, page.encode())
     for old in root.glob(f"{DATA}-*.js"):  # of the page before

@@ -14,12 +14,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import quote, unquote
 
 from bids_brainmask.analyses import catalog
 from bids_brainmask.analyses.rows import Analysis, Figure, Number
-from bids_brainmask.dataset import readback
+from bids_brainmask.dataset import currency, readback
+from bids_brainmask.dataset.currency import Verdict
 from bids_brainmask.dataset.readback import Result
 from bids_brainmask.reports import cohort, edit_commands
 from bids_brainmask.reports.cohort import Cohort, Peers, ShownMeasure
@@ -125,7 +127,13 @@ class Section:
 
 
 def gather(
-    root: Path, result: Result, number: int, everybody: Cohort, library: str, show: Show
+    root: Path,
+    result: Result,
+    number: int,
+    everybody: Cohort,
+    library: str,
+    show: Show,
+    stale: Mapping[str, Verdict] = MappingProxyType({}),
 ) -> Section:
     """Gather what the page shows of one image.
 
@@ -142,6 +150,8 @@ def gather(
         The viewer's, packed; empty for a page without one.
     show : callable
         `inline` or `beside`: gives the address of a picture.
+    stale : mapping of str to Verdict
+        Analyses whose results are not current.
     """
     records = {
         name: _mapping(result.records[name])
@@ -154,7 +164,7 @@ def gather(
         number=number,
         result=result,
         records=records,
-        remarks=remarks(records, peers),
+        remarks=[*out_of_date(stale), *remarks(records, peers)],
         tiles=tiles(records),
         summary=[words(records.get(name, {}).get(each.key)) for name, each in summary_columns()],
         thumbnail=show(root, result.figures["thumbnail"]) if brain else "",
@@ -219,6 +229,14 @@ def words(value: object) -> str:
     if isinstance(value, int | float):
         return cohort.digits(value)
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def out_of_date(stale: Mapping[str, Verdict]) -> list[Remark]:
+    """Say which results are not of the present image and mask."""
+    return [
+        Remark("out of date", f"{catalog.analysis(name).title} out of date", currency.advice(one))
+        for name, one in stale.items()
+    ]
 
 
 def remarks(records: Mapping[str, Mapping], peers: Peers | None) -> list[Remark]:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import bids_brainmask
 from bids_brainmask.analyses import catalog
-from bids_brainmask.dataset import readback, storage
+from bids_brainmask.dataset import currency, readback, storage
 from bids_brainmask.dataset.readback import Result
 from bids_brainmask.dataset.session_order import Sessions
 from bids_brainmask.errors import UsageError
@@ -121,8 +121,9 @@ def participant(
     found.sort(key=lambda one: order.labels.index(one.session))
     many = participant_data.picture_bytes(root, found) > LARGEST
     show = participant_data.beside if many else participant_data.inline
+    stale = currency.out_of_date(currency.Dataset(root, raw), found)
     sections = [
-        participant_data.gather(root, result, number, everybody, packed, show)
+        participant_data.gather(root, result, number, everybody, packed, show, stale[result])
         for number, result in enumerate(found, 1)
     ]
     scripts = [

@@ -11,11 +11,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from bids_brainmask.analyses import catalog
-from bids_brainmask.dataset import readback, storage
+from bids_brainmask.dataset import currency, readback, storage
 from bids_brainmask.dataset.readback import Result
 from bids_brainmask.errors import ImageError, UsageError
 from bids_brainmask.hashes import fingerprint
-from bids_brainmask.plan import sidecar
 from bids_brainmask.results import files
 from bids_brainmask.voxels import image, masks
 
@@ -63,7 +62,7 @@ def adopt(root: Path, mask: Path, *, editor: str = "", image_name: str = "") -> 
     image.check_same_grid((str(mask), str(place)), (new, old.volume))
     if name == "brain" and not new.data.any():
         raise ImageError(f"{mask}: the mask is empty; expected a brain. Draw it again.")
-    record = dict(files.read_record(place))
+    record = dict(currency.read_record(place))
     if record.get("Manual") is not True:
         storage.write_bytes(automatic, place.read_bytes())
         _bind(automatic, {**record, "MadeFrom": {}})
@@ -93,7 +92,7 @@ def revert(root: Path, mask: str) -> Path:
     """
     result, name = _find(root, mask, by_image=False)
     place, automatic = root / result.main(name), root / result.output(_automatic(name))
-    record = dict(files.read_record(place))
+    record = dict(currency.read_record(place))
     if record.get("Manual") is not True or not automatic.is_file():
         raise UsageError(
             f"{place}: expected a manual mask with the automatic one beside it. `brainmask adopt "
@@ -103,7 +102,7 @@ def revert(root: Path, mask: str) -> Path:
     digest = {"VoxelsSHA256": masks.digest(image.read_mask(automatic)), "Manual": False}
     storage.write_bytes(place, automatic.read_bytes())
     _bind(place, {k: v for k, v in record.items() if not k.startswith("Corrected")} | digest)
-    for path in (sidecar(automatic), automatic):
+    for path in (storage.sidecar(automatic), automatic):
         with storage.output_errors(path):
             path.unlink(missing_ok=True)
     return place
@@ -111,7 +110,9 @@ def revert(root: Path, mask: str) -> Path:
 
 def _check_as_written(place: Path) -> None:
     """Raise a `UsageError` if a mask has been edited and no run has taken it yet."""
-    if not files.as_written(place, files.read_record(place), {}) or files.uncompressed(place):
+    if not files.as_written(place, currency.read_record(place), {}) or currency.uncompressed(
+        place
+    ):
         raise UsageError(
             f"{place}: this mask, or a .nii file beside it, has been changed since the last run. "
             "Run the participant level first, which keeps it."
@@ -148,4 +149,4 @@ def _bind(path: Path, record: Mapping) -> None:
         found = fingerprint(path)
     del found["Modified"]
     others = {k: v for k, v in record.get("Files", {}).items() if not k.endswith("mask.nii.gz")}
-    storage.write_json(sidecar(path), {**record, "Files": {path.name: found, **others}})
+    storage.write_json(storage.sidecar(path), {**record, "Files": {path.name: found, **others}})

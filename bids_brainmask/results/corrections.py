@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from bids_brainmask.analyses import catalog
-from bids_brainmask.dataset import storage
+from bids_brainmask.dataset import currency, storage
 from bids_brainmask.errors import ImageError
-from bids_brainmask.plan import Run, ScanPlan, sidecar
+from bids_brainmask.plan import Run, ScanPlan
 from bids_brainmask.results import files
 from bids_brainmask.voxels import image, masks
 
@@ -66,11 +66,11 @@ def read(plan: ScanPlan, run: Run, source: image.Source) -> dict[str, Correction
 def _of_mask(plan: ScanPlan, analysis: str, run: Run, source: image.Source) -> Correction | None:
     """Find the correction of one mask; None if it is the program's own, damaged or absent."""
     path, times = plan.path(catalog.analysis(analysis).main), files.read_times(plan)
-    record = files.read_record(path)
-    if not record and sidecar(_automatic(path, analysis)).is_file():
+    record = currency.read_record(path)
+    if not record and storage.sidecar(_automatic(path, analysis)).is_file():
         # The sidecar of the mask is lost; only a corrected one has an automatic one beside it.
         record = {"Manual": True}
-    by_hand, plain = record.get("Manual") is True, files.uncompressed(path)
+    by_hand, plain = record.get("Manual") is True, currency.uncompressed(path)
     edited = {}
     for each in filter(None, (path, plain)):
         if each == plain or ("Files" in record and not files.as_written(each, record, times)):
@@ -126,7 +126,7 @@ def take_over(plan: ScanPlan, run: Run, findings: Mapping) -> None:
     """
     for name in plan.analyses:
         row = catalog.analysis(name)
-        plain = files.uncompressed(plan.path(row.main)) if row.correctable else None
+        plain = currency.uncompressed(plan.path(row.main)) if row.correctable else None
         if plain and (
             run.settings.overwrite_manual
             or masks.digest(image.read_binary(plain).data) == files.mask_digest(name, findings)
@@ -161,9 +161,9 @@ def _edited(plan: ScanPlan) -> bool:
     """Tell whether a mask of a scan has been changed since it was written."""
     for row in map(catalog.analysis, plan.analyses):
         path = plan.path(row.main)
-        if row.correctable and files.uncompressed(path):
+        if row.correctable and currency.uncompressed(path):
             return True
-        record = files.read_record(path) if row.correctable else {}
+        record = currency.read_record(path) if row.correctable else {}
         if "Files" in record and not files.as_written(path, record, files.read_times(plan)):
             return True
     return False

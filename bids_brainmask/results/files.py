@@ -15,25 +15,14 @@ from urllib.parse import quote
 
 from bids_brainmask.analyses import catalog
 from bids_brainmask.analyses.rows import Findings
-from bids_brainmask.dataset import storage
+from bids_brainmask.dataset import currency, storage
+from bids_brainmask.dataset.currency import Present
 from bids_brainmask.errors import OutputError
 from bids_brainmask.hashes import fingerprint, unchanged
-from bids_brainmask.plan import Run, ScanPlan, sidecar
+from bids_brainmask.plan import Run, ScanPlan
 from bids_brainmask.voxels import masks
 
 log = logging.getLogger(__name__)
-
-UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError)
-"""Errors of a record that is absent, damaged, or of another program."""
-
-
-def read_record(path: Path) -> dict[str, Any]:
-    """Read the sidecar of a file; empty if it is absent, damaged, or of another program."""
-    try:
-        record = storage.read_json(sidecar(path))
-        return record if isinstance(record["Parameters"], dict) else {}
-    except UNREADABLE:
-        return {}
 
 
 def made_from(kind: str, findings: Findings) -> dict[str, str]:
@@ -138,16 +127,8 @@ def _write_private(plan: ScanPlan, private: Mapping, prints: dict[str, dict]) ->
 
 
 def read_times(plan: ScanPlan) -> dict[str, tuple[str, int]]:
-    """Read hash and modification time of the source and of each result, by their names.
-
-    Empty if `ScanPlan.record` is absent: the hashes alone decide then.
-    """
-    try:
-        record = storage.read_json(plan.record)
-        found = dict(record["Results"]) | {plan.scan.path.name: record}
-        return {name: (each["SHA256"], each["Modified"]) for name, each in found.items()}
-    except UNREADABLE:
-        return {}
+    """Read the times of the source and of each result, as `currency.times`."""
+    return currency.times(plan.record, plan.scan.path.name)
 
 
 def _all(plan: ScanPlan) -> tuple[Path, ...]:
@@ -226,7 +207,7 @@ def read_records(plan: ScanPlan) -> dict[str, dict[str, Any]]:
     """Read the sidecars of a scan's images, and of the main masks of all analyses, by kind."""
     kinds = [kind for kind in plan.files if is_image(kind)]
     kinds += [row.main for row in catalog.ANALYSES]
-    return {kind: read_record(plan.path(kind)) for kind in dict.fromkeys(kinds)}
+    return {kind: currency.read_record(plan.path(kind)) for kind in dict.fromkeys(kinds)}
 
 
 def outdated(plan: ScanPlan, run: Run) -> str | None:
@@ -243,72 +224,34 @@ def outdated(plan: ScanPlan, run: Run) -> str | None:
     records = read_records(plan)
     by_hand = manual(plan, records)
     plan = plan.corrected(by_hand)
-    records |= {kind: read_record(plan.path(kind)) for kind in plan.files.keys() - records.keys()}
-    there, times = {path.name: path for path in _all(plan)}, read_times(plan)
-    bound: set[str] = set()
-    try:
-        for kind in filter(is_image, plan.files):
-            if reason := _outdated(plan, run, kind, records, there, times):
-                return reason
-            bound |= records[kind]["Files"].keys()
-        if not all(path.is_file() for path in plan.sidecars.values()):
-            return ""
-    except UNREADABLE:
-        return ""
+    records |= {
+        kind: currency.read_record(plan.path(kind)) for kind in plan.files if kind not in records
+    }
+    wanted = [kind for kind in plan.files if is_image(kind)]
+    there = {path.name: path for path in _all(plan)}  # no figure or table that is not wanted now
+    parameters = {kind: run.parameters_of(kind) for kind in wanted}
+    present = Present(
+        plan.path,
+        records,
+        plan.scan.path,
+        read_times(plan),
+        there,
+        contrast=plan.scan.contrast,
+        parameters=parameters,
+        verify=run.settings.verify,
+    )
+    for kind in wanted:
+        verdict = currency.judge(present, kind)
+        if verdict.state not in currency.GOOD:
+            return "" if verdict.reason == currency.NO_SIDECAR else verdict.reason
     if by_hand and run.settings.overwrite_manual:
         return "manual masks are replaced"
-    for row in map(catalog.analysis, plan.analyses):
-        path = plan.path(row.main)
-        if row.correctable and (plain := uncompressed(path)):
-            return f"found {plain.name}"
-        unseen = row.correctable and row.main not in plan.files
-        if unseen and not as_written(path, records[row.main], times):
-            return f"{path.name} has changed"
-    return None if there.keys() <= bound else ""
-
-
-def _outdated(
-    plan: ScanPlan,
-    run: Run,
-    kind: str,
-    records: Mapping[str, Mapping],
-    there: Mapping[str, Path],
-    times: Mapping,
-) -> str:
-    """Say why an image, or a file that was made along, is not current; empty if it is.
-
-    Raises
-    ------
-    One of UNREADABLE
-        The image has no complete record.
-    """
-    record, verify = records[kind], run.settings.verify
-    name = plan.path(kind).name
-    if record["Parameters"] != run.parameters_of(kind):
-        return "other parameters"
-    if record["ContrastEnhanced"] != plan.scan.contrast:
-        return "other contrast enhancement"
-    if not unchanged(plan.scan.path, record["SourceFile"], times, verify=verify):
-        return "the image has changed"
-    if other_masks(record, records):
-        return f"{name} was made from another mask"
-    for each, before in record["Files"].items():
-        if each not in there:
-            continue  # a figure or a table that is not wanted now
-        if state(there[each]) is None:
-            return f"{each} is missing"
-        if not unchanged(there[each], before, times, verify=verify):
-            return f"{each} has changed"
-    return ""
-
-
-def other_masks(record: Mapping, records: Mapping[str, Mapping]) -> bool:
-    """Tell whether a file was made of a mask that is not there any more, by the sidecars."""
-    mains = {
-        name: records[catalog.analysis(name).main].get("VoxelsSHA256")
-        for name in record["MadeFrom"]
-    }
-    return any(mains[name] not in (None, each) for name, each in record["MadeFrom"].items())
+    try:
+        complete = all(path.is_file() for path in plan.sidecars.values())
+    except OSError:
+        complete = False
+    bound = {name for kind in wanted for name in records[kind]["Files"]}
+    return None if complete and there.keys() <= bound else ""
 
 
 def as_written(path: Path, record: Mapping, times: Mapping) -> bool:
@@ -317,14 +260,5 @@ def as_written(path: Path, record: Mapping, times: Mapping) -> bool:
         return unchanged(path, record["Files"][path.name], times)
     except FileNotFoundError:
         return True
-    except UNREADABLE:
+    except currency.UNREADABLE:
         return not record
-
-
-def uncompressed(path: Path) -> Path | None:
-    """Find the mask that a person has saved beside a ``.nii.gz`` file, as ``.nii``."""
-    plain = path.with_suffix("")
-    try:
-        return plain if plain.is_file() else None
-    except OSError:  # in a folder that may not be entered
-        return None

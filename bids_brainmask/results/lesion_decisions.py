@@ -3,13 +3,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
 from bids_brainmask.analyses import catalog
 from bids_brainmask.analyses.rows import Finding, Findings
-from bids_brainmask.dataset import decisions, readback, storage
+from bids_brainmask.dataset import currency, decisions, readback, storage
 from bids_brainmask.dataset.readback import Result
 from bids_brainmask.errors import UsageError
 from bids_brainmask.plan import ScanPlan
@@ -108,7 +107,7 @@ def _names(result: Result, analysis: str, kind: str) -> list[str]:
 
 def _candidates(labels: Path, index: int, place: str) -> str:
     """Give the hash of the candidates of an index image; raise unless one has the index."""
-    record = files.read_record(labels)
+    record = currency.read_record(labels)
     if not labels.is_file() or not record or not files.as_written(labels, record, {}):
         raise UsageError(
             f"{labels}: the index image has been changed since the last run, or is missing. Run "
@@ -118,23 +117,3 @@ def _candidates(labels: Path, index: int, place: str) -> str:
     if not isinstance(count, int) or index > count:
         raise UsageError(f"{place}: no candidate {index}; {labels.name} has {count}.")
     return str(record["VoxelsSHA256"])
-
-
-def changed(plan: ScanPlan, records: Mapping[str, Mapping]) -> str:
-    """Say that a scan has decisions that its results do not have; empty: it has none.
-
-    Parameters
-    ----------
-    plan : ScanPlan
-    records : mapping of kind to mapping
-        Sidecars of its files.
-    """
-    for row in map(catalog.analysis, plan.analyses):
-        main, candidates = records.get(row.main, {}), records.get(row.candidates, {})
-        if not row.candidates or not candidates or main.get("Manual") is True:
-            continue
-        rows = decisions.read(decisions.beside(plan.path(row.candidates)))
-        wanted = decisions.of(rows, candidates.get("VoxelsSHA256"))
-        if {str(index): each for index, each in wanted.items()} != main.get("Decisions", {}):
-            return "decisions about candidate lesions have changed"
-    return ""

@@ -374,3 +374,97 @@ def test_a_failed_image_has_that_status_until_it_is_done(study):
     study.data.add(f"{NAME}_T1w.nii.gz", content)
     assert study.run().startswith("skipped")
     assert set(study.states().values()) == {"current"}
+
+
+def test_results_without_their_sidecars_have_a_state(study):
+    for path in study.anat.glob("*.json"):
+        path.unlink()
+    states = study.states()
+    assert states.pop(f"{NAME}_desc-meningioma_lesions.tsv") == "stale"
+    assert len(states) > 4
+    assert set(states.values()) == {"stale"}
+    said = study.tool("status", study.out, status=1)
+    assert f"stale\tsub-01/anat/{study.mask.name}\tit has no complete sidecar" in said
+    study.run()
+    assert set(study.states().values()) == {"current"}
+
+
+def rows(study, table="brain_qc"):
+    """Rows of a table of the group level, without its header."""
+    return (study.out / f"group_desc-{table}.tsv").read_text().splitlines()[1:]
+
+
+def test_the_group_level_shows_no_numbers_of_a_mask_that_was_changed_since(study, caplog):
+    study.run(level="group")
+    assert len(rows(study)) == len(rows(study, "meningioma_qc")) == 1
+    study.edit()
+    study.run(level="group", status=3)
+    assert not rows(study)
+    assert not rows(study, "meningioma_qc")
+    assert "has changed, after its numbers were measured. Run the participant level" in caplog.text
+    for page in ("group_desc-brain.html", "sub-01.html"):
+        assert "after its numbers were measured" in (study.out / page).read_text()
+    study.run()
+    study.run(level="group")
+    assert len(rows(study)) == 1
+    assert "after its numbers" not in (study.out / "sub-01.html").read_text()
+
+
+def test_a_clone_without_content_has_its_numbers(study):
+    study.run(level="group")
+    before = rows(study)
+    for path in [*study.anat.glob("*.nii.gz"), *study.data.root.rglob("*.nii.gz")]:
+        path.unlink()
+        path.symlink_to("../.git/annex/objects/absent")
+    study.run(level="group")
+    assert rows(study) == before
+
+
+def leave(study):
+    """Let the participant leave the dataset; another one stays."""
+    study.data.add("sub-02_T1w.nii.gz", scale.head(2))
+    shutil.rmtree(study.data.root / "sub-01")
+
+
+def test_results_of_who_left_are_told_not_shown_and_removed_if_asked(study, caplog):
+    leave(study)
+    study.run()
+    assert f"1 images with results are not in the dataset any more: {NAME}" in caplog.text
+    study.run(level="group")
+    assert [row.split("\t")[0] for row in rows(study)] == ["sub-02"]
+    assert "not in the dataset any more" in (study.out / "sub-01.html").read_text()
+    study.run("--remove-orphans")
+    assert "removed, because the image is not in the dataset any more" in caplog.text
+    assert not (study.out / "sub-01").exists()
+    assert not (study.out / "sub-01.html").exists()
+    assert (study.out / "sub-02.html").exists()
+
+
+KEPT = {
+    "a manual mask": (lambda study: (study.edit(), study.run()), "is a manual mask"),
+    "a mask of a person": (lambda study: study.edit(plain=True), "is of a person"),
+    "a changed file": (lambda study: study.edit(), "has changed"),
+    "no sidecar": (
+        lambda study: study.mask.with_name(study.stem(None) + ".json").unlink(),
+        "has no sidecar of bids_brainmask",
+    ),
+}
+
+
+@pytest.mark.parametrize("how", KEPT)
+def test_what_is_not_proven_to_be_ours_stays_with_all_of_its_image(study, caplog, how):
+    change, reason = KEPT[how]
+    change(study)
+    before = {path: path.read_bytes() for path in study.anat.iterdir()}
+    leave(study)
+    study.run("--remove-orphans")
+    assert reason in caplog.text
+    assert {path: path.read_bytes() for path in study.anat.iterdir()} == before
+
+
+def test_an_empty_folder_of_a_participant_is_no_reason_to_remove(study):
+    leave(study)
+    (study.data.root / "sub-01").mkdir()
+    study.run("--remove-orphans")
+    assert study.mask.exists()
+    assert "orphaned" not in study.states().values()
