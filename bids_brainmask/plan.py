@@ -331,7 +331,7 @@ def choose(
         for name in catalog.with_model():
             path, before = plan.path(catalog.analysis(name).main), choices.NOTHING
             if not settings.reset_choices:
-                before = memory.read(name, sidecar(path), plan.record)
+                before = memory.read(name, storage.sidecar(path), plan.record)
             before = choices_table.combine(rows.get((plan.scan.relative, name)), before)
             found[name] = before.updated(now[name], models.get(name))
             if said := found[name].words(now[name], models.get(name)):

@@ -232,7 +232,8 @@ class Dataset:
 
     def __init__(self, root: Path, raw: Path | None, *, verify: bool = False):
         self.root, self.verify = root, verify
-        self.raw = raw if raw and folders.participants(raw) else None
+        at_hand = raw and not _same(raw, root) and folders.participants(raw)
+        self.raw = raw if at_hand else None
         self.contrast = contrast.Finder(self.raw) if self.raw else None
 
     def present(self, result: Result, *, may_lack_files: bool = False) -> Present:
@@ -257,7 +258,8 @@ class Dataset:
             images = (row.name for row in catalog.OUTPUTS if not row.is_table)
             records = {name: read_record(path(name)) for name in images}
             places = [path(row.name) for row in catalog.OUTPUTS]
-            places += [self.root / place for place in result.figures.values()]
+            figures = (self.root / place for place in result.figures.values())
+            places += [path for path in figures if path.is_file()]  # they may have been deleted
         relative, is_listed = self._source(result, records)
         source = self.raw / relative if self.raw else None
         return Present(
@@ -305,6 +307,10 @@ class Dataset:
                 return any(True for _ in entries)
         except OSError:
             return not os.path.lexists(self.raw / f"sub-{participant}")
+
+
+def _same(one: Path, other: Path) -> bool:
+    return os.path.realpath(one) == os.path.realpath(other)
 
 
 IMAGES = (".nii.gz", ".nii")

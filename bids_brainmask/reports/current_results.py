@@ -17,9 +17,7 @@ from bids_brainmask.settings import Settings
 log = logging.getLogger(__name__)
 
 
-def keep(
-    settings: Settings, found: Sequence[Result]
-) -> tuple[list[Result], list[dict[str, str]]]:
+def keep(settings: Settings, found: Sequence[Result]) -> tuple[list[Result], list[dict[str, str]]]:
     """Keep the results that are of the present image and mask.
 
     The raw dataset is compared if it is at hand. Files that are absent, as in a clone without

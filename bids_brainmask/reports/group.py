@@ -30,6 +30,7 @@ from bids_brainmask.dataset.readback import Result
 from bids_brainmask.dataset.session_order import Sessions
 from bids_brainmask.errors import UsageError, some_of
 from bids_brainmask.reports import (
+    current_results,
     facts,
     followed,
     group_page,

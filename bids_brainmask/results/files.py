@@ -228,14 +228,16 @@ def outdated(plan: ScanPlan, run: Run) -> str | None:
         kind: currency.read_record(plan.path(kind)) for kind in plan.files if kind not in records
     }
     wanted = [kind for kind in plan.files if is_image(kind)]
-    there = {path.name: path for path in _all(plan)}  # no figure or table that is not wanted now
+    there = {path.name: path for path in _all(plan)}
+    # Figures that are not wanted now may be absent. Those that are there are on the page.
+    beside = {path.name: path for path in plan.everything() if path.is_file()}
     parameters = {kind: run.parameters_of(kind) for kind in wanted}
     present = Present(
         plan.path,
         records,
         plan.scan.path,
         read_times(plan),
-        there,
+        beside | there,
         contrast=plan.scan.contrast,
         parameters=parameters,
         verify=run.settings.verify,

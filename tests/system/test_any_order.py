@@ -55,6 +55,7 @@ IMAGES = {  # endings of image files of results, and the analyses whose masks ea
     "label-brain_probseg": "brain",
     "label-tumor_desc-meningioma_mask": "meningioma",
     "label-tumor_desc-meningioma_probseg": "meningioma",
+    "desc-meningioma_dseg": "meningioma",
     "desc-brainandtumor_mask": "meningioma",
     "desc-brainauto_mask": "brain",
     "label-tumor_desc-meningiomaauto_mask": "meningioma",
@@ -143,7 +144,8 @@ class Files:
                 each for ending in IMAGES for each in self.record(name, ending).get("Files", ())
             }
             folder = self.out / self.folder(name)
-            for path in [*self.figures(name), folder / f"{name}_desc-meningioma_lesions.tsv"]:
+            tables = [folder / f"{name}_desc-meningioma_{end}.tsv" for end in ("lesions", "dseg")]
+            for path in [*self.figures(name), *tables]:
                 if path.exists() and path.name not in listed and self.known(name):
                     state = "orphaned" if self.left(name) else "stale"
                     found[path.relative_to(self.out).as_posix()] = state
@@ -178,6 +180,8 @@ class Files:
             place = self.out / self.folder(name) / file
             if "desc-" in file and file.endswith(".webp"):
                 place = self.out / name.split("_")[0] / "figures" / file
+                if not place.exists():
+                    continue  # it may have been deleted
             if not place.exists() or sha(place) != before["SHA256"]:
                 return "stale"
         return "manual" if record.get("Manual") else "current"
@@ -204,6 +208,7 @@ class AnyOrder(RuleBasedStateMachine):
         self.options["reports"] = ("--no-reports",)
         self.version = bids_brainmask.__version__
         self.attic, self.person, self.pending, self.broken = {}, {}, set(), set()
+        self.spoilt = set()  # images of which a result was damaged that no run may want again
         self.others = {}
         self.participant()
         for path in ("notes.txt", "sub-01/ses-1/anat/sub-01_ses-1_desc-other_mask.nii.gz"):
@@ -283,7 +288,8 @@ class AnyOrder(RuleBasedStateMachine):
         path = self.files.result(NAMES[which], ending)
         if path.exists():
             self.give_up_of(which, ending)
-            path.write_bytes(path.read_bytes()[:kept])
+            content = path.read_bytes()
+            path.write_bytes(content[: max(0, min(kept, len(content) - 20))])
 
     @rule(which=WHICH, ending=st.sampled_from(sorted(IMAGES)))
     def remove_result(self, which, ending):
@@ -300,7 +306,9 @@ class AnyOrder(RuleBasedStateMachine):
     def spoil_sidecar(self, which, ending, content):
         path = self.files.out / self.files.folder(NAMES[which]) / f"{NAMES[which]}_{ending}.json"
         hand = {key for key in self.person if key[0] == which}
-        if path.exists() and not (hand and "_mask" in ending):  # see below of lost sidecars
+        # Without any sidecar, nothing says that a mask is a person's.
+        if path.exists() and not (hand and "_mask" in ending):
+            self.spoilt.add(which)
             path.unlink()
             if content is not None:
                 path.write_text(content)
@@ -309,6 +317,7 @@ class AnyOrder(RuleBasedStateMachine):
     def spoil_figure(self, which, number, how):
         found = self.files.figures(NAMES[which])
         if found:
+            self.spoilt.add(which)
             path = found[number % len(found)]
             if how == "remove":
                 path.unlink()
@@ -320,10 +329,12 @@ class AnyOrder(RuleBasedStateMachine):
         folder = self.files.out / self.files.folder(NAMES[which])
         path = folder / f"{NAMES[which]}_desc-meningioma_lesions.tsv"
         if path.exists():
+            self.spoilt.add(which)
             path.write_text(path.read_text() + "99\n")
 
     def give_up_of(self, which, ending):
         """A person's mask that the person destroys is not lost by the program."""
+        self.spoilt.add(which)
         analysis = IMAGES[ending]
         path = self.files.result(NAMES[which], ending)
         if ending == MAINS[analysis] and not path.with_suffix("").exists():
@@ -384,19 +395,22 @@ class AnyOrder(RuleBasedStateMachine):
 
     def taken(self, there):
         """Note which masks of a person a run has seen."""
-        healthy = set(there) - self.broken
-        brain_alone = self.options["analyses"] == ("--analyses", "brain")
-        for key in list(self.pending):
-            which, analysis = key
-            asked = analysis == "brain" or (not brain_alone and self.files.enhanced(NAMES[which]))
-            if which in healthy and asked:
-                self.pending.discard(key)
+        for key in self.pending & self.asked(there):
+            self.pending.discard(key)
+
+    def asked(self, there):
+        """Masks that a run makes: images, by number, with the analyses."""
+        found = {(which, "brain") for which in set(there) - self.broken}
+        if not self.options["analyses"]:
+            enhanced = [which for which, _ in found if self.files.enhanced(NAMES[which])]
+            found |= {(which, "meningioma") for which in enhanced}
+        return found
 
     @rule(words=st.sampled_from(["--overwrite", "--verify", "--overwrite-manual"]))
     def participant_with(self, words):
         there = {which for which, name in enumerate(NAMES) if self.files.source(name).exists()}
         if words == "--overwrite-manual":
-            for key in list(self.person):
+            for key in self.asked(there) & self.person.keys():
                 self.person.pop(key)
                 self.pending.discard(key)
         self.linked = True
@@ -404,8 +418,12 @@ class AnyOrder(RuleBasedStateMachine):
         assert status == (int(bool(self.broken & there)) if there else 3)
         self.taken(there)
 
-    @rule(at=st.integers(1, 40), after=st.booleans())
-    def killed(self, at, after):
+    @rule(
+        at=st.integers(1, 40),
+        after=st.booleans(),
+        level=st.sampled_from(["participant", "participant", "group"]),
+    )
+    def killed(self, at, after, level):
         """End a participant or group level at a file that it writes."""
         count, write = [0], storage._write_once
 
@@ -421,7 +439,7 @@ class AnyOrder(RuleBasedStateMachine):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(storage, "_write_once", write_once)
             try:
-                self.call("participant")
+                self.call(level)
             except Killed:
                 AnyOrder.steps["kills"] += 1
 
@@ -551,17 +569,27 @@ class AnyOrder(RuleBasedStateMachine):
             name = NAMES[which]
             if name not in healthy:
                 continue
-            by_hand = {MAINS[a] for w, a in self.person if w == which}
+            wanted = self.wanted(which)
+            kept = which in self.spoilt or (which, "meningioma") in self.person
             for path, state in states.items():
-                if not path.split("/")[-1].startswith(f"{name}_"):
-                    continue
-                kept = any(f"{name}_{each}" in path for each in by_hand) or (
-                    "meningioma" in str(by_hand) and "tumor" in path
-                )
-                assert state in ("current", "manual") or kept, (path, state)
+                file = path.split("/")[-1]
+                ending = file.removeprefix(f"{name}_").split(".")[0]
+                if file.startswith(f"{name}_") and (ending in wanted or not kept):
+                    assert state in ("current", "manual"), (path, state)
             manual = self.files.record(name, MAINS["brain"])["Manual"]
             assert manual is ((which, "brain") in self.person)
             self.check_image(which, name)
+
+    def wanted(self, which):
+        """Endings of the image files that the last run was asked for."""
+        asked = {analysis for number, analysis in self.asked([which]) if number == which}
+        words = self.options["outputs"] or ("mask", "brain")
+        found = {"desc-brain_mask"}
+        found |= {"desc-brain_T1w"} if "brain" in words else set()
+        found |= {"label-brain_probseg"} if "probseg" in words else set()
+        if "meningioma" in asked:
+            found |= {MAINS["meningioma"], "desc-meningioma_dseg", "desc-brainandtumor_mask"}
+        return found
 
     def check_image(self, which, name):
         mask = image.read_mask(self.files.result(name, MAINS["brain"]))
@@ -574,10 +602,10 @@ class AnyOrder(RuleBasedStateMachine):
             assert self.expected.setdefault(key, masks.digest(mask)) == masks.digest(mask)
         brain = self.files.result(name, "desc-brain_T1w")
         source = np.asanyarray(nb.load(self.files.source(name)).dataobj)
-        if brain.exists():
+        if "desc-brain_T1w" in self.wanted(which):
             shown = np.asanyarray(nb.load(brain).dataobj)
             np.testing.assert_array_equal(shown, np.where(mask, source, 0))
-        for path in self.files.figures(name):
+        for path in self.files.figures(name) if self.options["reports"] == () else ():
             shown = json.loads(path.read_bytes())
             assert shown[:3] == [name, masks.digest(source > 50), masks.digest(mask)]
 

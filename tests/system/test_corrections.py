@@ -350,7 +350,7 @@ def test_what_cannot_be_adopted_is_refused(study, tmp_path, capsys):
 
 def test_the_status_of_every_file(study):
     assert set(study.states().values()) == {"current"}
-    assert "4 current, 0 manual, 0 stale, 0 failed, 0 orphaned" in study.tool("status", study.out)
+    assert "5 current, 0 manual, 0 stale, 0 failed, 0 orphaned" in study.tool("status", study.out)
     study.edit()
     assert study.states()[study.mask.name] == "stale"
     said = study.tool("status", study.out, status=1)
