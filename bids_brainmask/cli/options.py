@@ -241,8 +241,7 @@ def add_extraction(group: argparse._ActionsContainer) -> None:
     group.add_argument(
         "--remove-orphans",
         action="store_true",
-        help="remove the results of images that are not in the dataset any more; masks that a "
-        "person corrected, and what was changed, are kept",
+        help="remove the results, but for corrected masks, of images that left the dataset",
     )
     group.add_argument("--dry-run", action="store_true", help="print the planned work, and stop")
 

@@ -4,9 +4,8 @@
 from __future__ import annotations
 
 from bids_brainmask.analyses import catalog
-from bids_brainmask.dataset import storage
-from bids_brainmask.plan import ScanPlan, sidecar
-from bids_brainmask.results import files
+from bids_brainmask.dataset import currency, storage
+from bids_brainmask.plan import ScanPlan
 
 
 def records(plan: ScanPlan) -> dict[str, dict]:
@@ -20,7 +19,7 @@ def remember(plan: ScanPlan) -> None:
     wanted = records(plan)
     for name in plan.analyses:
         kind = catalog.analysis(name).main
-        record, now = files.read_record(plan.path(kind)), wanted.get(kind, {})
+        record, now = currency.read_record(plan.path(kind)), wanted.get(kind, {})
         if record and record.get("Chosen") != now.get("Chosen"):
             kept = {key: value for key, value in record.items() if key != "Chosen"}
-            storage.write_json(sidecar(plan.path(kind)), kept | now)
+            storage.write_json(storage.sidecar(plan.path(kind)), kept | now)
