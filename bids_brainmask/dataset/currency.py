@@ -232,7 +232,7 @@ class Dataset:
 
     def __init__(self, root: Path, raw: Path | None, *, verify: bool = False):
         self.root, self.verify = root, verify
-        at_hand = raw and not _same(raw, root) and folders.participants(raw)
+        at_hand = raw and not _same(raw, root) and folders.has_participant(raw)
         self.raw = raw if at_hand else None
         self.contrast = contrast.Finder(self.raw) if self.raw else None
 

@@ -26,6 +26,15 @@ def participants(bids_dir: Path) -> list[str]:
     return sorted(entry.name[4:] for entry in folder)
 
 
+def has_participant(bids_dir: Path) -> bool:
+    """Tell whether a folder has a participant, without listing all of them."""
+    try:
+        with os.scandir(bids_dir) as entries:
+            return any(entry.name.startswith("sub-") for entry in entries)
+    except OSError:
+        return False
+
+
 def description(root: Path) -> dict:
     """Read dataset_description.json; empty if it is absent or unreadable."""
     try:
