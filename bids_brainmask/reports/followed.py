@@ -131,9 +131,9 @@ def _compare(
     registration.library()
     root = settings.output_dir
     brains, labels, heads = ([_read(kind, settings, s) for s in (before, after)] for kind in KINDS)
-    for brain, indices in zip(brains, labels, strict=True):
-        if brain.data.shape != indices.data.shape:
-            raise ImageError("the brain mask and the index image are not on one grid")
+    for three in zip(brains, labels, heads, strict=True):
+        if len({each.data.shape for each in three}) > 1:
+            raise ImageError("the image, its brain mask and its index image are not on one grid")
     masks = [brain.data > 0 for brain in brains]
     motion = registration.rigid(heads[0], heads[1], masks[0], masks[1])
     pairs = zip(masks, brains, strict=True)

@@ -88,7 +88,8 @@ def rigid(
     try:
         method.Execute(one, other)
     except RuntimeError as error:
-        raise ImageError(f"registration: {str(error).splitlines()[-1].strip()}") from error
+        said = str(error).splitlines()[-1].rpartition("): ")[2].strip()  # without an address
+        raise ImageError(f"registration: the optimizer fails: {said}") from error
     turn, center = np.array(start.GetMatrix()).reshape(3, 3), np.array(start.GetCenter())
     found = np.eye(4)
     found[:3, :3] = turn

@@ -78,6 +78,10 @@ def test_what_cannot_be_registered_is_refused(head, monkeypatch):
     volume, brain = head
     with pytest.raises(ImageError, match="a brain mask is empty"):
         registration.rigid(volume, volume, brain, np.zeros_like(brain))
+    one = np.zeros_like(brain)
+    one[tuple(np.argwhere(brain)[0])] = True
+    with pytest.raises(ImageError, match="the optimizer fails: "):
+        registration.rigid(volume, volume, one, one)
     skewed = volume.affine @ [[1, 0.1, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]
     with pytest.raises(ImageError, match="not at right angles"):
         registration.rigid(Volume(volume.data, skewed), volume, brain, brain)
@@ -210,10 +214,17 @@ def test_hostile_and_empty_tables_are_passed_over(tmp_path, text, lines):
     assert follow(tmp_path) is lines
 
 
-def test_a_missing_index_image_is_a_remark(tmp_path):
+@pytest.mark.parametrize("is_there", [False, True])
+def test_an_index_image_that_is_missing_or_of_another_grid_is_a_remark(tmp_path, is_there):
     volume, brain = textured()
     for session in "12":
         put(tmp_path, session, volume, brain, ball(volume, (0, 0, 0), 9))
-    (tmp_path / "sub-01/ses-2/anat/sub-01_ses-2_ce-gd_desc-meningioma_dseg.nii.gz").unlink()
+    path = tmp_path / "sub-01/ses-2/anat/sub-01_ses-2_ce-gd_desc-meningioma_dseg.nii.gz"
+    path.unlink()
+    if is_there:
+        other = Volume(np.ones((40, 50, 60), np.uint8), volume.affine)
+        image.of_volume(other).to_filename(path)
     (row,) = follow(tmp_path, reports=False)
-    assert "sub-01_ses-2_ce-gd_desc-meningioma_dseg.nii.gz" in row["remark"]
+    said = "are not on one grid" if is_there else path.name
+    assert said in row["remark"]
+    assert str(tmp_path) not in row["remark"]

@@ -462,3 +462,14 @@ def test_an_accepted_candidate_counts_whatever_the_rules_say(dataset, arithmetic
     (outcome,) = process(settings)
     assert of_tumor(outcome.plan)[0] == 1
     assert image.read_mask(outcome.plan.files["tumor"]).any()
+
+
+def test_copies_of_the_image_give_the_uncertainty_of_each_volume(dataset, arithmetic):
+    dataset.add(NAME, with_tumors(BALLS, spacing=3.0))
+    (outcome,) = process(run(dataset.root, reports=False, lesion_copies=2))
+    for row in rows(outcome.plan):
+        assert 0 < float(row["volume_sd_ml"]) < 0.2 * float(row["volume_ml"])
+    record = json.loads(outcome.plan.sidecars["tumor"].read_text())
+    assert record["Parameters"]["LesionCopies"] == 2
+    union = json.loads(outcome.plan.sidecars["brainandtumor"].read_text())["Parameters"]
+    assert "LesionCopies" not in union["brain"]

@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Lesions over sessions: matched and compared on phantoms whose answer is arithmetic."""
 
+import argparse
+
 import numpy as np
 import pytest
 
 from bids_brainmask.analyses import repeatability
+from bids_brainmask.cli.lesion_options import copies
 from bids_brainmask.reports import lesion_changes
 from bids_brainmask.reports.lesion_changes import Change, Size, Tracks, kind, match, numbers
 from bids_brainmask.voxels import image
@@ -129,6 +132,17 @@ def test_a_network_that_sees_the_same_everywhere_varies_little(ball):
         ball, found.astype(np.int32), lambda copy: copy.volume.data, 0.5, 3
     )
     assert again == [sd]
+
+
+@pytest.mark.parametrize(("text", "number"), [("0", 0), ("2", 2), ("20", 20)])
+def test_numbers_of_copies(text, number):
+    assert copies(text) == number
+
+
+@pytest.mark.parametrize("text", ["1", "21", "-3"])
+def test_other_numbers_of_copies_are_refused(text):
+    with pytest.raises(argparse.ArgumentTypeError, match="expected 0, or 2 to 20 copies"):
+        copies(text)
 
 
 def test_a_network_that_finds_the_lesion_in_no_copy_varies_by_its_volume(ball):
