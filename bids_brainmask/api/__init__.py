@@ -6,7 +6,7 @@ masks. What is here is offered as ``bids_brainmask.extract`` and so on; see ``do
 """
 
 from bids_brainmask.analyses.lesions import Lesion
-from bids_brainmask.api.comparison import evaluate
+from bids_brainmask.api.comparison import evaluate, evaluate_lesions
 from bids_brainmask.api.extractors import (
     BrainOptions,
     Extractor,
@@ -17,6 +17,7 @@ from bids_brainmask.api.extractors import (
 )
 from bids_brainmask.api.findings import Brain, Meningiomas, check_places
 from bids_brainmask.voxels.agreement import Agreement
+from bids_brainmask.voxels.lesion_agreement import LesionAgreement
 
 __all__ = [
     "Agreement",
@@ -24,11 +25,13 @@ __all__ = [
     "BrainOptions",
     "Extractor",
     "Lesion",
+    "LesionAgreement",
     "MeningiomaFinder",
     "Meningiomas",
     "NetworkOptions",
     "check_places",
     "evaluate",
+    "evaluate_lesions",
     "extract",
     "find_meningiomas",
 ]

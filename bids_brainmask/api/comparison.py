@@ -8,6 +8,11 @@ from collections.abc import Sequence
 from bids_brainmask.voxels import image as images
 from bids_brainmask.voxels import nifti
 from bids_brainmask.voxels.agreement import Agreement, agreement
+from bids_brainmask.voxels.lesion_agreement import (
+    MINIMUM_IOU,
+    LesionAgreement,
+    lesion_agreement,
+)
 from bids_brainmask.voxels.nifti import ImageLike
 
 
@@ -57,3 +62,39 @@ def evaluate(prediction: ImageLike, reference: ImageLike, labels: Sequence[int] 
     one, other = (images.read_structure(each, labels) for each in (prediction, reference))
     images.check_same_grid(names, (one, other))
     return agreement(one.data, other.data, other.spacing)
+
+
+def evaluate_lesions(
+    prediction: ImageLike,
+    reference: ImageLike,
+    labels: Sequence[int] = (),
+    minimum_iou: float = MINIMUM_IOU,
+) -> LesionAgreement:
+    """Compare the lesions of a mask with those of a reference, as ``evaluate --lesions`` does.
+
+    Parameters
+    ----------
+    prediction, reference : path or nibabel image
+        Masks or label maps on one grid, (I, J, K): whole numbers.
+    labels : sequence of int
+        Values that count as a lesion, in both; all but 0 if empty.
+    minimum_iou : float
+        Least intersection over union of a matched pair, in (0, 1].
+
+    Returns
+    -------
+    LesionAgreement
+        Lesions of both with volumes, Dice and HD95; sensitivity, precision and F1; Dice and HD95
+        by the rule of BraTS.
+
+    Raises
+    ------
+    ImageError
+        An image cannot be read, holds fractions, or is on another grid than the other.
+    ValueError
+        `minimum_iou` is outside of (0, 1].
+    """
+    names = nifti.name(prediction), nifti.name(reference)
+    one, other = (images.read_structure(each, labels) for each in (prediction, reference))
+    images.check_same_grid(names, (one, other))
+    return lesion_agreement(one.data, other.data, other.spacing, minimum_iou)

@@ -10,9 +10,18 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bids_brainmask import __version__
-from bids_brainmask.cli import bids_app, corrections, export, extract, options, rate, training
+from bids_brainmask.cli import (
+    bids_app,
+    corrections,
+    export,
+    extract,
+    options,
+    rate,
+    training,
+    values,
+)
 from bids_brainmask.cli.parser import Parser
-from bids_brainmask.errors import BrainMaskError, ModelError
+from bids_brainmask.errors import BrainMaskError, ModelError, UsageError
 from bids_brainmask.settings import RESEARCH_ONLY, Settings
 
 
@@ -84,6 +93,25 @@ def add_evaluate(commands: argparse._SubParsersAction) -> None:
     evaluate.add_argument(
         "--json", type=Path, metavar="OUT.json", help="write all scans and the summary"
     )
+    evaluate.add_argument(
+        "--lesions",
+        action="store_true",
+        help="also compare lesion by lesion: sensitivity, precision and F1 by volume, and Dice "
+        "and HD95 by the rule of BraTS",
+    )
+    evaluate.add_argument(
+        "--lesions-tsv",
+        type=Path,
+        metavar="OUT.tsv",
+        help="write a table of all lesions; OUT.json describes the columns",
+    )
+    evaluate.add_argument(
+        "--minimum-iou",
+        type=values.probability,
+        default=0.1,
+        metavar="SHARE",
+        help="least intersection over union of a matched pair of lesions (default: 0.1)",
+    )
     evaluate.set_defaults(command=run_evaluate)
 
 
@@ -141,9 +169,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run_evaluate(args: argparse.Namespace) -> int:
     """Compare masks with references, print the table, write the files."""
-    from bids_brainmask import evaluation
+    from bids_brainmask import evaluation, lesion_evaluation
 
     evaluation.check_outputs(args.tsv, args.json)
+    evaluation.check_outputs(args.lesions_tsv, args.json)
+    if args.tsv and args.lesions_tsv and args.tsv.resolve() == args.lesions_tsv.resolve():
+        raise UsageError(f"{args.tsv}: is named for --tsv and for --lesions-tsv. Name two files.")
     pairing = evaluation.find_pairs(
         args.predictions, args.references, args.mask, args.reference_mask
     )
@@ -154,6 +185,12 @@ def run_evaluate(args: argparse.Namespace) -> int:
         "References": str(args.references),
         "Labels": list(args.labels) or "all but 0",
     }
+    if args.lesions or args.lesions_tsv:
+        lesions = lesion_evaluation.evaluate(found, args.labels, args.minimum_iou)
+        print(f"\n{lesion_evaluation.table(lesions)}")
+        asked["LesionWise"] = lesion_evaluation.report(lesions)
+        if args.lesions_tsv:
+            lesion_evaluation.write(lesions, args.lesions_tsv)
     evaluation.write(found, args.tsv, args.json, asked)
     return found.status
 

@@ -476,7 +476,9 @@ class TestDocs:
         for kind in (api.Brain, api.Meningiomas):
             for name in (name for name in vars(kind) if name[0] != "_"):
                 assert re.search(rf"`(brain\.)?{name}\b", words), name
-        for name in set(bids_brainmask.__all__) - {"Agreement", "Lesion", "Meningiomas"}:
+        for name in set(bids_brainmask.__all__) - {
+            *("Agreement", "Lesion", "LesionAgreement", "Meningiomas")
+        }:
             assert name == "__version__" or re.search(rf"\b{name}\b", words), name
         for name in typing.get_type_hints(BrainOptions):
             assert f"`{name}`" in words, name
