@@ -30,10 +30,11 @@ WHOLE = {"index.md": "README.md", "contributing.md": "CONTRIBUTING.md", "changes
 API = {
     "The package": ("bids_brainmask.api.extractors", ("extract", "Extractor")),
     "Meningiomas": ("bids_brainmask.api.extractors", ("find_meningiomas", "MeningiomaFinder")),
-    "Comparison": ("bids_brainmask.api.comparison", ("evaluate",)),
+    "Comparison": ("bids_brainmask.api.comparison", ("evaluate", "evaluate_lesions")),
     "Results": ("bids_brainmask.api.findings", ("Brain", "Meningiomas")),
     "Rows": ("bids_brainmask.analyses.lesions", ("Lesion",)),
     "Agreement": ("bids_brainmask.voxels.agreement", ("Agreement",)),
+    "LesionAgreement": ("bids_brainmask.voxels.lesion_agreement", ("LesionAgreement",)),
     "Errors": ("bids_brainmask", ("errors",)),
 }
 """Public names by heading, and the module that documents them."""

@@ -93,6 +93,27 @@ def evaluate_lesions(
         An image cannot be read, holds fractions, or is on another grid than the other.
     ValueError
         `minimum_iou` is outside of (0, 1].
+
+    Examples
+    --------
+    A lesion of 8 mL that is found, and one that is missed.
+
+    >>> import bids_brainmask
+    >>> import nibabel
+    >>> import numpy
+    >>> data = numpy.zeros((32, 32, 32), "uint8")
+    >>> data[4:14, 4:14, 4:14] = 1
+    >>> affine = numpy.diag([2.0, 2.0, 2.0, 1.0])
+    >>> prediction = nibabel.Nifti1Image(data.copy(), affine)
+    >>> data[20:24, 20:24, 20:24] = 1
+    >>> reference = nibabel.Nifti1Image(data, affine)
+    >>> found = bids_brainmask.evaluate_lesions(prediction, reference)
+    >>> found.sensitivity
+    0.5
+    >>> found.brats_dice
+    0.5
+    >>> [lesion.reference_ml for lesion in found.lesions]
+    [8.0, 0.512]
     """
     names = nifti.name(prediction), nifti.name(reference)
     one, other = (images.read_structure(each, labels) for each in (prediction, reference))
