@@ -68,6 +68,9 @@ class Peers:
     numbers: dict[str, list[float]] = field(default_factory=dict)
     """Values of measures that were read before, for all images of the group."""
 
+    ranges: dict[str, tuple[float, ...]] = field(default_factory=dict)
+    """Their `PERCENTILES`, likewise."""
+
     def is_reason(self, key: str) -> bool:
         """Tell whether a measure is among the reasons."""
         metric = outliers.metrics().get(key)
@@ -83,6 +86,14 @@ class Peers:
             self.numbers[key] = [value for value in found if value is not None]
         return self.numbers[key]
 
+    def percentiles(self, key: str) -> tuple[float, ...]:
+        """`PERCENTILES` of a measure, of which there are `outliers.LEAST` values; empty if not."""
+        if key not in self.ranges:
+            values = self.values(key)
+            enough = len(values) >= outliers.LEAST
+            self.ranges[key] = tuple(np.percentile(values, PERCENTILES).tolist()) if enough else ()
+        return self.ranges[key]
+
 
 @dataclass(frozen=True)
 class Cohort:
@@ -96,11 +107,11 @@ class Cohort:
         return {row.get("image"): row for row in reversed(self.rows)}
 
     @cached_property
-    def _groups(self) -> dict[str | None, tuple[list[Mapping[str, str]], dict]]:
-        """Rows of each group, with their numbers once these are read."""
-        found: dict[str | None, tuple[list[Mapping[str, str]], dict]] = {}
+    def _groups(self) -> dict[str | None, tuple[list[Mapping[str, str]], dict, dict]]:
+        """Rows of each group, with their numbers and percentiles once these are wanted."""
+        found: dict[str | None, tuple[list[Mapping[str, str]], dict, dict]] = {}
         for row in self.rows:
-            found.setdefault(row.get("group"), ([], {}))[0].append(row)
+            found.setdefault(row.get("group"), ([], {}, {}))[0].append(row)
         return found
 
     def peers(self, image: str) -> Peers | None:
@@ -115,12 +126,12 @@ class Cohort:
         group = own.get("group") if own else None
         if own is None or group in (None, "", "n/a"):
             return None
-        rows, numbers = self._groups[group]
+        rows, numbers, ranges = self._groups[group]
         judged = finite_number(own.get("outlier_score")) is not None
         reasons = (own.get("outlier_reasons") or "").split(";") if judged else []
         told = (reason.strip() for reason in reasons)
         differs = [reason for reason in told if reason not in ("", "n/a")]
-        return Peers(group, rows, differs, numbers)
+        return Peers(group, rows, differs, numbers, ranges)
 
 
 def read(root: Path) -> Cohort:
@@ -159,7 +170,7 @@ def measures(record: Mapping, peers: Peers | None) -> list[ShownMeasure]:
     for row in quality.MEASURES:
         key, column = row.name, row.column
         value = finite_number(found.get(key) if row.compute else row.value(Reading(record)))
-        spread = _spread(peers.values(key), value) if peers else None
+        spread = _spread(peers.percentiles(key), value) if peers else None
         described.append(
             ShownMeasure(
                 key=key,
@@ -175,10 +186,10 @@ def measures(record: Mapping, peers: Peers | None) -> list[ShownMeasure]:
     return described
 
 
-def _spread(values: Sequence[float], value: float | None) -> Spread | None:
-    if value is None or len(values) < outliers.LEAST:
+def _spread(percentiles: Sequence[float], value: float | None) -> Spread | None:
+    if value is None or not percentiles:
         return None
-    low, middle, high = np.percentile(values, PERCENTILES).tolist()
+    low, middle, high = percentiles
     width = high - low
     shares = [0.0, 0.5, 1.0, 0.5 + np.sign(value - middle)]  # for a group of equal values
     if width:
