@@ -7,10 +7,12 @@ For each scan: its analyses, and the names of its files. `results` writes and ch
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import cast
 
 from bids_brainmask.analyses import catalog
 from bids_brainmask.analyses.models_asked import (
@@ -156,7 +158,8 @@ class Run:
 
     def precision(self, name: str) -> Precision:
         """Give the number format of the network of an analysis."""
-        return self.chosen.get(name, choices.NOTHING).precision or self.settings.precision
+        asked = self.chosen.get(name, choices.NOTHING).precision
+        return cast("Precision", asked) if asked else self.settings.precision
 
     def network(self, name: str) -> str:
         """Name the network of an analysis by its model and precision."""
@@ -322,12 +325,14 @@ def choose(
         The table of choices cannot be read.
     """
     now = choices.given(settings, named_models(settings), thresholds_asked(settings))
-    memory, rows = choices.Memory(), {}
+    memory = choices.Memory()
+    rows: choices_table.Rows = {}
     if settings.choices:
         rows = choices_table.read(settings.choices, settings.bids_dir, memory)
     chosen = []
     for plan in plans:
-        found, kept = {}, []
+        found: dict[str, Choice] = {}
+        kept = []
         for name in catalog.with_model():
             path, before = plan.path(catalog.analysis(name).main), choices.NOTHING
             if not settings.reset_choices:
@@ -361,16 +366,19 @@ def name_files(
 
 
 def _figures(scan: Scan, settings: Settings, analyses: tuple[str, ...]) -> dict[str, Path]:
-    """Name the figures of a scan: those of its analyses, and the viewer's images if requested."""
-    wanted = [
-        name
-        for row in catalog.FIGURES
-        if settings.reports
-        and (settings.viewer or not row.viewer)
-        and (row.made_by in analyses or (analyses and not row.made_by))
-        for name in row.files
-    ]
-    return {
-        name: settings.output_dir / catalog.figure_path(scan.prefix, scan.suffix, name)
-        for name in wanted
-    }
+    """Name the figures of a scan: those of its analyses, and the viewer's images if wanted.
+
+    These are wanted if the viewer is requested, or if they are there and it is not refused.
+    """
+    found: dict[str, Path] = {}
+    for row in catalog.FIGURES:
+        if not (settings.reports and analyses and row.made_by in ("", *analyses)):
+            continue
+        paths = {
+            name: settings.output_dir / catalog.figure_path(scan.prefix, scan.suffix, name)
+            for name in row.files
+        }
+        stays = settings.viewer is None and any(map(os.path.lexists, paths.values()))
+        if settings.viewer or stays or not row.viewer:
+            found |= paths
+    return found

@@ -74,8 +74,8 @@ def select(root: Path, count: int) -> list[Pick]:
         raise UsageError(f"{root}: no such folder. Name the folder of the results.")
     found = [one for one in readback.read(root) if "brain" in one.records]
     measured = group.gather(found, partial(group.measure, root, analysis="brain"))
-    judged = group_tables.judge("brain", list(measured.values()), list(measured))
     known = _scanners(root, list(measured))
+    judged = group_tables.judge("brain", list(measured.values()), list(measured), known)
     rows = [
         (one, row, known.get(one.key, UNKNOWN))
         for one, row in zip(measured, judged, strict=True)

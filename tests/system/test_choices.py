@@ -263,3 +263,17 @@ def test_the_options_reach_the_run(study):
     assert study.threshold() == 0.4
     with pytest.raises(SystemExit):
         study.run("--only", "bad")
+
+
+def test_the_viewer_stays_until_it_is_refused(study):
+    """Also where a plain run makes its images anew, here of a corrected mask."""
+    only = ("--participant-label", "01")
+    study.run(*only, "--viewer")
+    shown = study.out / f"sub-01/figures/{NAME}_desc-viewer_T1w.nii.gz"
+    before = shown.read_bytes()
+    study.edit()
+    study.run(*only)
+    assert shown.read_bytes() != before
+    assert study.states()[study.mask.name] == "manual"
+    study.run(*only, "--no-viewer")
+    assert not shown.exists()
