@@ -15,6 +15,7 @@ from bids_brainmask.cli import (
     corrections,
     export,
     extract,
+    imports,
     options,
     rate,
     training,
@@ -41,6 +42,7 @@ def parser() -> Parser:
     corrections.add_status(commands)
     rate.add_rate(commands)
     export.add_export(commands)
+    imports.add_import(commands)
     training.add_train(commands)
     training.add_finetune(commands)
     add_models(commands)

@@ -19,7 +19,7 @@ ORDER = (
     {"execution"},
     {"app"},
     {"results"},
-    {"plan", "train", "demo", "export", "interfaces", "lesion_evaluation"},
+    {"plan", "train", "demo", "export", "interfaces", "lesion_evaluation", "brats"},
     {"evaluation"},
     {"api"},
     {"reports"},

@@ -38,6 +38,7 @@ def test_every_tool_is_in_the_usage():
     commands = next(a for a in brainmask.parser()._actions if a.choices)
     assert set(commands.choices) == {
         "extract",
+        "import",
         "adopt",
         "select",
         "status",
