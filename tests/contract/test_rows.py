@@ -396,7 +396,7 @@ def test_every_row_refers_to_rows_that_there_are():
         assert group_tables.columns(row.name)
     for row in catalog.OUTPUTS:
         assert set(row.made_by) <= names
-        assert (row.columns is not None) == (row.form == "table")
+        assert row.columns is None or row.is_table
     for row in catalog.FIGURES:
         assert row.made_by in names | {""}
     assert len(readback.endings()) == len(names) * len(rows.SUFFIXES)
