@@ -365,10 +365,12 @@ class AnyOrder(RuleBasedStateMachine):
         if moved in ("out", "both"):
             old[1].rename(new[1])
             self.files.out = new[1]
-        self.linked = moved == "both" and self.linked
 
-    linked = True
-    """Whether the link to the raw dataset in the description leads to it."""
+    def is_linked(self):
+        """Tell whether the link in the description of the results leads to the raw dataset."""
+        content = json.loads((self.files.out / "dataset_description.json").read_text())
+        link = content["DatasetLinks"].get("raw")
+        return bool(link) and (self.files.out / link).resolve() == self.files.raw.resolve()
 
     def words(self, level, *more):
         chosen = [str(self.model) if "MODEL" in w else w for v in self.options.values() for w in v]
@@ -385,7 +387,6 @@ class AnyOrder(RuleBasedStateMachine):
 
     @rule()
     def participant(self):
-        self.linked = True
         status = self.call("participant")
         there = [which for which, name in enumerate(NAMES) if self.files.source(name).exists()]
         expected = int(bool(self.broken & set(there))) if there else 3
@@ -413,7 +414,6 @@ class AnyOrder(RuleBasedStateMachine):
             for key in self.asked(there) & self.person.keys():
                 self.person.pop(key)
                 self.pending.discard(key)
-        self.linked = True
         status = self.call("participant", words)
         assert status == (int(bool(self.broken & there)) if there else 3)
         self.taken(there)
@@ -458,7 +458,6 @@ class AnyOrder(RuleBasedStateMachine):
 
     @rule()
     def remove_orphans(self):
-        self.linked = True
         self.call("participant", "--remove-orphans")
         there = [which for which, name in enumerate(NAMES) if self.files.source(name).exists()]
         self.taken(there)
@@ -521,8 +520,8 @@ class AnyOrder(RuleBasedStateMachine):
         if not getattr(self, "person", None) and not hasattr(self, "files"):
             return
         AnyOrder.steps["steps"] += 1
-        if not self.linked:
-            return  # the raw dataset is not found until the next run
+        if not self.is_linked():
+            return  # the raw dataset is not found: it moved, or its path would tell of folders
         with redirect_stdout(StringIO()) as said:
             brainmask.main(["status", str(self.files.out), "--format", "json"])
         found = {each["path"]: each["state"] for each in json.loads(said.getvalue())}
