@@ -74,14 +74,16 @@ def pooled(measured: Measured) -> dict[str, dict[str, dict[str, float | None]]]:
     found: dict[str, dict[str, dict[str, float | None]]] = {}
     for name, (low, high) in classes.items():
         numbers = lesion_agreement.rates(some, low, high)
-        found[name] = {"lesions": {key: numbers[key] for key in ("reference", "prediction")}} | {
-            key: _with_interval(some, _rate(key, low, high)) for key in MEASURES
-        }
+        intervals = {key: _with_interval(some, _rate(key, low, high)) for key in MEASURES}
+        found[name] = {"lesions": {key: numbers[key] for key in COUNTS}, **intervals}
     found["cases"] = {
         key: _with_interval(some, _mean(key)) for key in ("brats_dice", "brats_hd95_mm")
     }
     return found
 
+
+COUNTS = ("reference", "prediction")
+"""Numbers of lesions."""
 
 MEASURES = ("sensitivity", "precision", "f1")
 """Rates that are pooled."""

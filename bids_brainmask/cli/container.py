@@ -30,7 +30,9 @@ READ, WRITTEN = False, True
 
 PATHS = {
     "--bids-filter-file": READ,
+    "--choices": READ,
     "--cluster-config": READ,
+    "--from-ratings": READ,
     "--model": READ,
     "--ratings": READ,
     "--bids-database-dir": WRITTEN,

@@ -79,7 +79,7 @@ def _remove(dataset: Dataset, one: Result) -> Iterator[str]:
 
 def _of_others(dataset: Dataset, one: Result, present: Present) -> str:
     """Say which file of an image is not, or may not be, the program's own; empty if all are."""
-    listed = {}
+    listed: dict[str, str] = {}
     for kind, record in present.records.items():
         path = present.path(kind)
         if not record:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import numpy as np
 
 from bids_brainmask.train.growth import SHEETS, Tumor
-from bids_brainmask.train.ranges import CODE, TISSUES, Tumors
+from bids_brainmask.train.ranges import CODE, TISSUES, Core, Tumors
 from bids_brainmask.train.transforms.augment import smooth_field
 from bids_brainmask.train.windows import Window
 
@@ -58,8 +58,8 @@ def harden(
         if tumor.site in SHEETS or rng.random() >= ranges.hyperostosis:
             continue
         part, depth = tissue[tumor.box], window.depth[tumor.box]
-        reach = rng.uniform(*ranges.hyperostosis_reach)
-        reach = reach * (1 + 0.3 * smooth_field(part.shape, 5, rng))
+        mean = rng.uniform(*ranges.hyperostosis_reach)
+        reach = mean * (1 + 0.3 * smooth_field(part.shape, 5, rng))
         near = (tumor.outside < reach) & (depth < -0.5) & (depth > -reach)
         soft = np.isin(part, [CODE[name] for name in ("marrow", "muscle", "fat")])
         part[near & soft & (window.skin[tumor.box] > 2)] = CODE["bone"]
@@ -134,7 +134,8 @@ def fill(
     texture = np.float32(rng.uniform(*ranges.texture))
     found = level * (1 + texture * smooth_field(size, 14, rng))
     found += level * np.float32(0.5) * texture * rng.standard_normal(size, np.float32)
-    core, drawn = "", rng.random()
+    core: Core | None = None
+    drawn = rng.random()
     for name, chance in ranges.cores.items():
         drawn -= chance.chance
         if drawn < 0:

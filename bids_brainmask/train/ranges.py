@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import msgspec
 from msgspec import Meta, field
@@ -22,7 +22,10 @@ Amount = Annotated[float, Meta(ge=0)]
 CODE = {tissue: number for number, tissue in enumerate(TISSUES)}
 """Number of each tissue."""
 
-Tissue = Literal[TISSUES]
+if TYPE_CHECKING:
+    Tissue = str
+else:  # the names stand once, in TISSUES
+    Tissue = Literal[TISSUES]
 Site = Literal["convexity", "parasagittal", "falx", "tentorium", "base", "posterior fossa"]
 Core = Literal["calcified", "cystic", "necrotic"]
 Range = tuple[float, float]

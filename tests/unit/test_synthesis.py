@@ -112,7 +112,15 @@ def test_a_thick_skull_is_marrow_between_two_tables(seed):
     upward = np.broadcast_to(np.arange(-24.0, 25.0) * 3, SHAPE)
     skin = np.clip(24 - radius, 0, 255).astype(np.uint8)
     window = synthesis.Window(
-        tissue, tissue.astype(np.uint8), -distance, skin, upward, upward, radius > 99
+        tissue,
+        tissue.astype(np.uint8),
+        -distance,
+        skin,
+        *[upward] * 3,
+        radius,
+        radius,
+        np.zeros(SHAPE, np.uint8),
+        radius > 99,
     )
     found = tissue.copy()
     anatomy = Anatomy(table=(1, 2), skull=(9, 9))
