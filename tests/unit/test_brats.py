@@ -139,3 +139,10 @@ def test_a_folder_without_cases_is_refused(tmp_path, capsys):
     assert run(tmp_path / "empty", tmp_path / "bids") == 3
     assert "no case can be imported" in capsys.readouterr().err
     assert not (tmp_path / "bids").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("part", [".", brats.LABELS])
+def test_the_validator_finds_no_error(source, tmp_path, issues, part):
+    assert run(source, tmp_path / "bids") == 0
+    assert issues(tmp_path / "bids" / part) == []
