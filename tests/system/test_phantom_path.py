@@ -125,7 +125,7 @@ sidecars = {path: bids2table.load_bids_metadata(path, inherit=False) for path in
 print(json.dumps([table, sidecars], default=str))
 """
     done = subprocess.run(
-        [other_programs.python(), "-c", script, folder / "out"],
+        [other_programs.python("smriprep", other_programs.SMRIPREP), "-c", script, folder / "out"],
         capture_output=True,
         text=True,
         check=False,

@@ -20,7 +20,7 @@ ORIENTATIONS = {"01": "RAS", "02": "LAS", "03": "PIR", "04": "LPI", "05": "ASR",
 @pytest.fixture(scope="module")
 def python():
     """Python of an environment with sMRIPrep."""
-    return other_programs.python()
+    return other_programs.python("smriprep", other_programs.SMRIPREP)
 
 
 @pytest.fixture(scope="module")
