@@ -143,7 +143,7 @@ def _table(content: bytes) -> None:
 
 def _nifti(content: bytes) -> None:
     plain = gzip.decompress(content)  # with its checksum
-    size = 352 + 16**3 * {b"\x02": 1, b"\x04": 2, b"\x10": 4}[plain[70:71]]
+    size = 352 + 16**3 * {2: 1, 4: 2, 16: 4, 512: 2}[int.from_bytes(plain[70:72], "little")]
     assert len(plain) == size, "all voxels"
 
 

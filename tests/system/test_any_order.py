@@ -14,7 +14,7 @@ import os
 import shutil
 import tempfile
 from collections import Counter
-from contextlib import redirect_stderr, redirect_stdout
+from contextlib import redirect_stderr, redirect_stdout, suppress
 from dataclasses import replace
 from io import StringIO
 from pathlib import Path
@@ -40,6 +40,7 @@ import bids_brainmask
 from bids_brainmask.analyses import catalog
 from bids_brainmask.cli import bids_app, brainmask
 from bids_brainmask.dataset import query, storage
+from bids_brainmask.errors import ImageError
 from bids_brainmask.voxels import image, masks
 
 _, scale = map(load, ("document", "scale"))
@@ -166,7 +167,9 @@ class Files:
             return "stale"
         if "auto" in ending and not self.record(name, MAINS[IMAGES[ending]]).get("Manual"):
             return "stale"
-        for analysis, digest in record["MadeFrom"].items():
+        # What the network found stays beside a manual mask, whatever becomes of other masks.
+        made_from = {} if "auto" in ending else record["MadeFrom"]
+        for analysis, digest in made_from.items():
             main, mask = self.record(name, MAINS[analysis]), self.result(name, MAINS[analysis])
             if not main and analysis == "meningioma":
                 return "stale"
@@ -419,7 +422,7 @@ class AnyOrder(RuleBasedStateMachine):
         self.taken(there)
 
     @rule(
-        at=st.integers(1, 40),
+        at=st.integers(1, 12),
         after=st.booleans(),
         level=st.sampled_from(["participant", "participant", "group"]),
     )
@@ -513,7 +516,11 @@ class AnyOrder(RuleBasedStateMachine):
         for (which, analysis), mask in getattr(self, "person", {}).items():
             path = self.files.result(NAMES[which], MAINS[analysis])
             places = [each for each in (path, path.with_suffix("")) if each.exists()]
-            assert any(np.array_equal(image.read_mask(each), mask) for each in places)
+            found = []
+            for each in places:  # one may have been truncated before the other was saved
+                with suppress(ImageError):
+                    found.append(image.read_mask(each))
+            assert any(np.array_equal(each, mask) for each in found)
 
     @invariant()
     def the_status_is_right(self):
@@ -642,7 +649,7 @@ def test_nothing_is_lost_and_nothing_stale_is_shown_in_any_order():
     run_state_machine_as_test(
         AnyOrder,
         settings=settings(
-            max_examples=int(os.environ.get("RUNS", "20")),
+            max_examples=int(os.environ.get("RUNS", "300")),
             stateful_step_count=int(os.environ.get("STEPS", "20")),
             deadline=None,
             derandomize="RUNS" not in os.environ,

@@ -77,7 +77,7 @@ def kill(study, place, words, number: int, chance: random.Random) -> Kill:
     out, usual = place / "out", study[1][words]
     at, wait = 0, chance.uniform(0, usual.seconds)
     moment = f"{wait:.2f} s"
-    if chance.random() < 0.6:
+    if chance.random() < 0.8:
         at, wait = chance.randint(1, usual.changes), 60
         moment = f"change {at} of {usual.changes}"
     run = Run(place, *words, ends=(at, number))
