@@ -192,9 +192,16 @@ def add_learning(group: argparse._ActionsContainer) -> None:
     group.add_argument(
         "--validation",
         type=float,
-        default=0.2,
         metavar="SHARE",
-        help="share of the participants for validation; 0: none (default: 0.2)",
+        help="share of the participants for validation; 0: none (default: 0.2; with --folds: 0)",
+    )
+    group.add_argument(
+        "--folds",
+        type=fold_count,
+        default=0,
+        metavar="K",
+        help="first hold out each participant once, in K folds, for masks and scores of all; then "
+        "train on all",
     )
     group.add_argument(
         "--patience",
@@ -204,6 +211,13 @@ def add_learning(group: argparse._ActionsContainer) -> None:
         help="epochs without a better validation Dice after which to stop; 0: never (default: 8)",
     )
     group.add_argument("--seed", type=int, default=0, metavar="N", help="(default: 0)")
+
+
+def fold_count(text: str) -> int:
+    """Parse a number of folds."""
+    if (number := int(text)) < 2:
+        raise argparse.ArgumentTypeError(f"expected 2 folds or more, found {text}")
+    return number
 
 
 def run_train(args: argparse.Namespace) -> int:
@@ -274,7 +288,8 @@ def finetuning(args: argparse.Namespace) -> Config:
         "peak": model.peak if args.task == model.task else 0.0,
         "flips": model.flips,
         "loss": args.loss,
-        "patience": args.patience if args.validation else 0,
+        "patience": args.patience if args.folds or validation_of(args) else 0,
+        "folds": args.folds,
         "seed": args.seed,
         "variants": config.FINETUNING,
         "stages": [stage_of(args)],
@@ -327,6 +342,13 @@ def stage_of(args: argparse.Namespace) -> dict:
     }
 
 
+def validation_of(args: argparse.Namespace) -> float:
+    """Share of the participants for validation; with folds, each is held out once instead."""
+    if args.validation is None:
+        return 0.0 if args.folds else 0.2
+    return args.validation
+
+
 def data_of(args: argparse.Namespace) -> dict:
     """Fill in the data of a fine-tuning."""
     images, labels = folders_of(args)
@@ -338,7 +360,7 @@ def data_of(args: argparse.Namespace) -> dict:
         "values": args.labels,
         "allow_empty": args.allow_empty,
         "exclude": args.exclude,
-        "validation": args.validation,
+        "validation": validation_of(args),
     }
 
 
@@ -346,10 +368,12 @@ def fit(config: Config, root: Path, out: Path, workers: int = 0) -> int:
     """Train, write the result, and print how to use it."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     logging.getLogger("bids_brainmask").setLevel(logging.INFO)
-    from bids_brainmask.train import export, fit
+    from bids_brainmask.train import export, fit, folds
 
-    trained = fit.train(config, root, out, workers)
-    model = export.write(trained, config, out)
+    if config.folds:
+        model = folds.train(config, root, out, workers)
+    else:
+        model = export.write(fit.train(config, root, out, workers), config, out)
     print(f"{model.path}\n{out / 'README.md'}")
     print(f"Run it: bids-brainmask BIDS_DIR OUTPUT_DIR participant --model {out}")
     return 0

@@ -228,6 +228,9 @@ class Config(Part):
     patience: Annotated[int, Meta(ge=0)] = 0
     """Epochs without a better validation Dice after which to stop; 0: never."""
 
+    folds: Annotated[int, Meta(ge=0)] = 0
+    """Folds by participant of a cross-validation before the training on all; 0: none."""
+
     seed: int = 0
     policy: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
     card: Card = Card()
@@ -268,8 +271,20 @@ class Config(Part):
             raise ValueError("stages with an architecture need data.validation: 0")
         if self.architecture == unet.KERAS and not self.start:
             raise ValueError("architecture: keras needs start: a file of a Keras model")
-        if self.patience and not self.data.validation:
-            raise ValueError("patience needs data.validation above 0")
+        if self.patience and not (self.data.validation or self.folds):
+            raise ValueError("patience needs data.validation above 0, or folds")
+        self._check_folds()
+
+    def _check_folds(self) -> None:
+        """Check that a cross-validation fits the rest."""
+        if not self.folds:
+            return
+        if self.folds < 2:
+            raise ValueError("folds: found 1; expected 2 or more, or 0 for none")
+        if self.data.validation:
+            raise ValueError("folds needs data.validation: 0; each fold is validated on")
+        if self.target == "lesion" or any(stage.architecture for stage in self.stages):
+            raise ValueError("folds needs target: label, and stages without an architecture")
 
     def _check_tumors(self) -> None:
         """Check that the label maps' target is that of the network."""

@@ -6,7 +6,7 @@ from __future__ import annotations
 import csv
 import json
 import logging
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -46,18 +46,32 @@ def write(trained: Trained, config: Config, out: Path) -> registry.Model:
     registry.Model
     """
     model = plain(trained.model, config)
+    entry = write_model(model, config, out)
+    network = network_of_keras(model, entry)
+    scores = [
+        score(head, predict(head, network, entry, config), config)
+        for head in trained.validation
+        if head.image.exists()
+    ]
+    write_scores(scores, out / "scores.tsv")
+    write_card(trained, config, entry, account(trained, scores), out)
+    return entry
+
+
+def write_model(model: keras.Model, config: Config, out: Path) -> registry.Model:
+    """Write a network of `plain` and its registry entry."""
     export(model, config, out)
     entry = registry_entry(out / registry.OWN_FILE, config)
     (out / registry.OWN_TABLE).write_text(toml(entry), encoding="utf-8")
-    entry = registry.resolve(out)
-    scores = [
-        score(head, model, entry, config) for head in trained.validation if head.image.exists()
-    ]
-    write_scores(scores, out / "scores.tsv")
+    return registry.resolve(out)
+
+
+def write_card(
+    trained: Trained, config: Config, entry: registry.Model, account: Account, out: Path
+) -> None:
+    """Write the card and the curve."""
     draw_curve(trained.record.rows, trained.record.best_epoch, out / "curve.png")
-    text = card(trained, config, entry, scores)
-    (out / "README.md").write_text(text, encoding="utf-8")
-    return entry
+    (out / "README.md").write_text(card(trained, config, entry, account), encoding="utf-8")
 
 
 def plain(model: keras.Model, config: Config) -> keras.Model:
@@ -124,27 +138,42 @@ def toml(model: registry.Model) -> str:
     return "\n".join([f"[{json.dumps(model.name)}]", *lines]) + "\n"
 
 
-def score(head: Head, model: keras.Model, entry: registry.Model, config: Config) -> dict:
-    """Dice of a validation image's label and the mask that the app makes of the image."""
+def network_of_keras(model: keras.Model, entry: registry.Model) -> Network:
+    """Make a network, as the app runs it, of a Keras model that returns logits."""
 
     def run(block: np.ndarray) -> np.ndarray:
         logits = model(block[None, ..., None], training=False)
         return keras.ops.convert_to_numpy(keras.ops.sigmoid(logits))[0, ..., 0]
 
-    network = Network(run, "keras", entry.divisor)
-    found = probability_map(image.read(head.image), entry, network) >= config.threshold
+    return Network(run, "keras", entry.divisor)
+
+
+def predict(head: Head, network: Network, entry: registry.Model, config: Config) -> np.ndarray:
+    """Mask that the app makes of an image, bool; no lesion is dropped for its distance."""
+    found = probability_map(image.read(head.image), entry, network)
+    mask = found >= config.threshold
     if config.task == "brain":
-        found = cleanup.brain(found).mask
-    truth = target_of(image.read_labels(head.labels).data, config.data)
-    row = {"image": head.relative, "dice": agreement.dice(found, truth)}
+        return cleanup.brain(mask).mask
+    return cleanup.with_peak(mask, found, config.peak) if config.peak else mask
+
+
+def truth_of(head: Head, config: Config) -> np.ndarray:
+    """Label of an image on its grid, bool."""
+    return target_of(image.read_labels(head.labels).data, config.data)
+
+
+def score(head: Head, mask: np.ndarray, config: Config) -> dict:
+    """Dice of an image's label and a mask."""
+    row = {"image": head.relative, "dice": agreement.dice(mask, truth_of(head, config))}
     log.info("%s: Dice %.4f", *row.values())
     return row
 
 
 def write_scores(scores: list[dict], path: Path) -> None:
-    """Write a table of the validation images."""
+    """Write a table of the images that were held out."""
     with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, ["image", "dice"], delimiter="\t")
+        header = list(scores[0]) if scores else ["image", "dice"]
+        writer = csv.DictWriter(file, header, delimiter="\t")
         writer.writeheader()
         writer.writerows(scores)
 
@@ -165,17 +194,43 @@ def draw_curve(rows: list[dict], best: int, path: Path) -> None:
     figure.savefig(path, dpi=120)
 
 
-def card(trained: Trained, config: Config, entry: registry.Model, scores: list[dict]) -> str:
-    """Model card in Markdown (Mitchell et al. 2019, https://doi.org/10.1145/3287560.3287596)."""
-    data, best, epochs = config.data, trained.record.best_epoch, len(trained.record.rows)
-    learned, kept = (
-        sorted({head.participant for head in heads})
-        for heads in (trained.training, trained.validation)
+@dataclass(frozen=True)
+class Account:
+    """Parts of the card that depend on how participants were held out."""
+
+    split: str
+    """Who was held out, in Markdown."""
+
+    choice: str
+    """How the number of epochs was chosen."""
+
+    scores: str
+
+
+def account(trained: Trained, scores: list[dict]) -> Account:
+    """Tell of a training and its validation."""
+    learned, kept = participants(trained.training), participants(trained.validation)
+    best = trained.record.best_epoch
+    return Account(
+        "Split by participant:\n\n"
+        f"- training ({len(learned)}): {', '.join(learned)}\n"
+        f"- validation ({len(kept)}): {', '.join(kept) or 'none'}",
+        f"of which {f'number {best} was chosen' if kept else 'the last was chosen'}",
+        score_text(scores),
     )
+
+
+def participants(heads: list[Head]) -> list[str]:
+    """Participants of some heads, sorted."""
+    return sorted({head.participant for head in heads})
+
+
+def card(trained: Trained, config: Config, entry: registry.Model, account: Account) -> str:
+    """Model card in Markdown (Mitchell et al. 2019, https://doi.org/10.1145/3287560.3287596)."""
+    data, epochs = config.data, len(trained.record.rows)
     values = f"values {', '.join(map(str, data.values))}" if data.values else "all values but 0"
     sources = "".join(f"- {source}\n" for source in config.card.sources)
     start = f"The weights of `{config.start}`" if config.start else "Random weights"
-    choice = f"number {best} was chosen" if kept else "the last was chosen"
     return f"""\
 # {entry.name}
 
@@ -194,15 +249,12 @@ Images of {data_name(config)}; labels of `{data.labels}`, files that end in `{da
 
 {sources or "Sources and licenses: not stated."}
 
-Split by participant:
-
-- training ({len(learned)}): {", ".join(learned)}
-- validation ({len(kept)}): {", ".join(kept) or "none"}
+{account.split}
 
 ## Training
 
-{start}; loss {config.loss}, Adam, seed {config.seed}, {config.policy}; {epochs} epochs, of which \
-{choice}. The whole configuration is in `config.json`.
+{start}; loss {config.loss}, Adam, seed {config.seed}, {config.policy}; {epochs} epochs, \
+{account.choice}. The whole configuration is in `config.json`.
 
 {stage_table(config)}
 
@@ -212,7 +264,7 @@ bids_brainmask {bids_brainmask.__version__}, Keras {version("keras")} on {keras.
 
 ## Scores
 
-{score_text(scores)}
+{account.scores}
 """
 
 
@@ -238,15 +290,23 @@ def score_text(scores: list[dict]) -> str:
     """Summary of the validation, and each image."""
     if not scores:
         return "None: there was no validation."
+    text = (
+        f"Dice of {len(scores)} validation images: the label and the mask that the app makes; "
+        f"{summary(scores)}. The epoch was chosen by these images; expect less on new ones."
+    )
+    return f"{text}\n\n{score_table(scores)}"
+
+
+def summary(scores: list[dict]) -> str:
+    """Median, mean and extremes of the Dice, in words."""
     values = [row["dice"] for row in scores]
-    lines = [
-        f"Dice of {len(values)} validation images: the label and the mask that the app makes; "
+    return (
         f"median {np.median(values):.4f}, mean {np.mean(values):.4f}, minimum {min(values):.4f}, "
-        f"maximum {max(values):.4f}. The epoch was chosen by these images; expect less "
-        "on new ones.",
-        "",
-        "| image | Dice |",
-        "|---|---|",
-        *(f"| {row['image']} | {row['dice']:.4f} |" for row in scores),
-    ]
-    return "\n".join(lines)
+        f"maximum {max(values):.4f}"
+    )
+
+
+def score_table(scores: list[dict]) -> str:
+    """Table of the Dice of each image."""
+    rows = [f"| {row['image']} | {row['dice']:.4f} |" for row in scores]
+    return "\n".join(["| image | Dice |", "|---|---|", *rows])

@@ -71,8 +71,20 @@ def train(config: Config, root: Path, out: Path, workers: int = 0) -> Trained:
     remember(config, out)
     sources = lay_out(config, root, out)
     training, validation = dataset.split(sources.heads, config.data.validation, config.seed)
-    sources = replace(sources, heads=training)
-    maps = len(sources.label_maps)
+    return learn(config, replace(sources, heads=training), validation, out, workers)
+
+
+def learn(
+    config: Config, sources: Sources, validation: list[Head], out: Path, workers: int = 0
+) -> Trained:
+    """Train on some sources, or resume it; parameters as for `train`.
+
+    Raises
+    ------
+    WorkerError
+        A process that makes samples ended unexpectedly.
+    """
+    training, maps = sources.heads, len(sources.label_maps)
     log.info(
         "training: %d heads and %d label maps; validation: %d heads",
         *(len(training), maps, len(validation)),
