@@ -78,11 +78,15 @@ def only(*args, **settings):
 
 
 def numbers(lesion):
-    """All that is measured in numbers, whichever lesion it is."""
+    """All that is measured in numbers, whichever lesion it is.
+
+    Of the diameters' ends, their distance: a symmetric body has several longest diameters.
+    """
     found = asdict(lesion)
     ends = [found.pop(f"{name}_ends_mm") for name in ("longest", "perpendicular")]
-    axes = [*found.pop("centroid_mm"), *np.ravel(ends)]
+    apart = [np.linalg.norm(np.subtract(*np.reshape(pair, (2, 3)))) for pair in ends]
     del found["index"], found["slice_index"]
+    axes = [*found.pop("centroid_mm"), *apart]
     return [*axes, *(value for value in found.values() if isinstance(value, float))]
 
 
