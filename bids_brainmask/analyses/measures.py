@@ -7,9 +7,10 @@ import math
 import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
+if TYPE_CHECKING:
+    import numpy as np
 
 Value = str | float | int | bool | None
 
@@ -35,11 +36,13 @@ class Metric:
 
     offset: float = 0.0
 
-    cap: float = np.inf
+    cap: float = math.inf
     """More counts as this."""
 
     def scaled(self, values: np.ndarray) -> np.ndarray:
         """Put values on the scale on which they are compared; NaN stays NaN."""
+        import numpy as np  # planning imports this module, and has no use for it
+
         if self.scale == "log":
             return np.log(np.maximum(values, 0) + self.offset)
         if self.scale == "loss":

@@ -126,6 +126,8 @@ def _type(action: argparse.Action) -> dict:
     if action.type is None:
         return {"type": "String"}
     one = _parsed(action, "1")
+    if one is None:  # refused, as by a number of copies, of which there are two or more
+        one = _parsed(action, "10")
     if isinstance(one, Path):
         return {"type": "File"}
     if not isinstance(one, int | float):

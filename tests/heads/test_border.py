@@ -65,7 +65,8 @@ def test_the_app_records_the_border_and_does_another_again(head, plain, tmp_path
     assert record["BrainVolume"] == pytest.approx(found.sum() * np.prod(spacing) / 1000, abs=0.01)
     assert "moved by 4" in " ".join((out / "sub-01.html").read_text().split())
     assert "skipped" in run("--border", "4")
-    assert "done" in run()
+    assert "skipped" in run()  # what was asked for an image stays
+    assert "1 done" in run("--reset-choices")
     np.testing.assert_array_equal(read(anat / "sub-01_desc-brain_mask.nii.gz")[0], plain[0])
     record = json.loads((anat / "sub-01_desc-brain_mask.json").read_text())
     assert "Border" not in record["Parameters"]

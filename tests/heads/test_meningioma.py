@@ -328,8 +328,9 @@ def test_a_published_style_file_runs_through_the_app(shared, dataset):
     assert record["Parameters"]["Model"] == "unet_128iso_tf20"
     assert record["Parameters"]["ModelSHA256"] == hashes.sha256(file)
     mask = image.read_mask(next(out.rglob("*_label-tumor_desc-meningioma_mask.nii.gz")))
-    assert record["LesionVolume"] > 0
-    assert mask.shape == nb.load(next(dataset.root.rglob("*_T1w.nii.gz"))).shape
+    candidates = np.asarray(nb.load(next(out.rglob("*_desc-meningioma_dseg.nii.gz"))).dataobj)
+    assert candidates.any()
+    assert candidates.shape == mask.shape == nb.load(next(dataset.root.rglob("*_T1w.nii.gz"))).shape
 
 
 @pytest.fixture(scope="module")

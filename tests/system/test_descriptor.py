@@ -17,6 +17,9 @@ from bids_brainmask.settings import Settings
 
 BOSH = Path(sys.executable).with_name("bosh")
 
+NUMBERS = {"lesion_copies": 2}
+"""Examples where the least number and 1 is none."""
+
 TEXTS = {"threshold": "brain=0.4", "executor": "serial"}
 """What is given to inputs of type String that do not take any word."""
 
@@ -55,7 +58,7 @@ def example(each):
     if "value-choices" in each:
         value = each["value-choices"][-1]
     else:
-        number = each.get("minimum", 0) + 1
+        number = NUMBERS.get(each["id"], each.get("minimum", 0) + 1)
         word = TEXTS.get(each["id"], "word")
         value = {"Flag": True, "Number": number, "File": f"/a b/{each['id']}", "String": word}
         value = value[each["type"]]

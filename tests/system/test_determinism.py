@@ -12,8 +12,8 @@ from conftest import Dataset, head_phantom
 
 from bids_brainmask.cli import bids_app
 
-OF_THE_RUN = {"Seconds", "Command"}
-"""Keys of a sidecar that say how a run was and not what it found."""
+OF_THE_RUN = {"Seconds", "Command", "Chosen"}
+"""Keys of a sidecar that say how and when a run was and not what it found."""
 
 
 @pytest.fixture(scope="module")

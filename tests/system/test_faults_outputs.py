@@ -17,7 +17,7 @@ from processes import Process
 
 PARTICIPANT, GROUP = ("../bids", "out", "participant"), ("../bids", "out", "group")
 FULL = "No space left on device"
-ENOUGH = 18  # files and folders, for a run of one plain head
+ENOUGH = 20  # files and folders, for a run of one plain head
 
 
 @pytest.fixture(scope="module")
@@ -157,12 +157,12 @@ def test_a_full_disk_and_the_group_level(place, mounted, usual):
 
 
 def test_a_quota_that_is_met_while_a_sidecar_is_written(place, usual):
-    """Network disks tell of it as late as that. The tenth file is the first sidecar."""
+    """Network disks tell of it as late as that. The twelfth file is the first sidecar."""
     if not shutil.which("strace"):
         missing("strace, which has the system refuse a write, is not installed")
     words = (*PARTICIPANT, "--participant-label", "01")
     refuse = ("-f", "-q", "-o", "trace.txt", "-e", "trace=fsync")
-    run = cold(place, words, "strace", *refuse, "-e", "inject=fsync:error=EDQUOT:when=10")
+    run = cold(place, words, "strace", *refuse, "-e", "inject=fsync:error=EDQUOT:when=12")
     if "PTRACE" in run.stdout:
         missing(f"no process can be traced here: {run.stdout}")
     assert run.returncode == 1, run.stdout
