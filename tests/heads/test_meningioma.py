@@ -330,7 +330,9 @@ def test_a_published_style_file_runs_through_the_app(shared, dataset):
     mask = image.read_mask(next(out.rglob("*_label-tumor_desc-meningioma_mask.nii.gz")))
     candidates = np.asarray(nb.load(next(out.rglob("*_desc-meningioma_dseg.nii.gz"))).dataobj)
     assert candidates.any()
-    assert candidates.shape == mask.shape == nb.load(next(dataset.root.rglob("*_T1w.nii.gz"))).shape
+    assert (
+        candidates.shape == mask.shape == nb.load(next(dataset.root.rglob("*_T1w.nii.gz"))).shape
+    )
 
 
 @pytest.fixture(scope="module")

@@ -264,14 +264,17 @@ RATE = "import sys; from bids_brainmask.cli.brainmask import main; sys.exit(main
 def test_a_server_that_is_stopped_has_written_its_ratings(root, number, status):
     command = [sys.executable, "-c", RATE, "rate", str(root), "--no-browser"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        address = process.stdout.readline().split()[-1]
-        host, token, _ = address.removeprefix("http://").split("/")
-        connection = http.client.HTTPConnection(host, timeout=20)
-        headers = {"Content-Type": "application/json", "Origin": f"http://{host}"}
-        connection.request("POST", f"/{token}/ratings", json.dumps([rating()]), headers)
-        answer = connection.getresponse()
-        assert (answer.status, answer.read()) == (200, b'{"changed": 1}')
-        connection.close()
-        process.send_signal(number)
-        assert process.wait(20) == status
+        try:
+            address = process.stdout.readline().split()[-1]
+            host, token, _ = address.removeprefix("http://").split("/")
+            connection = http.client.HTTPConnection(host, timeout=20)
+            headers = {"Content-Type": "application/json", "Origin": f"http://{host}"}
+            connection.request("POST", f"/{token}/ratings", json.dumps([rating()]), headers)
+            answer = connection.getresponse()
+            assert (answer.status, answer.read()) == (200, b'{"changed": 1}')
+            connection.close()
+            process.send_signal(number)
+            assert process.wait(20) == status
+        finally:
+            process.kill()  # else the end of the block waits for it
     assert [row["rating"] for row in rows(root)] == ["accept"]

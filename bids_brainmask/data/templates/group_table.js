@@ -2,6 +2,8 @@
 /* The table of all images, made with Tabulator. */
 
 let table = null;
+let tableReady = false; // whether the table takes changes
+const changedBefore = new Set(); // images whose ratings changed before
 
 /** Read a condition on numbers: `5` for at least 5, `<5`, `2..4`, `n/a`. */
 function condition(text) {
@@ -160,12 +162,19 @@ function build() {
   table.on("tableBuilt", () => {
     if (!LARGE) count(images.length);
     choose();
+    tableReady = true;
+    updateRows([...changedBefore]);
+    changedBefore.clear();
   });
 }
 
 /** Show the ratings of some images in the table. */
 function updateRows(changed) {
-  if (!table) return;
+  if (!table || !changed.length) return;
+  if (!tableReady) {
+    for (const image of changed) changedBefore.add(image); // the table takes nothing while it is made
+    return;
+  }
   const update = (image) => {
     const { rating, comment } = rated(image);
     return { id: image.index, rating, comment };
