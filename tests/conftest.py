@@ -37,9 +37,10 @@ SLURM = ("munged", "slurmctld", "slurmd", "sbatch")
 """Programs of a SLURM of one node."""
 
 LONGEST = (
-    *("test_kills", "test_slurm", "test_executors", "test_app", "test_train", "test_hpc"),
-    *("test_fuzz", "test_meningioma", "test_faults_outputs", "test_participant_in_browser"),
-    *("test_group_in_browser", "test_benchmark_scale", "test_dataset", "test_faults_inputs"),
+    *("test_any_order", "test_kills", "test_slurm", "test_executors", "test_app", "test_train"),
+    *("test_hpc", "test_fuzz", "test_meningioma", "test_faults_outputs", "test_determinism"),
+    *("test_participant_in_browser", "test_group_in_browser", "test_benchmark_scale"),
+    *("test_dataset", "test_faults_inputs", "test_lesions"),
 )
 """Files of tests that take minutes."""
 

@@ -649,7 +649,7 @@ def test_nothing_is_lost_and_nothing_stale_is_shown_in_any_order():
     run_state_machine_as_test(
         AnyOrder,
         settings=settings(
-            max_examples=int(os.environ.get("RUNS", "300")),
+            max_examples=int(os.environ.get("RUNS", "150")),
             stateful_step_count=int(os.environ.get("STEPS", "20")),
             deadline=None,
             derandomize="RUNS" not in os.environ,
