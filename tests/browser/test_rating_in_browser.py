@@ -78,6 +78,14 @@ def serve(root):
         path.unlink()
 
 
+@pytest.fixture(autouse=True)
+def _nothing_is_kept(chromium):
+    """Ratings that a page of one test still keeps are not sent by the page of the next one."""
+    yield
+    chromium.driver.execute_script("try { localStorage.clear(); } catch (error) {}")
+    chromium.driver.get("about:blank")
+
+
 class Page:
     """The address of a page, as `Browser.open` opens it."""
 
