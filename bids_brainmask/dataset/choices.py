@@ -163,7 +163,7 @@ class Memory:
             Record of the last run under ``logs/``: it decides if the sidecar is absent, as after
             a run that was killed.
         """
-        record, run = _json(sidecar), _json(private)
+        record, run = storage.read_object(sidecar), storage.read_object(private)
         own = run.get("Chosen")
         own = own.get(analysis, {}) if isinstance(own, dict) else {}
         said = record.get("Chosen", {}) if record else own
@@ -202,15 +202,6 @@ class Memory:
                 log.info("%s", error)
             self._models[analysis, name] = found
         return self._models[analysis, name]
-
-
-def _json(path: Path) -> dict:
-    """Read a record; empty if it is absent or damaged."""
-    try:
-        found = storage.read_json(path)
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 def as_recorded(analysis: str, name: str, parameters: Mapping) -> Model:

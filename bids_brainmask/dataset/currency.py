@@ -12,11 +12,10 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
-from urllib.parse import unquote
 
 from bids_brainmask.analyses import catalog
 from bids_brainmask.dataset import contrast, decisions, folders, storage
-from bids_brainmask.dataset.readback import Result
+from bids_brainmask.dataset.readback import Result, source_of
 from bids_brainmask.errors import UsageError
 from bids_brainmask.hashes import unchanged
 
@@ -276,11 +275,7 @@ class Dataset:
 
     def _source(self, result: Result, records: Mapping[str, Mapping]) -> tuple[str, bool]:
         """Find the path of an image in the raw dataset, and whether it is listed there."""
-        named = [
-            unquote(str(sources[0]).removeprefix("bids:raw:"))
-            for record in records.values()
-            if isinstance(sources := record.get("Sources"), list) and sources
-        ]
+        named = [path for record in records.values() if (path := source_of(record))]
         named += [f"{result.folder}/{result.prefix}_{result.suffix}{end}" for end in IMAGES]
         if self.raw is None:
             return named[0], True

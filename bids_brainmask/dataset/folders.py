@@ -37,11 +37,7 @@ def has_participant(bids_dir: Path) -> bool:
 
 def description(root: Path) -> dict:
     """Read dataset_description.json; empty if it is absent or unreadable."""
-    try:
-        content = storage.read_json(root / "dataset_description.json")
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
+    return storage.read_object(root / "dataset_description.json")
 
 
 def is_derivative(root: Path) -> bool:

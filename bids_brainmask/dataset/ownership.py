@@ -99,11 +99,8 @@ def is_described(folder: Path) -> bool:
 
 def maker(sidecar: Path) -> str:
     """Say who made a file, by its sidecar: `NAME`, another; empty if there is no whole sidecar."""
-    try:
-        content = storage.read_json(sidecar)
-    except (OSError, ValueError):
-        return ""
-    if not isinstance(content, dict) or not content:
+    content = storage.read_object(sidecar)
+    if not content:
         return ""
     software = content.get("Software")
     if isinstance(software, dict) and NAME in software:

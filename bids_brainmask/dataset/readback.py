@@ -26,6 +26,13 @@ from bids_brainmask.errors import without_paths
 log = logging.getLogger(__name__)
 
 
+def source_of(record: Mapping) -> str:
+    """Path of an image in the raw dataset, by a sidecar of its results; empty if none is named."""
+    sources = record.get("Sources")
+    named = sources[0] if isinstance(sources, list) and sources else ""
+    return unquote(str(named).removeprefix("bids:raw:"))
+
+
 @dataclass(frozen=True, eq=False)
 class Result:
     """Results of the participant level for one image."""
@@ -65,9 +72,7 @@ class Result:
     def source(self) -> str:
         """Path of the image in the raw dataset; empty if no sidecar says it."""
         for record in self.records.values():
-            sources = record.get("Sources")
-            named = sources[0] if isinstance(sources, list) and sources else ""
-            if path := unquote(str(named).removeprefix("bids:raw:")):
+            if path := source_of(record):
                 return path
         return ""
 

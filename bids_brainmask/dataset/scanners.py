@@ -81,12 +81,7 @@ def name(said: Mapping[str, str]) -> str:
 
 def _content(sidecar: Path) -> dict[str, str]:
     """Read the fields of a sidecar; none if it is not readable."""
-    try:
-        content = storage.read_json(sidecar)
-    except (OSError, ValueError):
-        return {}  # the participant level tells of it
-    if not isinstance(content, dict):
-        return {}
+    content = storage.read_object(sidecar)  # the participant level tells of one that is damaged
     texts = {key: _text(content.get(key)) for key in FIELDS}
     return {key: text for key, text in texts.items() if text}
 

@@ -189,3 +189,12 @@ def read_json(path: Path, *, pipe: bool = False) -> Any:
         return json.loads(path.read_text(encoding="utf-8-sig"))  # a byte-order mark is no content
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """Read a JSON object as `read_json` does; empty if it is absent, unreadable or no object."""
+    try:
+        found = read_json(path)
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}

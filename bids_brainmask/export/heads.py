@@ -82,7 +82,7 @@ def check(head: Head) -> None:
     ------
     ImageError
     """
-    sidecar = head.mask.with_name(head.mask.name.split(".")[0] + ".json")
+    sidecar = storage.sidecar(head.mask)
     try:
         before = storage.read_json(sidecar)["SourceFile"]["SHA256"]
         if not head.mask.is_file():

@@ -104,8 +104,4 @@ def _participants(root: Path) -> tuple[dict[str, dict[str, str]], Mapping]:
         return {}, {}
     except (OSError, ValueError, csv.Error) as error:
         log.warning("%s: ignored: %s", root / "participants.tsv", error)
-    try:
-        meanings = storage.read_json(root / "participants.json")
-    except (OSError, ValueError):
-        meanings = {}
-    return people, meanings if isinstance(meanings, Mapping) else {}
+    return people, storage.read_object(root / "participants.json")

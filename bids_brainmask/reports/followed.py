@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import unquote
 
 import numpy as np
 
@@ -192,9 +191,8 @@ def _read(kind: str, settings: Settings, session: Session) -> Volume:
         return image.read_labels(root / result.output("lesion_indices"))
     if kind == "brain":
         return image.read_labels(root / result.main("brain"))
-    sources = result.records["meningioma"].get("Sources")
-    named = sources[0] if isinstance(sources, list) and sources else ""
-    raw = settings.bids_dir / unquote(str(named).removeprefix("bids:raw:"))
+    named = readback.source_of(result.records["meningioma"])
+    raw = settings.bids_dir / named
     path = raw if named and raw.is_file() else root / result.output("brain")
     return image.read(path).volume
 
