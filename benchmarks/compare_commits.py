@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Compare what two checkouts of the app write for the same real heads.
 
-python benchmarks/compare_commits.py DATA BEFORE AFTER WORK [--lines 20]
+python benchmarks/compare_commits.py DATA BEFORE AFTER WORK [--lines 20] [--scans NAME ...]
 
 DATA is a folder of datasets: heads/, contrast/ and stripped/. BEFORE and AFTER are checkouts, or
 Python interpreters that have the package installed. Of a checkout the interpreter is
@@ -73,17 +73,19 @@ FREE_WORDS = (
 """Words of pages and texts that may differ, and what stands for them in the comparison."""
 
 
-def make_dataset(data: Path, root: Path) -> None:
-    """Copy the scans to a raw dataset, with their times, and add two that must fail."""
-    for name, pattern in SCANS.items():
-        found = sorted(data.glob(pattern))
+def make_dataset(data: Path, root: Path, scans: Iterable[str]) -> None:
+    """Copy scans to a raw dataset, with their times, and add two that must fail."""
+    for name in scans:
+        found = sorted(data.glob(SCANS[name]))
         if not found:
-            raise SystemExit(f"{data / pattern}: no such file. DATA is the folder of the heads.")
+            raise SystemExit(
+                f"{data / SCANS[name]}: no such file. DATA is the folder of the heads."
+            )
         shutil.copy2(found[0], place(root, name))
     empty = nb.Nifti1Image(np.zeros((40, 40, 40), np.int16), np.diag([4.0, 4.0, 4.0, 1.0]))
     bad = [place(root, "sub-empty_T1w"), place(root, "sub-torn_T1w")]
     bad[0].write_bytes(gzip.compress(empty.to_bytes(), mtime=0))
-    whole = place(root, "sub-ixi013_T1w").read_bytes()
+    whole = place(root, name).read_bytes()
     bad[1].write_bytes(whole[: len(whole) // 2])
     for path in bad:
         os.utime(path, (1_700_000_000, 1_700_000_000))
@@ -107,14 +109,14 @@ def interpreter(version: Path) -> tuple[Path, dict[str, str]]:
     return (own if own.exists() else Path(sys.executable)), environment
 
 
-def write(version: Path, data: Path, folder: Path) -> Path:
+def write(version: Path, data: Path, folder: Path, scans: Iterable[str]) -> Path:
     """Run both levels of one version, unless that was done; the folder of its output."""
     if folder.exists():
         return folder / "out"
     run = folder.with_name("run")  # of both: its path is in messages and in the description
     if run.exists():
         shutil.rmtree(run)
-    make_dataset(data, run / "bids")
+    make_dataset(data, run / "bids", scans)
     python, environment = interpreter(version)
     environment |= {"BIDS_BRAINMASK_MODELS": str(run / "no-models")}
     for level, *options in LEVELS:
@@ -215,10 +217,12 @@ def main(words: Iterable[str] | None = None) -> int:
     parser.add_argument("after", type=Path, help="checkout, or Python interpreter")
     parser.add_argument("work", type=Path, help="folder for the output of both")
     parser.add_argument("--lines", type=int, default=20, help="that are shown of each file")
+    choice = {"nargs": "+", "choices": list(SCANS), "default": list(SCANS)}
+    parser.add_argument("--scans", **choice, metavar="NAME", help="fewer than all, to be quick")
     args = parser.parse_args(words)
     args.work.mkdir(parents=True, exist_ok=True)
     folders = [
-        write(version, args.data, args.work / name)
+        write(version, args.data, args.work / name, args.scans)
         for name, version in (("before", args.before), ("after", args.after))
     ]
     *found, same = compare(*folders, args.lines)

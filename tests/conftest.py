@@ -221,15 +221,13 @@ def issues():
     """Tell what the BIDS validator finds wrong with a dataset; nothing when it is silent."""
 
     def validate(folder):
-        command = [
-            Path(sys.executable).with_name("bids-validator-deno"),
-            folder,
-            "--format",
-            "json",
-        ]
+        validator = Path(sys.executable).with_name("bids-validator-deno")
+        command = [validator, folder, "--format", "json"]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         found = json.loads(done.stdout)["issues"]["issues"]
-        return [(one["code"], one.get("location")) for one in found if one["severity"] == "error"]
+        errors = [one for one in found if one["severity"] == "error"]
+        assert bool(done.returncode) == bool(errors), done.stdout
+        return [(one["code"], one.get("location")) for one in errors]
 
     return validate
 

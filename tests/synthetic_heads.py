@@ -4,7 +4,24 @@
 import nibabel as nb
 import numpy as np
 
+from bids_brainmask.train import label_maps
+from bids_brainmask.train.ranges import TISSUES, Acquisition, Anatomy, FieldOfView
+
 AFFINE = np.array([[1.0, 0, 0, -40], [0, 1, 0, -10], [0, 0, 1, 20], [0, 0, 0, 1]])
+
+NOTHING = {
+    "anatomy": Anatomy(thin_table=0, dura=0, texture=(0, 0), lesion=0, fat=(9, 9)),
+    "field_of_view": FieldOfView(ends=0, deface=0, strip=0, zero_air=0),
+    "acquisition": Acquisition(
+        bias=(0, 0), gamma=0, blur=(0, 0), thick=0, in_plane=(1, 1), noise=0, motion=0, ghost=0,
+        clip=0, eight_bit=0,
+    ),
+    "gain": 0.0,
+}  # fmt: skip
+"""Ranges in which a head is given the means of its tissues, and nothing else happens."""
+
+RAMP = {name: (0.1 + number / 40,) * 2 for number, name in enumerate(TISSUES) if name != "white"}
+"""Of each tissue but white matter, its one intensity."""
 
 
 def label_map():
@@ -42,3 +59,9 @@ def head_with_sheets():
     labels[brain & above & (radius < 32) & (i > 5) & (k > -12)] = 21
     labels[brain & below] = np.where(i < 0, 6, 26)[brain & below]
     return labels
+
+
+def laid_out(folder, values, table):
+    """The only head of a folder of label maps."""
+    write(folder / "one_dseg.nii.gz", values)
+    return label_maps.lay_out(folder, table, (), folder / "out")[0]

@@ -3,12 +3,12 @@
 
 from __future__ import annotations
 
-import functools
 import logging
 from collections.abc import Iterable
 from pathlib import Path
 
 from bids_brainmask.dataset import storage
+from bids_brainmask.dataset.inheritance import Sidecars
 
 log = logging.getLogger(__name__)
 
@@ -17,7 +17,7 @@ NO_AGENT = ("", "none", "n/a", "na", "no", "false", "0", "[]", "{}")
 
 
 class Finder:
-    """Tells which images of a dataset are contrast-enhanced; folders are listed once.
+    """Tells which images of a dataset are contrast-enhanced.
 
     Parameters
     ----------
@@ -27,7 +27,7 @@ class Finder:
 
     def __init__(self, root: Path):
         self.root = root
-        self.sidecars = functools.cache(sidecars)
+        self.sidecars = Sidecars(root)
 
     def of(self, relative: str) -> bool:
         """Tell it of an image, by its ``ce-`` entity or its sidecar's ``ContrastBolusIngredient``.
@@ -39,27 +39,13 @@ class Finder:
         """
         path = self.root / relative
         *pairs, suffix = path.name.split(".")[0].split("_")
-        folders = path.parents[: relative.count("/") + 1]
-        nearest = (sidecar for folder in folders for sidecar in self.sidecars(folder, suffix))
-        return any(pair.startswith("ce-") for pair in pairs) or bool(agent(path, nearest))
+        nearest = self.sidecars.of(path.parent, pairs, suffix)
+        return any(pair.startswith("ce-") for pair in pairs) or bool(_agent(nearest))
 
 
-def sidecars(folder: Path, suffix: str) -> list[Path]:
-    """List the sidecars for images of a suffix in a folder, longest names first."""
-    ending = f"{suffix}.json"
-    found = [path for path in folder.glob(f"*{ending}") if f"_{path.name}".endswith(f"_{ending}")]
-    return sorted(found, key=lambda path: (-path.name.count("_"), path.name))
-
-
-def agent(path: Path, sidecars: Iterable[Path]) -> str:
-    """Value of ``ContrastBolusIngredient`` in the nearest sidecar that has it; empty if none has.
-
-    A sidecar applies to the images in and below its folder whose names have all its entities.
-    """
-    own = set(path.name.split("_")[:-1])
+def _agent(sidecars: Iterable[Path]) -> str:
+    """Value of ``ContrastBolusIngredient`` in the first sidecar that has it; empty if none has."""
     for sidecar in sidecars:
-        if not own.issuperset(sidecar.name.split("_")[:-1]):
-            continue
         try:
             content = storage.read_json(sidecar)
         except (OSError, ValueError) as error:

@@ -8,7 +8,8 @@ import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from bids_brainmask.dataset import contrast, storage
+from bids_brainmask.dataset import storage
+from bids_brainmask.dataset.inheritance import Sidecars
 from bids_brainmask.dataset.readback import Result
 
 FIELDS: dict[str, dict[str, str]] = {
@@ -56,18 +57,14 @@ def read(raw: Path, results: Iterable[Result]) -> dict[str, dict[str, str]]:
     """
     if not raw.is_dir():
         return {}
-    listed, content = functools.cache(contrast.sidecars), functools.cache(_content)
+    sidecars, content = Sidecars(raw), functools.cache(_content)
     found = {}
     for one in results:
-        folder, own = raw / one.folder, set(one.prefix.split("_"))
-        said: dict[str, str] = {}
-        for place in (folder, *folder.parents):
-            for sidecar in listed(place, one.suffix):
-                if own.issuperset(sidecar.name.split("_")[:-1]):
-                    # Those beside images are of one image each: to keep them would fill memory.
-                    said = (_content(sidecar) if place == folder else content(sidecar)) | said
-            if place == raw:
-                break
+        folder, said = raw / one.folder, dict[str, str]()
+        for sidecar in sidecars.of(folder, one.prefix.split("_"), one.suffix):
+            # Those beside images are of one image each: to keep them would fill memory.
+            beside = sidecar.parent == folder
+            said = (_content(sidecar) if beside else content(sidecar)) | said
         if said:
             found[one.key] = said
     return found

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+"""What the page may do: no scripts, and no requests."""
+
 
 @dataclass(frozen=True)
 class Line:
@@ -213,6 +216,7 @@ def page(lines: Sequence[Line], settings: Settings) -> str:
         columns=shown,
         percent=f"{settings.growth_percent:g}",
         mm=f"{settings.growth_mm:g}",
-        style=templates.packaged("templates/report.css"),
+        policy=POLICY,
+        styles=[templates.packaged("templates/report.css")],
         version=__version__,
     )

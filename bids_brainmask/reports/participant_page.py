@@ -139,7 +139,7 @@ def participant(
             label=f"sub-{label}",
             version=bids_brainmask.__version__,
             policy=POLICY.format("'self' file: data:" if many else "data:", " ".join(allowed)),
-            style=templates.packaged("templates/report.css"),
+            styles=[templates.packaged("templates/report.css")],
             scripts=scripts,
             sections=sections,
             unordered=order.sentence(label),

@@ -67,4 +67,4 @@ def test_the_same_voxels_in_other_bytes_are_told(compared):
 
 def test_data_without_the_heads_is_refused(tmp_path):
     with pytest.raises(SystemExit, match="no such file"):
-        compare_commits.make_dataset(tmp_path, tmp_path / "bids")
+        compare_commits.make_dataset(tmp_path, tmp_path / "bids", ["sub-vs01_ce-gadolinium_T1w"])

@@ -6,8 +6,7 @@ from dataclasses import fields, replace
 import msgspec
 import numpy as np
 import pytest
-from synthetic_heads import head_with_sheets, write
-from test_synthesis import NOTHING, RAMP
+from synthetic_heads import NOTHING, RAMP, head_with_sheets, laid_out, write
 
 from bids_brainmask.train import distractors, enhancement, growth, label_maps, synthesis
 from bids_brainmask.train.config import read
@@ -68,9 +67,7 @@ def table():
 
 @pytest.fixture(scope="module")
 def head(tmp_path_factory, table):
-    folder = tmp_path_factory.mktemp("maps")
-    write(folder / "one_dseg.nii.gz", head_with_sheets())
-    return label_maps.lay_out(folder, table, (), folder / "out")[0]
+    return laid_out(tmp_path_factory.mktemp("maps"), head_with_sheets(), table)
 
 
 @pytest.fixture(scope="module")

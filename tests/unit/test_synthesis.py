@@ -4,7 +4,7 @@
 import msgspec
 import numpy as np
 import pytest
-from synthetic_heads import label_map, write
+from synthetic_heads import NOTHING, RAMP, label_map, laid_out
 
 from bids_brainmask.train import acquisition, label_maps, synthesis, windows
 from bids_brainmask.train.config import read
@@ -18,18 +18,6 @@ from bids_brainmask.train.ranges import (
 )
 from bids_brainmask.train.transforms.geometry import Geometry
 
-NOTHING = {
-    "anatomy": Anatomy(thin_table=0, dura=0, texture=(0, 0), lesion=0, fat=(9, 9)),
-    "field_of_view": FieldOfView(ends=0, deface=0, strip=0, zero_air=0),
-    "acquisition": Acquisition(
-        bias=(0, 0), gamma=0, blur=(0, 0), thick=0, in_plane=(1, 1), noise=0, motion=0, ghost=0,
-        clip=0, eight_bit=0,
-    ),
-    "gain": 0.0,
-}  # fmt: skip
-"""Ranges in which a head is given the means of its tissues, and nothing else happens."""
-
-RAMP = {name: (0.1 + number / 40,) * 2 for number, name in enumerate(TISSUES) if name != "white"}
 PLAIN = Contrast(share=1.0, tissues=RAMP | {"air": (0.0, 0.0)}, spread=(0, 0))
 SHAPE = (49, 49, 49)
 
@@ -48,9 +36,7 @@ def table():
 
 @pytest.fixture(scope="module")
 def head(tmp_path_factory, table):
-    folder = tmp_path_factory.mktemp("maps")
-    write(folder / "one_dseg.nii.gz", label_map())
-    return label_maps.lay_out(folder, table, (), folder / "out")[0]
+    return laid_out(tmp_path_factory.mktemp("maps"), label_map(), table)
 
 
 def draw(head, table, synthesis_, seed=0, shape=SHAPE, shift=0.0, **options):
