@@ -75,7 +75,7 @@ ENV PATH=/opt/bids_brainmask/bin:${PATH} \
 ARG MODELS="auto"
 ARG VARIANT=cpu
 ARG IMAGE="bids-brainmask"
-ARG VERSION="0.2.0"
+ARG VERSION="0.3.0"
 ARG REVISION="unknown"
 # It runs. (Without a RUN here, older Buildahs take what follows from their cache, stale or not.)
 RUN bids-brainmask --version

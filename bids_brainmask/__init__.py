@@ -27,7 +27,7 @@ if TYPE_CHECKING:
         find_meningiomas,
     )
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"
 
 CODE_URL = "https://github.com/bids-brainmask/bids_brainmask"
 

@@ -351,7 +351,7 @@ class AnyOrder(RuleBasedStateMachine):
         values = OPTIONS[name]
         self.options[name] = values[number % len(values)]
 
-    @rule(version=st.sampled_from(["0.2.0", "9.9.9"]))
+    @rule(version=st.sampled_from([bids_brainmask.__version__, "9.9.9"]))
     def choose_version(self, version):
         self.version = version
 

@@ -279,8 +279,8 @@ from babs.container import Container
 from babs.input_datasets import InputDatasets
 from babs.system import System
 warnings.simplefilter("error")
-config, level, out = sys.argv[1:]
-container = Container("containers", "bids-brainmask-0-2-0", config)
+config, level, out, name = sys.argv[1:]
+container = Container("containers", name, config)
 inputs = InputDatasets(level, container.config["input_datasets"])
 inputs.update_abs_paths(Path("/analysis"))
 container.generate_bash_run_bidsapp(f"{out}/run.sh", inputs, level)
@@ -297,7 +297,8 @@ def test_the_job_that_babs_makes(level, babs, tmp_path):
     config = tmp_path / "babs.yaml"
     config.write_text(text)
     env = os.environ | {"PYTHONPATH": str(babs)}
-    run(sys.executable, "-c", WRITE_JOB, config, level, tmp_path, env=env)
+    name = f"bids-brainmask-{__version__.replace('.', '-')}"
+    run(sys.executable, "-c", WRITE_JOB, config, level, tmp_path, name, env=env)
     job = (tmp_path / "job.sh").read_text()
     assert {"#SBATCH --mem=4G", "#SBATCH --cpus-per-task=2"} <= set(job.splitlines())
     version = __version__.replace(".", "-")
@@ -315,7 +316,7 @@ def test_the_job_that_babs_makes(level, babs, tmp_path):
     command = ["bash", tmp_path / "run.sh", "sub-01", "ses-A"]
     assert subprocess.run(command, env=env, cwd=place, check=False).returncode == 9
     words = (tmp_path / "words").read_text().splitlines()
-    image = "containers/.datalad/environments/bids-brainmask-0-2-0/image"
+    image = f"containers/.datalad/environments/{name}/image"
     before, after = words[: words.index(image)], words[words.index(image) + 1 :]
     assert before == ["run", "-B", str(place), "--containall"]
     (settings,) = options.each_level(options.parser().parse_args(options.dashed(after)))

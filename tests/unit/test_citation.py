@@ -2,6 +2,7 @@
 """The files that describe the software for those who cite it agree."""
 
 import json
+import re
 import tomllib
 
 import pytest
@@ -25,6 +26,14 @@ def test_version_title_license_and_address():
     (related,) = ZENODO["related_identifiers"]
     addresses = {CFF["repository-code"], CODEMETA["codeRepository"], related["identifier"]}
     assert addresses == {CODE_URL, PROJECT["urls"]["Source"]}
+
+
+def test_dates_are_that_of_the_changes():
+    changes = (ROOT / "CHANGES.md").read_text()
+    (version, date), *_ = re.findall(r"^## (\S+), (\S+)$", changes, re.MULTILINE)
+    assert version == __version__
+    dates = {str(CFF["date-released"]), ZENODO["publication_date"], CODEMETA["dateModified"]}
+    assert dates == {date}
 
 
 def test_authors_and_keywords():
