@@ -9,13 +9,15 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from bids_brainmask.analyses import confidence, plausibility, quality
-from bids_brainmask.analyses.probability import probability_map
+from bids_brainmask.analyses.probability import answers
+from bids_brainmask.analyses.second_look import View, best_view
 from bids_brainmask.errors import ImageError
 from bids_brainmask.models.backends import Network
 from bids_brainmask.models.model import Model
 from bids_brainmask.settings import EXPECTED_ML
 from bids_brainmask.voxels import cleanup, image
 from bids_brainmask.voxels.inference import Options
+from bids_brainmask.voxels.looks import AS_IT_IS, Look
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,7 @@ class Extraction:
     quality: Mapping | None = None  # by the names of `quality.columns`
     likeness: Mapping[str, float] | None = None  # by the names that `plausibility.measure` gives
     implausible: tuple[str, ...] = ()  # in what it is unlike a brain, in words
+    look: Look = AS_IT_IS  # in which the network found it
 
     @property
     def summary(self) -> str:
@@ -40,9 +43,14 @@ class Extraction:
     @property
     def doubts(self) -> tuple[str, ...]:
         """Reasons to doubt the mask, in words; empty if there are none."""
-        if self.predicted_dice is None or self.predicted_dice >= confidence.DOUBTFUL:
-            return self.implausible
-        return (f"predicted Dice {self.predicted_dice:.2f}", *self.implausible)
+        predicted, orientation = self.predicted_dice, self.look.orientation
+        unsure = predicted is not None and predicted < confidence.DOUBTFUL
+        is_turned = orientation != AS_IT_IS.orientation
+        return (
+            *([f"predicted Dice {predicted:.2f}"] if unsure else []),
+            *([f"the head's right, front and top lie at {orientation}"] if is_turned else []),
+            *self.implausible,
+        )
 
     @property
     def warning(self) -> str:
@@ -79,6 +87,7 @@ class Extraction:
             predicted_dice=None,
             likeness=None,
             implausible=(),
+            look=AS_IT_IS,
             quality=quality.measure(volume, mask, self.probability, predicted_dice=None, **counts),
         )
 
@@ -91,6 +100,8 @@ class Extraction:
             "PredictedDice": self.predicted_dice and round(self.predicted_dice, 4),
             "Doubts": list(self.doubts),
             "AlreadyStripped": self.stripped,
+            "HeadOrientation": self.look.orientation,
+            "IntensitiesShown": self.look.intensities,
             "Quality": self.quality,
         }
 
@@ -107,7 +118,8 @@ def extract(
 ) -> Extraction:
     """Find the brain in an image: its largest component, without holes.
 
-    If the image is already skull-stripped, the mask is all of its content. Its `quality` is
+    Where the network is not sure of the image, it gets a second look at it, as in `best_view`. If
+    the image is already skull-stripped, the mask is all of its content. Its `quality` is
     measured of this mask, which is written. `confidence`, and with it `predicted_dice`, is
     measured of the network's own mask, on which the calibration was fitted; so is whether it is
     like a brain.
@@ -131,15 +143,15 @@ def extract(
     ImageError
         No voxel is as probable as the threshold, or none is left within the border.
     """
-    volume, found = source.volume, probability_map(source, model, network, options)
-    cleaned = cleanup.brain(found >= threshold)
-    if not cleaned.mask.any():
+    volume = source.volume
+    view = _find(source, model, network, threshold, options, expected_ml)
+    found, cleaned, trust = view.probability, view.cleaned, view.confidence
+    if trust is None:
         raise ImageError(
             f"no brain was found: the highest probability is {found.max():.2f}, the "
             f"threshold is {threshold:g}. Check that the image is a T1-weighted head."
         )
     voxel_ml = abs(np.linalg.det(volume.affine[:3, :3])) / 1000
-    trust = confidence.of(cleaned.mask, found, volume.spacing, cleaned.removed)
     likeness = plausibility.measure(volume, cleaned.mask, cleaned.removed)
     whole = cleanup.stripped_before(volume.data, cleaned.mask)
     mask = cleaned.mask if whole is None else whole
@@ -148,7 +160,6 @@ def extract(
         raise ImageError(
             f"the brain mask is empty with a border of {border:g} mm. Choose a border closer to 0."
         )
-    predicted = trust.predicted_dice(model.confidence)
     measured = quality.measure(
         volume,
         mask,
@@ -157,16 +168,43 @@ def extract(
         removed=cleaned.removed,
         holes_filled=cleaned.holes,
         filled=cleaned.filled,
-        predicted_dice=predicted,
+        predicted_dice=view.predicted_dice,
     )
     return Extraction(
         mask=mask,
         probability=found,
         volume_ml=float(mask.sum() * voxel_ml),
         confidence=trust,
-        predicted_dice=predicted,
+        predicted_dice=view.predicted_dice,
         stripped=whole is not None,
         quality=measured,
         likeness=likeness,
         implausible=tuple(plausibility.reasons(likeness, expected_ml)),
+        look=view.look,
     )
+
+
+def _find(
+    source: image.Source,
+    model: Model,
+    network: Network,
+    threshold: float,
+    options: Options,
+    expected_ml: tuple[float, float],
+) -> View:
+    """Let the network look at the image, and look again where it is not sure."""
+    volume, answer = source.volume, answers(source, model, network, options)
+
+    def see(look: Look, *, once: bool = False) -> View:
+        found = answer(look, once=once)
+        cleaned = cleanup.brain(found >= threshold)
+        if not cleaned.mask.any():
+            return View(look, found, cleaned, None, None)
+        trust = confidence.of(cleaned.mask, found, volume.spacing, cleaned.removed)
+        return View(look, found, cleaned, trust, trust.predicted_dice(model.confidence))
+
+    def is_brain(view: View) -> bool:
+        likeness = plausibility.measure(volume, view.cleaned.mask, view.cleaned.removed)
+        return not list(plausibility.reasons(likeness, expected_ml))
+
+    return best_view(see, is_brain)

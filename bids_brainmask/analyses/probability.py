@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 
@@ -12,6 +13,7 @@ from bids_brainmask.models.model import Model
 from bids_brainmask.settings import EXPECTED_ML
 from bids_brainmask.voxels import grid, image, inference, rows
 from bids_brainmask.voxels.inference import Options
+from bids_brainmask.voxels.looks import AS_IT_IS, Look
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,13 @@ class Method:
     """Volumes between which a brain is expected to lie, mL."""
 
 
+class Answer(Protocol):
+    """Answers of a network to an image, by the look at it."""
+
+    def __call__(self, look: Look, *, once: bool = False) -> np.ndarray:
+        """Give probabilities as `probability_map`; `once` as in `inference.probability`."""
+
+
 def probability_map(
     source: image.Source,
     model: Model,
@@ -51,6 +60,11 @@ def probability_map(
     (I, J, K) float32 array
         In [0, 1]; 0 where the network's grid does not reach.
     """
+    return answers(source, model, network, options)(AS_IT_IS)
+
+
+def answers(source: image.Source, model: Model, network: Network, options: Options) -> Answer:
+    """Resample an image once, to show it to a network in several looks."""
     volume = source.volume
     row = rows.grid(model.grid)
     target = row.make(volume, network.divisor)
@@ -59,12 +73,17 @@ def probability_map(
         conformed = np.maximum(grid.resample(volume, target, outside=air), np.float32(air))
     else:
         conformed = grid.resample(volume, target)
-    found = inference.probability(
-        conformed,
-        network.run,
-        intensities=model.intensities,
-        block=model.block,
-        overlap=options.overlap,
-        flips=options.flips or model.flips,
-    )
-    return grid.restore(found, target, volume)
+
+    def answer(look: Look, *, once: bool = False) -> np.ndarray:
+        found = inference.probability(
+            look.show(conformed),
+            network.run,
+            intensities=model.intensities,
+            block=model.block,
+            overlap=options.overlap,
+            flips=options.flips or model.flips,
+            once=once,
+        )
+        return grid.restore(look.back(found), target, volume)
+
+    return answer

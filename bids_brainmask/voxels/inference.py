@@ -31,6 +31,7 @@ def probability(
     block: int,
     overlap: bool = False,
     flips: bool = False,
+    once: bool = False,
 ) -> np.ndarray:
     """Run a network on a head on the network's grid.
 
@@ -50,6 +51,8 @@ def probability(
     flips : bool
         Average with the probabilities of the mirror image along the first axis, mirrored back.
         The level of ``brain`` comes from the first pass, which is not mirrored.
+    once : bool
+        Leave out the second pass of a scaling that has one.
 
     Returns
     -------
@@ -65,7 +68,8 @@ def probability(
     scaling = rows.scaling(intensities)
     scaled = scaling.scale(data)
     found = run(scaled, network, block, overlap=overlap)
-    if scaling.again and (second := scaling.again(scaled, found >= 0.5)) is not None:
+    again = None if once else scaling.again
+    if again and (second := again(scaled, found >= 0.5)) is not None:
         scaled = second
         found = run(scaled, network, block, overlap=overlap)
     if flips:

@@ -54,7 +54,7 @@ def test_the_options_reach_the_network(stripped):
         return inside(block)
 
     ready = backends.Network(network, "arithmetic 1", 16)
-    brain.extract(stripped, MODEL, ready, 0.5, Options(flips=True))
+    brain.extract(stripped, replace(MODEL, confidence=()), ready, 0.5, Options(flips=True))
     assert len(blocks) == 2
     assert (blocks[0] == blocks[1][::-1]).all()
 

@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A second look at an image whose mask is doubtful: in other intensities, or turned.
+
+The predicted Dice, which needs no reference, decides between the looks. An image whose first mask
+is sure is shown to the network once only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from bids_brainmask.analyses import confidence
+from bids_brainmask.voxels import cleanup
+from bids_brainmask.voxels.looks import AS_IT_IS, DARKER, INVERTED, TURNED, Look
+
+SURE = 0.97
+"""Predicted Dice from which no second look is taken."""
+
+DARKER_GAIN = 0.002
+"""Gain in predicted Dice from which the darker look is kept."""
+
+HOPELESS = 0.75
+"""Predicted Dice under which no other look is taken: such images hold no head."""
+
+UNSURE = 0.955
+"""Predicted Dice under which the image is also seen inverted and, if in vain, turned."""
+
+OTHER_GAIN = 0.02
+"""Gain in predicted Dice from which the inverted or a turned look is kept."""
+
+
+@dataclass(frozen=True)
+class View:
+    """What a network finds in one look at an image, on the image's grid."""
+
+    look: Look
+    probability: np.ndarray  # (I, J, K) float32, in [0, 1]
+    cleaned: cleanup.Cleaned
+    confidence: confidence.Confidence | None  # None: no brain was found
+    predicted_dice: float | None  # in [0, 1]; None: the model has no calibration, or no brain
+
+    @property
+    def rank(self) -> float:
+        """Predicted Dice; 0 where there is none."""
+        return self.predicted_dice or 0.0
+
+
+class See(Protocol):
+    """A network that looks at an image."""
+
+    def __call__(self, look: Look, *, once: bool = False) -> View:
+        """Find the brain in one look; `once` as in `inference.probability`."""
+
+
+def best_view(see: See, is_brain: Callable[[View], bool]) -> View:
+    """Look at an image once or, if the first look leaves doubts, in several ways.
+
+    Parameters
+    ----------
+    see : See
+    is_brain : callable
+        Whether a mask has the shape and the intensities of a brain. An inverted or a turned look
+        is kept only then: among 24 looks at an image without a head, one may seem sure.
+
+    Returns
+    -------
+    View
+        The first one if no other is better by its gain, and if no brain is found in it.
+    """
+    view = see(AS_IT_IS)
+    if not HOPELESS <= view.rank < SURE:
+        return view
+    darker = see(DARKER)
+    if darker.rank >= view.rank + DARKER_GAIN:
+        view = darker
+    if view.rank < UNSURE:
+        view = _keep(see(INVERTED), view, is_brain)
+    if view.rank < UNSURE:
+        # One pass each shows which one it is; that one then gets all.
+        best = max(TURNED, key=lambda look: see(look, once=True).rank)
+        view = _keep(see(best), view, is_brain)
+    return view
+
+
+def _keep(other: View, view: View, is_brain: Callable[[View], bool]) -> View:
+    """Choose the other look if it gains enough and shows a brain."""
+    return other if other.rank >= view.rank + OTHER_GAIN and is_brain(other) else view
