@@ -1,5 +1,5 @@
 # The two commands of the README, and what developers use. PYTHON=... chooses the interpreter.
-.PHONY: demo check docs test coverage container-test programs engine image lock lint hooks audit clean
+.PHONY: demo check docs test coverage container-test programs environment engine image lock lint hooks audit clean
 
 OUT ?= demo
 
@@ -12,17 +12,17 @@ check:  ## lint, types, spelling, unit tests and the examples of docstrings, in 
 	sh scripts/environment.sh test
 	sh scripts/check.sh $(ARGS)
 
-test: programs  ## all of that and all other tests; KINDS="heads system" chooses
-	sh scripts/environment.sh test
+test: programs environment  ## all of that and all other tests; KINDS="heads system" chooses
 	sh scripts/test.sh $(ARGS)
 
 coverage:  ## the same, and which lines and branches were run, in subprocesses too
 	COVERAGE=1 $(MAKE) test
 
-programs: engine  ## what tests need beside Python: a browser, git-annex, strace
-	command -v chromedriver >/dev/null || sh scripts/debian.sh chromium chromium-driver || true
-	command -v git-annex >/dev/null || sh scripts/debian.sh git git-annex || true
-	command -v strace >/dev/null || sh scripts/debian.sh strace || true
+programs:  ## what tests need beside Python: containers, a browser, git-annex, strace
+	sh scripts/programs.sh all
+
+environment:  ## .venv with all that the tests import
+	sh scripts/environment.sh test
 
 docs:  ## the documentation's site, in build/site; warnings are errors
 	sh scripts/environment.sh docs
@@ -33,15 +33,13 @@ container-test: engine  ## build the image, and run it in the ways that users do
 	.venv/bin/python -m pytest tests/container $(ARGS)
 
 engine:  ## something that builds and runs containers, where there is none
-	docker info >/dev/null 2>&1 || command -v buildah >/dev/null \
-		|| sh scripts/debian.sh buildah podman runc || true
+	sh scripts/programs.sh
 
 image:  ## the container image; ENGINE=podman, IMAGE=name, VARIANT=gpu, MODELS="brainy ams"
 	sh scripts/image.sh
 
 lock:  ## lock anew what the images are made of; UPGRADE=--upgrade takes the newest
 	sh scripts/environment.sh test
-	.venv/bin/python -m pip install --quiet uv
 	UV=.venv/bin/uv sh scripts/lock.sh
 
 hooks:  ## check each commit before it is made

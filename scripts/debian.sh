@@ -10,5 +10,7 @@ if [ "$(id -u)" != 0 ]; then
         exit 1
     fi
 fi
+exec 9<"$0" # apt allows one at a time
+flock 9
 $run apt-get update -qq
 DEBIAN_FRONTEND=noninteractive $run apt-get install -qq -y --no-install-recommends "$@" >/dev/null

@@ -37,26 +37,32 @@ SLURM = ("munged", "slurmctld", "slurmd", "sbatch")
 """Programs of a SLURM of one node."""
 
 LONGEST = (
-    *("test_any_order", "test_kills", "test_slurm", "test_executors", "test_app", "test_train"),
-    *("test_hpc", "test_fuzz", "test_meningioma", "test_faults_outputs", "test_determinism"),
-    *("test_participant_in_browser", "test_group_in_browser", "test_benchmark_scale"),
-    *("test_dataset", "test_faults_inputs", "test_lesions"),
+    *("test_any_order", "test_kills", "test_slurm", "test_executors", "test_container"),
+    *("test_app", "test_train", "test_participant_in_browser", "test_hpc", "test_fuzz"),
+    *("test_meningioma", "test_faults_outputs", "test_determinism", "test_group_in_browser"),
+    *("test_benchmark_scale", "test_dataset", "test_faults_inputs", "test_lesions"),
 )
 """Files of tests that take minutes."""
+
+KINDS = ("container", "browser", "system", "heads", "contract", "unit")
+"""Folders of tests, by how long a file takes."""
 
 
 @pytest.hookimpl(tryfirst=True)  # before `-m` looks at the marks
 def pytest_collection_modifyitems(items):
     """Mark each test with its kind, the folder that it lies in; put the longest files first.
 
-    Processes take file after file, so that the tests of one share what its fixtures have made.
+    Processes take file after file, so that the tests of one share what its fixtures have made. No
+    process is to be left with a long file at the end, when the others have nothing to do.
     """
+    ranks = {}
     for item in items:
         if item.path.is_relative_to(TESTS):
             kind, *_ = item.path.relative_to(TESTS).parts
             item.add_marker(kind)
+            ranks[item] = KINDS.index(kind)
     places = {name: place for place, name in enumerate(LONGEST)}
-    items.sort(key=lambda item: places.get(item.path.stem, len(places)))
+    items.sort(key=lambda item: (places.get(item.path.stem, len(places)), ranks.get(item, 0)))
 
 
 def missing(reason: str) -> NoReturn:

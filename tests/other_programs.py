@@ -14,6 +14,14 @@ PANOPTICA = ("panoptica==2.1.7",)
 """Its dependencies are older than ours: NumPy under 2.3 and pandas under 3."""
 
 
+def uv() -> Path:
+    """Installer of this environment; several times as fast as pip."""
+    program = Path(sys.executable).with_name("uv")
+    if not program.exists():
+        missing("uv is not installed: pip install uv")
+    return program
+
+
 def python(name: str, packages: tuple[str, ...]) -> Path:
     """Python of an environment; made once for a checkout, or again if its packages changed."""
     folder = ROOT / "build" / name
@@ -23,9 +31,8 @@ def python(name: str, packages: tuple[str, ...]) -> Path:
         fcntl.flock(lock, fcntl.LOCK_EX)  # test files run side by side
         if not stamp.is_file() or stamp.read_text() != wanted:
             for command in (
-                [sys.executable, "-m", "venv", "--clear", folder],
-                [folder / "bin/python", "-m", "pip", "install", "--quiet", "uv"],
-                [folder / "bin/uv", "pip", "install", "--quiet", "--python", folder, *packages],
+                [uv(), "venv", "--quiet", "--clear", "--python", sys.executable, folder],
+                [uv(), "pip", "install", "--quiet", "--python", folder, *packages],
             ):
                 _run(command, wanted)
             stamp.write_text(wanted)

@@ -14,6 +14,7 @@ import pytest
 import yaml
 from conftest import ROOT, Dataset, missing
 from light import Run, Watcher, scale
+from other_programs import uv
 
 from bids_brainmask import __version__, app
 from bids_brainmask.cli import descriptor, options
@@ -247,13 +248,13 @@ def test_the_list_of_the_table_is_that_of_the_folders(small_dataset, tmp_path):
 def elsewhere(tmp_path_factory):
     """Folder of an environment for programs that want older packages than we have."""
     folder = tmp_path_factory.mktemp("elsewhere")
-    run(sys.executable, "-m", "venv", folder)
+    run(uv(), "venv", "--quiet", "--python", sys.executable, folder)
     return folder
 
 
 def install(folder, *words):
     done = subprocess.run(
-        [folder / "bin/pip", "install", "--no-compile", *words],
+        [uv(), "pip", "install", "--quiet", "--python", folder, *words],
         capture_output=True,
         text=True,
         timeout=PATIENCE,
