@@ -203,8 +203,13 @@ def _find(
         trust = confidence.of(cleaned.mask, found, volume.spacing, cleaned.removed)
         return View(look, found, cleaned, trust, trust.predicted_dice(model.confidence))
 
-    def is_brain(view: View) -> bool:
-        likeness = plausibility.measure(volume, view.cleaned.mask, view.cleaned.removed)
-        return not list(plausibility.reasons(likeness, expected_ml))
+    def measures(view: View) -> dict[str, float]:
+        return plausibility.measure(volume, view.cleaned.mask, view.cleaned.removed)
 
-    return best_view(see, is_brain)
+    def is_brain(view: View) -> bool:
+        return not plausibility.reasons(measures(view), expected_ml)
+
+    def is_object(view: View) -> bool:
+        return plausibility.is_object(measures(view))
+
+    return best_view(see, is_object, is_brain)

@@ -75,6 +75,10 @@ LIMITS: dict[str, Limits] = {
 heads, widened; ``benchmarks/no_heads.py --fit`` prints those of training heads."""
 
 
+TEXTURE = ("gyri", "depth", "noise")
+"""Measures of the intensities in a mask."""
+
+
 def reasons(measures: Mapping[str, float], volume_ml: tuple[float, float]) -> list[str]:
     """Say in words in what a mask is not like a brain's; nothing where it is.
 
@@ -86,9 +90,20 @@ def reasons(measures: Mapping[str, float], volume_ml: tuple[float, float]) -> li
         Volumes between which a brain is expected to lie, mL.
     """
     volume = Limits(*volume_ml, "volume of {:.0f} mL is small", "volume of {:.0f} mL is large")
-    known = {"volume_ml": volume, **LIMITS}
-    found = [one.reason(measures[name]) for name, one in known.items() if name in measures]
+    limits = {"volume_ml": volume, **LIMITS}
+    found = [one.reason(measures[name]) for name, one in limits.items() if name in measures]
     return list(dict.fromkeys(words for words in found if words))
+
+
+def is_object(measures: Mapping[str, float]) -> bool:
+    """Whether it is no head, by measures that do not need an exact mask.
+
+    An object's surface is smoother than any brain's, or the intensities in it are not a brain's.
+    The mask of a head that the network knows badly is rough, and has a brain's intensities.
+    """
+    if measures["roughness"] < LIMITS["roughness"].low:
+        return True
+    return any(LIMITS[name].reason(measures[name]) for name in TEXTURE if name in measures)
 
 
 def measure(volume: Volume, mask: np.ndarray, removed: int = 0) -> dict[str, float]:

@@ -56,12 +56,16 @@ class See(Protocol):
         """Find the brain in one look; `once` as in `inference.probability`."""
 
 
-def best_view(see: See, is_brain: Callable[[View], bool]) -> View:
+def best_view(
+    see: See, is_object: Callable[[View], bool], is_brain: Callable[[View], bool]
+) -> View:
     """Look at an image once or, if the first look leaves doubts, in several ways.
 
     Parameters
     ----------
     see : See
+    is_object : callable
+        Whether what was found is no head, whatever the look: there is no second one then.
     is_brain : callable
         Whether a mask has the shape and the intensities of a brain. An inverted or a turned look
         is kept only then: among 24 looks at an image without a head, one may seem sure.
@@ -72,7 +76,7 @@ def best_view(see: See, is_brain: Callable[[View], bool]) -> View:
         The first one if no other is better by its gain, and if no brain is found in it.
     """
     view = see(AS_IT_IS)
-    if not HOPELESS <= view.rank < SURE:
+    if not HOPELESS <= view.rank < SURE or is_object(view):
         return view
     darker = see(DARKER)
     if darker.rank >= view.rank + DARKER_GAIN:

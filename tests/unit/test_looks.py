@@ -74,8 +74,8 @@ class Network:
         mask = np.ones((1, 1, 1), bool)
         return View(look, mask.astype(np.float32), cleanup.Cleaned(mask, 0, 0), None, dice)
 
-    def best(self, *, is_brain=True):
-        return best_view(self.see, lambda view: is_brain).look
+    def best(self, *, is_object=False, is_brain=True):
+        return best_view(self.see, lambda view: is_object, lambda view: is_brain).look
 
 
 def test_a_sure_mask_is_looked_at_once():
@@ -116,6 +116,12 @@ def test_the_best_turned_look_is_kept_if_it_gains_enough_and_looks_like_a_brain(
     assert network.best(is_brain=is_brain) == kept
     again = TURNED[7] if best > 0.925 else TURNED[3]
     assert network.seen == [AS_IT_IS, DARKER, INVERTED, *TURNED, again]
+
+
+def test_an_object_gets_no_second_look():
+    network = Network({AS_IT_IS: 0.90}, otherwise=0.99)
+    assert network.best(is_object=True) == AS_IT_IS
+    assert network.seen == [AS_IT_IS]
 
 
 def test_looks_without_a_brain_are_never_kept():

@@ -209,3 +209,22 @@ def test_expected_volumes_are_the_user_s():
     newborn = GOOD | {"volume_ml": 400.0}
     assert plausibility.reasons(newborn, (250, 700)) == []
     assert plausibility.reasons(GOOD, (250, 700)) == ["volume of 1500 mL is large"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "is_object"),
+    [
+        ("gyri", 0.0, True),
+        ("gyri", 1.0, True),
+        ("depth", 1.0, True),
+        ("noise", 0.6, True),
+        ("roughness", 1.5, True),
+        ("roughness", 3.0, False),
+        ("fill", 0.6, False),
+        ("volume_ml", 3000.0, False),
+        ("mirror", 0.6, False),
+    ],
+)
+def test_an_object_is_told_by_its_surface_and_its_intensities(name, value, is_object):
+    assert plausibility.is_object(GOOD | {name: value}) == is_object
+    assert not plausibility.is_object({"roughness": GOOD["roughness"]})
