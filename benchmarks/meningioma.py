@@ -30,6 +30,7 @@ from bids_brainmask.analyses.lesions import Lesions
 from bids_brainmask.analyses.meningioma import find_meningiomas
 from bids_brainmask.models import backends, registry
 from bids_brainmask.voxels import agreement
+from bids_brainmask.voxels.image import Source
 
 FOUND = 0.1
 """Share of a true lesion's voxels that must be in the predicted mask for it to be found."""
@@ -152,12 +153,12 @@ Scores = dict[str, list[Score]]
 
 
 def predict(
-    case: Case, brain: Extraction | None, model: registry.Model, network: backends.Network
+    source: Source, brain: Extraction | None, model: registry.Model, network: backends.Network
 ) -> Lesions:
-    """Find the candidate lesions of a case as the app does: none where it finds no brain."""
+    """Find candidate lesions as the app does: none where it needs a brain and finds none."""
     if model.near_brain and brain is None:
-        return Lesions(np.zeros(case.truth.shape, np.int32), ())
-    return find_meningiomas(case.source, model, network, model.threshold, brain).lesions
+        return Lesions(np.zeros(source.volume.data.shape, np.int32), ())
+    return find_meningiomas(source, model, network, model.threshold, brain).lesions
 
 
 def score(group: str, case: Case, found: Lesions, seconds: float) -> Score:
@@ -314,7 +315,7 @@ def measure(
             brain = cases.brain(group, case, kind, finder)
             for place, (name, one) in enumerate(loaded.items()):
                 started = time.perf_counter()
-                found = predict(case, brain, *one)
+                found = predict(case.source, brain, *one)
                 done = score(group, case, found, time.perf_counter() - started)
                 scores[name].append(done)
                 where = f"{name} {group} {number} {case.head}"

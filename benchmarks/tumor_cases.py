@@ -138,19 +138,7 @@ class Cases:
 
     def brain(self, name: str, case: Case, kind: str, finder: Brains) -> Extraction | None:
         """Read the brain that the app finds in a case, or find it; None: it finds none."""
-        model, network = finder
-        path = self._path(name, case.number, kind).with_suffix(f".{model.sha256[:12]}.npy")
-        shape = case.truth.shape
-        if not path.exists():
-            try:
-                mask = brains.extract(case.source, model, network, model.threshold).mask
-            except ImageError:
-                mask = np.zeros(shape, bool)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            np.save(path, np.packbits(mask))
-        mask = np.unpackbits(np.load(path), count=case.truth.size).reshape(shape).astype(bool)
-        nothing = np.zeros((1, 1, 1), np.float32)
-        return Extraction(mask, nothing, 0.0, None, None) if mask.any() else None
+        return brain_of(case.source, self._path(name, case.number, kind).with_suffix(""), finder)
 
     def _path(self, name: str, number: int, kind: str) -> Path:
         return self.folder / f"seed-{self.seed}" / name / f"{number:03}-{kind}.npz"
@@ -184,6 +172,33 @@ SETS: dict[str, tuple[str, bool]] = {
 }
 """Generator of each set, which is the name of its set of whole heads, and whether its cases are
 clinical slices of those."""
+
+
+def brain_of(source: image.Source, place: Path | None, finder: Brains) -> Extraction | None:
+    """Find the brain of a head, as the app does; None: it finds none.
+
+    Parameters
+    ----------
+    source : Source
+    place : Path or None
+        Where the mask is kept: a folder, and the name without its suffixes; None: it is not.
+    finder : tuple
+    """
+    model, network = finder
+    shape, size = source.volume.data.shape, source.volume.data.size
+    path = place and place.with_name(f"{place.name}.{model.sha256[:12]}.npy")
+    if path and path.exists():
+        mask = np.unpackbits(np.load(path), count=size).reshape(shape).astype(bool)
+    else:
+        try:
+            mask = brains.extract(source, model, network, model.threshold).mask
+        except ImageError:
+            mask = np.zeros(shape, bool)
+        if path:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            np.save(path, np.packbits(mask))
+    nothing = np.zeros((1, 1, 1), np.float32)
+    return Extraction(mask, nothing, 0.0, None, None) if mask.any() else None
 
 
 def save(case: Case, path: Path) -> None:

@@ -17,7 +17,9 @@ for name in ("objects", "bodies", "broken_heads", "hollow_heads", "accuracy", "e
     load(name)
 for name in ("robustness", "no_heads", "label_maps"):
     load(name)
-tumor_cases, tumor_picture, meningioma = map(load, ("tumor_cases", "tumor_picture", "meningioma"))
+tumor_cases, tumor_picture, meningioma, real_heads = map(
+    load, ("tumor_cases", "tumor_picture", "meningioma", "real_heads")
+)
 
 
 def phantom():
@@ -378,7 +380,7 @@ def test_a_run_prints_and_writes_tables_and_a_picture(run, tmp_path, capsys):
 
 def test_no_lesion_is_found_where_no_brain_is(made):
     model = replace(meningioma.registry.resolve("embedded"), near_brain=5.0)
-    assert meningioma.predict(made[0], None, model, None).count == 0
+    assert meningioma.predict(made[0].source, None, model, None).count == 0
 
 
 @pytest.mark.parametrize(
@@ -393,3 +395,44 @@ def test_nothing_to_measure_is_told(words, told, run, capsys):
     with pytest.raises(SystemExit):
         run(*words)
     assert told in capsys.readouterr().err
+
+
+def found(group, likely=(), unlikely=()):
+    return real_heads.Found(group, f"sub-{group}", likely, unlikely)
+
+
+def test_the_tables_of_real_heads_count_what_is_likely_and_show_what_is_not():
+    some = [
+        found("contrast", (0.6, 0.4)),
+        found("contrast", (), ((58.3, "at the edge of the field of view"),)),
+        found("plain", (0.1, 0.1)),
+        found("plain"),
+        found("plain"),
+        found("schwannoma", (2.0,)),
+    ]
+    verdict = cells(real_heads.verdict(some))
+    assert verdict[1] == ["contrast", "2", "likely, over 0.5 mL", "0", "1"]
+    assert verdict[2] == ["plain", "3", "likely", "at most 2", "2"]
+    assert cells(real_heads.table(some))[1:] == [
+        ["contrast", "sub-contrast", "0.60, 0.40", "none"],
+        ["contrast", "sub-contrast", "none", "58.30 (at the edge of the field of view)"],
+        ["plain", "sub-plain", "0.10, 0.10", "none"],
+        ["plain", "2 others", "none", "none"],
+        ["schwannoma", "sub-schwannoma", "2.00", "none"],
+    ]
+
+
+def test_real_heads_are_searched_with_kept_brain_masks(data, tmp_path, monkeypatch):
+    (data / "contrast").mkdir(exist_ok=True)
+    monkeypatch.setattr(real_heads, "CONTRAST_HEADS", ())
+    page = tmp_path / "r.md"
+    words = ["--quick", "--folder", str(tmp_path / "masks"), "--markdown", str(page)]
+    monkeypatch.setattr(sys, "argv", ["real_heads.py", str(data), *words])
+    looked = []
+    nothing = meningioma.Lesions(np.zeros((1, 1, 1), np.int32), ())
+    monkeypatch.setattr(meningioma, "predict", lambda *words: looked.append(words[1]) or nothing)
+    for _ in range(2):
+        real_heads.main()
+        assert [one[:2] for one in cells(page.read_text())][-1] == ["plain", "2 others"]
+        monkeypatch.setattr(tumor_cases.brains, "extract", lambda *_: 1 / 0)
+    np.testing.assert_array_equal(looked[0].mask, looked[2].mask)
