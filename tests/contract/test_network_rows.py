@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A row is all that is written for a new grid, a new scaling and a new architecture."""
 
+import json
+import re
 from dataclasses import replace
 
 import msgspec
@@ -9,6 +11,7 @@ import numpy as np
 import pytest
 
 from bids_brainmask.analyses.probability import probability_map
+from bids_brainmask.cli import brainmask
 from bids_brainmask.errors import ModelError
 from bids_brainmask.models import backends, registry, unet
 from bids_brainmask.reports import methods
@@ -140,3 +143,31 @@ def test_the_methods_text_describes_the_grid(added, monkeypatch):
     record = {"Parameters": {"Model": "mine", "ModelSHA256": "0" * 64}}
     (account,) = methods.describe({"brain": [record]}).accounts
     assert (account.uses[0].grid, account.uses[0].cited) == ("every third voxel", ["cicek2016"])
+
+
+@pytest.fixture
+def tabled(tmp_path, monkeypatch):
+    """The registry with one table more, of the weights that ship."""
+    text = registry._packaged("models.toml").read_text(encoding="utf-8")
+    table = text[text.index("[embedded]") :].split("\n\n")[0].replace("[embedded]", "[mine]")
+    (tmp_path / "models.toml").write_text(f"{text}\n{table}\n", encoding="utf-8")
+    packaged = registry._packaged
+    places = {"models.toml": tmp_path / "models.toml"}
+    monkeypatch.setattr(registry, "_packaged", lambda file: places.get(file) or packaged(file))
+
+
+def test_a_model_is_a_table_and_nothing_else(
+    tabled, dataset, small_head, run, tmp_path, capsys, monkeypatch
+):
+    """It is listed, chosen by name, and named in sidecars and in the text on methods."""
+    assert brainmask.main(["models", "list"]) == 0
+    assert re.search(r"^mine\b.*\bbrain\b", capsys.readouterr().out, re.MULTILINE)
+    above = backends.Network(lambda x: (x > 0.3).astype(np.float32), "comparison 1", 1)
+    monkeypatch.setattr(backends, "load", lambda *_: above)
+    dataset.add("sub-01_T1w.nii.gz", small_head)
+    out = tmp_path / "out"
+    status, said = run(dataset.root, out, "participant", "--analyses", "brain", "--model", "mine")
+    assert (status, "1 done" in said) == (0, True)
+    record = json.loads((out / "sub-01/anat/sub-01_desc-brain_mask.json").read_text())
+    assert record["Parameters"]["Model"] == "mine"
+    assert "the network mine, version" in (out / "sub-01.html").read_text(encoding="utf-8")
