@@ -248,7 +248,7 @@ def segment_scan(plan: ScanPlan, run: Run, networks: Mapping[str, backends.Netwo
     """Process one scan, from its file to its derivatives."""
     started = time.perf_counter()
     seen = files.look(plan)
-    memory.check(plan.scan.path, run.models.values(), run.settings.mem_gb)
+    memory.check(plan.scan.path, run.models_of(plan), run.settings.mem_gb)
     source = image.read(plan.scan.path)
     file = fingerprint(plan.scan.path)  # now: the file may change before the end
     corrected = corrections.read(plan, run, source)
@@ -286,7 +286,9 @@ def segment_scan(plan: ScanPlan, run: Run, networks: Mapping[str, backends.Netwo
         "Command": list(run.typed),
         "Host": platform.node(),
         "Chosen": {name: one.private() for name, one in plan.choices.items()},
+        "Manual": {name: one.record() for name, one in corrected.items()},
     }
+    unused += corrections.keep_unknown(plan, run, content)
     files.write(plan, content, records, figures, private, seen)
     corrections.take_over(plan, run, findings)
     own = [findings[name] for name in plan.analyses]

@@ -179,6 +179,11 @@ class Run:
             asked |= set(catalog.analysis(name).needs(self.models.get(name)))
         return tuple(name for name in catalog.names() if name in asked)
 
+    def models_of(self, plan: ScanPlan) -> list[Model]:
+        """List the models that a scan is processed with."""
+        run = self.of(plan)
+        return [run.models[name] for name in run.needed(plan) if name in run.models]
+
     def of_analysis(self, name: str) -> dict:
         """Everything that determines the result of an analysis, besides the source image."""
         found = {}

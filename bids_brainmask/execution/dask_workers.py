@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -215,10 +216,6 @@ def start(run: Run, count: int, threads: int) -> Iterator[Workers]:
     if executor in HERE:
         given = machine.memory_gb() if run.settings.mem_gb is None else run.settings.mem_gb
 
-    def predict(task: Task) -> float:
-        scan = task.what.scan if isinstance(task.what, ScanPlan) else None
-        return memory.of_scan(scan.path, run.models.values()) if scan else 0.0
-
     with ExitStack() as stack:
         logging.getLogger("distributed").setLevel(batch_system.noise(run.settings))
         folder = stack.enter_context(scratch(run.settings))
@@ -250,11 +247,18 @@ def start(run: Run, count: int, threads: int) -> Iterator[Workers]:
         except Exception as error:
             raise cannot(error, "a worker") from error
         try:
-            yield Workers(client, share.name, keep, patience, given, predict)
+            yield Workers(client, share.name, keep, patience, given, partial(needed_gb, run))
         finally:
             if not own:
                 with suppress(OSError, RuntimeError):  # the scheduler may have ended
                     client.unregister_worker_plugin(share.name)
+
+
+def needed_gb(run: Run, task: Task) -> float:
+    """Predict the memory of a task by the models of its image, GB; a page needs next to none."""
+    if not isinstance(task.what, ScanPlan):
+        return 0.0
+    return memory.of_scan(task.what.scan.path, run.models_of(task.what))
 
 
 @contextmanager

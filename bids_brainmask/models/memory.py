@@ -32,7 +32,7 @@ def predicted_gb(model_gb: float, voxels: int, stored: int) -> float:
 
 
 def of_scan(path: Path, models: Iterable[Model]) -> float:
-    """Predict the peak memory of a scan by its header and the models of a run, GB."""
+    """Predict the peak memory of a scan by its header and its models, GB."""
     voxels, stored = nifti.size_of(path)
     return predicted_gb(max((m.memory_gb for m in models), default=0), voxels, stored)
 
@@ -45,7 +45,7 @@ def check(path: Path, models: Iterable[Model], given: float | None) -> None:
     path : Path
         Image, of which only the header is read.
     models : iterable of Model
-        Of the run.
+        With which the scan is processed.
     given : float or None
         GB that the run may use; None: those of the machine or the control group.
     """

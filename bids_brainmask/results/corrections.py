@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -66,10 +67,7 @@ def read(plan: ScanPlan, run: Run, source: image.Source) -> dict[str, Correction
 def _of_mask(plan: ScanPlan, analysis: str, run: Run, source: image.Source) -> Correction | None:
     """Find the correction of one mask; None if it is the program's own, damaged or absent."""
     path, times = plan.path(catalog.analysis(analysis).main), files.read_times(plan)
-    record = currency.read_record(path)
-    if not record and storage.sidecar(_automatic(path, analysis)).is_file():
-        # The sidecar of the mask is lost; only a corrected one has an automatic one beside it.
-        record = {"Manual": True}
+    record = currency.read_record(path) or _remembered(plan, analysis)
     by_hand, plain = record.get("Manual") is True, currency.uncompressed(path)
     edited = {}
     for each in filter(None, (path, plain)):
@@ -88,6 +86,55 @@ def _of_mask(plan: ScanPlan, analysis: str, run: Run, source: image.Source) -> C
     if mask is None:
         return None
     return Correction(mask, str(record.get("Corrected", "")), str(record.get("CorrectedBy", "")))
+
+
+def _remembered(plan: ScanPlan, analysis: str) -> dict:
+    """Say what is known of a mask whose sidecar is lost: that it is a person's, or nothing.
+
+    The automatic mask, or its sidecar, is beside it only if it was corrected. Without both, the
+    record under ``logs/`` tells so, if the file is the one that was written then.
+    """
+    path, run = plan.path(catalog.analysis(analysis).main), storage.read_object(plan.record)
+    automatic, said = _automatic(path, analysis), run.get("Manual")
+    known = said.get(analysis) if isinstance(said, dict) else None
+    if automatic.is_file() or storage.sidecar(automatic).is_file():
+        return {**(known if isinstance(known, dict) else {}), "Manual": True}
+    return known if isinstance(known, dict) and files.is_recorded(path, plan) else {}
+
+
+def keep_unknown(plan: ScanPlan, run: Run, content: Mapping[str, bytes]) -> list[str]:
+    """Copy the masks to ``logs/`` that are to be replaced and may be a person's.
+
+    A mask is the program's own if a sidecar or the record of the last run tells so, or if it has
+    the content that is to be written, as after a run that was killed.
+
+    Parameters
+    ----------
+    plan : ScanPlan
+    run : Run
+        With ``--overwrite-manual``, nothing is copied.
+    content : mapping of str to bytes
+        Of the files that are to be written, by output.
+
+    Returns
+    -------
+    list of str
+        What was copied, in words.
+    """
+    said = []
+    for row in map(catalog.analysis, () if run.settings.overwrite_manual else plan.analyses):
+        path = plan.path(row.main)
+        if not row.correctable or currency.read_record(path) or files.is_recorded(path, plan):
+            continue
+        with storage.output_errors(path):
+            there = path.read_bytes() if path.is_file() else b""
+        if there and there != content[row.main]:
+            name = f"{plan.log.stem}_{row.main}-{hashlib.sha256(there).hexdigest()[:16]}.nii.gz"
+            copy = plan.log.with_name(name)
+            storage.write_bytes(copy, there)
+            place = f"{copy.parent.name}/{name}"
+            said.append(f"replaced a mask without a sidecar, which is kept as logs/{place}")
+    return said
 
 
 def _automatic(path: Path, analysis: str) -> Path:

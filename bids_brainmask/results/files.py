@@ -18,7 +18,7 @@ from bids_brainmask.analyses.rows import Findings
 from bids_brainmask.dataset import currency, storage
 from bids_brainmask.dataset.currency import Present
 from bids_brainmask.errors import OutputError
-from bids_brainmask.hashes import fingerprint, unchanged
+from bids_brainmask.hashes import fingerprint, sha256, unchanged
 from bids_brainmask.plan import Run, ScanPlan
 from bids_brainmask.voxels import masks
 
@@ -129,6 +129,13 @@ def _write_private(plan: ScanPlan, private: Mapping, prints: dict[str, dict]) ->
 def read_times(plan: ScanPlan) -> dict[str, tuple[str, int]]:
     """Read the times of the source and of each result, as `currency.times`."""
     return currency.times(plan.record, plan.scan.path.name)
+
+
+def is_recorded(path: Path, plan: ScanPlan) -> bool:
+    """Tell whether a file is there, and as the record of the last run has it."""
+    known, _ = read_times(plan).get(path.name, ("", 0))
+    with storage.output_errors(path):
+        return bool(known) and path.is_file() and sha256(path) == known
 
 
 def _all(plan: ScanPlan) -> tuple[Path, ...]:

@@ -189,6 +189,66 @@ def cut(path):
     path.write_bytes(path.read_bytes()[:100])
 
 
+def forget(study, *paths):
+    """Lose the sidecars of some files."""
+    for path in paths:
+        path.with_name(study.stem(path) + ".json").unlink()
+
+
+LOST = {
+    "both sidecars": lambda study: forget(study, study.mask, study.automatic),
+    "the automatic mask": lambda study: (study.automatic.unlink(), forget(study, study.mask)),
+    "all of it": lambda study: (
+        forget(study, study.mask, study.automatic),
+        study.automatic.unlink(),
+    ),
+}
+
+
+@pytest.mark.parametrize("how", LOST)
+def test_a_manual_mask_that_has_lost_its_sidecar_is_kept(study, how):
+    mask = study.edit()
+    study.run("--editor", "Anna")
+    corrected = study.record()["Corrected"]
+    LOST[how](study)
+    assert "by Anna" in study.run()
+    assert study.is_of(mask)
+    record = study.record()
+    assert (record["Manual"], record["Corrected"]) == (True, corrected)
+    assert study.run().startswith("skipped")
+
+
+@pytest.mark.parametrize("logs", [True, False])
+def test_a_changed_mask_that_nothing_tells_of_is_copied_before_it_is_replaced(study, logs):
+    before = image.read_mask(study.mask)
+    mask = study.edit()
+    content = study.mask.read_bytes()
+    forget(study, study.mask)
+    if not logs:
+        shutil.rmtree(study.out / "logs")
+    said = study.run()
+    (copy,) = study.out.glob("logs/sub-01/*.nii.gz")
+    assert f"a mask without a sidecar, which is kept as {copy.relative_to(study.out)}" in said
+    assert copy.read_bytes() == content
+    assert study.is_of(before)
+    shutil.copy(copy, study.out.parent / study.mask.name)
+    study.tool("adopt", study.out, study.out.parent / study.mask.name)
+    study.run()
+    assert study.is_of(mask)
+
+
+def test_the_programs_own_mask_without_a_sidecar_is_not_copied(study):
+    forget(study, study.mask)
+    study.run("--threshold", "brain=0.2")
+    forget(study, study.mask)
+    shutil.rmtree(study.out / "logs")
+    study.run()  # the same content, as after a run that was killed
+    forget(study, study.mask)
+    study.edit()
+    study.run("--overwrite-manual")
+    assert not list(study.out.glob("logs/sub-01/*.nii.gz"))
+
+
 DAMAGES = {
     "0 bytes": lambda path: path.write_bytes(b""),
     "truncated": cut,
