@@ -222,19 +222,20 @@ def run(capsys):
     return call
 
 
+def validate(folder: Path) -> list[tuple]:
+    """Tell what the BIDS validator finds wrong with a dataset; nothing when it is silent."""
+    program = Path(sys.executable).with_name("bids-validator-deno")
+    command = [program, folder, "--format", "json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    found = json.loads(done.stdout)["issues"]["issues"]
+    errors = [one for one in found if one["severity"] == "error"]
+    assert bool(done.returncode) == bool(errors), done.stdout
+    return [(one["code"], one.get("location")) for one in errors]
+
+
 @pytest.fixture
 def issues():
-    """Tell what the BIDS validator finds wrong with a dataset; nothing when it is silent."""
-
-    def validate(folder):
-        validator = Path(sys.executable).with_name("bids-validator-deno")
-        command = [validator, folder, "--format", "json"]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        found = json.loads(done.stdout)["issues"]["issues"]
-        errors = [one for one in found if one["severity"] == "error"]
-        assert bool(done.returncode) == bool(errors), done.stdout
-        return [(one["code"], one.get("location")) for one in errors]
-
+    """Tell what the BIDS validator finds wrong with a dataset."""
     return validate
 
 

@@ -91,15 +91,17 @@ def _of_mask(plan: ScanPlan, analysis: str, run: Run, source: image.Source) -> C
 def _remembered(plan: ScanPlan, analysis: str) -> dict:
     """Say what is known of a mask whose sidecar is lost: that it is a person's, or nothing.
 
-    The automatic mask, or its sidecar, is beside it only if it was corrected. Without both, the
-    record under ``logs/`` tells so, if the file is the one that was written then.
+    The record under ``logs/`` tells it of the file that was written then. Of another file, the
+    automatic mask, or its sidecar, does: it is beside a corrected one only.
     """
-    path, run = plan.path(catalog.analysis(analysis).main), storage.read_object(plan.record)
-    automatic, said = _automatic(path, analysis), run.get("Manual")
-    known = said.get(analysis) if isinstance(said, dict) else None
-    if automatic.is_file() or storage.sidecar(automatic).is_file():
-        return {**(known if isinstance(known, dict) else {}), "Manual": True}
-    return known if isinstance(known, dict) and files.is_recorded(path, plan) else {}
+    path = plan.path(catalog.analysis(analysis).main)
+    said = storage.read_object(plan.record).get("Manual")
+    if isinstance(said, dict) and files.is_recorded(path, plan):
+        known = said.get(analysis)
+        return known if isinstance(known, dict) else {}
+    automatic = _automatic(path, analysis)
+    is_beside = automatic.is_file() or storage.sidecar(automatic).is_file()
+    return {"Manual": True} if is_beside else {}
 
 
 def keep_unknown(plan: ScanPlan, run: Run, content: Mapping[str, bytes]) -> list[str]:

@@ -2,8 +2,9 @@
 """Everything that a lab does to a dataset and its results, in any order (Hypothesis).
 
 Images, masks, sidecars and figures are replaced, removed, restored, edited and truncated; options,
-model and version change; runs are killed; dataset and results move. `RUNS` and `STEPS` of the
-environment are the number of runs and of the steps of each; with `RUNS`, the runs are random.
+model and version change; runs are killed; dataset and results move. At the end of one run in ten,
+the BIDS validator sees the results of both levels. `RUNS` and `STEPS` of the environment are the
+number of runs and of the steps of each; with `RUNS`, the runs are random.
 """
 
 import csv
@@ -12,10 +13,10 @@ import hashlib
 import json
 import os
 import shutil
-import tempfile
 from collections import Counter
 from contextlib import redirect_stderr, redirect_stdout, suppress
 from dataclasses import replace
+from functools import cache
 from io import StringIO
 from pathlib import Path
 from typing import ClassVar
@@ -24,7 +25,7 @@ import nibabel as nb
 import numpy as np
 import pytest
 from bench import load
-from conftest import Dataset
+from conftest import Dataset, validate
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -41,6 +42,8 @@ from bids_brainmask.analyses import catalog
 from bids_brainmask.cli import bids_app, brainmask
 from bids_brainmask.dataset import query, storage
 from bids_brainmask.errors import ImageError
+from bids_brainmask.reports import group_page, templates
+from bids_brainmask.results import standing
 from bids_brainmask.voxels import image, masks
 
 _, scale = map(load, ("document", "scale"))
@@ -194,15 +197,19 @@ class AnyOrder(RuleBasedStateMachine):
     """Three heads of two participants, and what was done to them."""
 
     model: Path
+    place: Path
+    """Folder of all runs, one after the other: the index of a dataset is made once for all."""
+
     steps: ClassVar[Counter] = Counter()
     expected: ClassVar[dict] = {}
     """Automatic masks, by image and parameters: the same wherever and whenever they are made."""
 
-    @initialize()
-    def start(self):
+    @initialize(validated=st.sampled_from([False] * 9 + [True]))
+    def start(self, validated=False):
         AnyOrder.steps["runs"] += 1
-        self.place = Path(tempfile.mkdtemp(prefix="brainmask-order-"))
-        self.files = Files(self.place / "bids", self.place / "out")
+        self.validated = validated
+        shutil.rmtree(self.place / "run", ignore_errors=True)
+        self.files = Files(self.place / "run/a/bids", self.place / "run/a/out")
         data = Dataset(self.files.raw)
         for number, name in enumerate(NAMES):
             data.add(f"{name}_T1w.nii.gz", HEADS[number])
@@ -212,6 +219,8 @@ class AnyOrder(RuleBasedStateMachine):
         self.version = bids_brainmask.__version__
         self.attic, self.person, self.pending, self.broken = {}, {}, set(), set()
         self.spoilt = set()  # images of which a result was damaged that no run may want again
+        self.lost = set()  # masks of a person of which no sidecar tells any more
+        self.damaged = {}  # files of results, and their hashes after the damage
         self.others = {}
         self.participant()
         for path in ("notes.txt", "sub-01/ses-1/anat/sub-01_ses-1_desc-other_mask.nii.gz"):
@@ -219,8 +228,28 @@ class AnyOrder(RuleBasedStateMachine):
             self.others[path] = "somebody's"
 
     def teardown(self):
-        if hasattr(self, "place"):
-            shutil.rmtree(self.place)
+        if getattr(self, "validated", False):
+            self.full()
+            self.check_valid()
+        shutil.rmtree(self.place / "run", ignore_errors=True)
+
+    def damage(self, path):
+        """Note a file that was damaged, or removed."""
+        self.damaged[path.relative_to(self.files.out)] = sha(path) if path.exists() else ""
+
+    def check_valid(self):
+        """The validator is silent, but for others' files and for damage that nothing mended."""
+        AnyOrder.steps["validated"] += 1
+        names = {path.split("/")[-1] for path in self.others}
+        for path, before in self.damaged.items():
+            now = self.files.out / path
+            if before == (sha(now) if now.exists() else ""):
+                names.add(path.name)
+        stems = {name.split(".")[0] for name in names}
+        stems |= {f"{NAMES[which]}_{MAINS[analysis]}" for which, analysis in self.pending}
+        found = validate(self.files.out)
+        wrong = [one for one in found if (one[1] or "").split("/")[-1].split(".")[0] not in stems]
+        assert wrong == []
 
     # What is done to the dataset
 
@@ -293,6 +322,7 @@ class AnyOrder(RuleBasedStateMachine):
             self.give_up_of(which, ending)
             content = path.read_bytes()
             path.write_bytes(content[: max(0, min(kept, len(content) - 20))])
+            self.damage(path)
 
     @rule(which=WHICH, ending=st.sampled_from(sorted(IMAGES)))
     def remove_result(self, which, ending):
@@ -300,6 +330,7 @@ class AnyOrder(RuleBasedStateMachine):
         if path.exists():
             self.give_up_of(which, ending)
             path.unlink()
+            self.damage(path)
 
     @rule(
         which=WHICH,
@@ -308,13 +339,13 @@ class AnyOrder(RuleBasedStateMachine):
     )
     def spoil_sidecar(self, which, ending, content):
         path = self.files.out / self.files.folder(NAMES[which]) / f"{NAMES[which]}_{ending}.json"
-        hand = {key for key in self.person if key[0] == which}
-        # Without any sidecar, nothing says that a mask is a person's.
-        if path.exists() and not (hand and "_mask" in ending):
+        if path.exists():
             self.spoilt.add(which)
+            self.lost |= {(which, IMAGES[ending])} if ending in MAINS.values() else set()
             path.unlink()
             if content is not None:
                 path.write_text(content)
+            self.damage(path)
 
     @rule(which=WHICH, number=st.integers(0, 5), how=st.sampled_from(["remove", "edit", "cut"]))
     def spoil_figure(self, which, number, how):
@@ -326,6 +357,7 @@ class AnyOrder(RuleBasedStateMachine):
                 path.unlink()
             else:
                 path.write_bytes(b"another" if how == "edit" else path.read_bytes()[:5])
+            self.damage(path)
 
     @rule(which=WHICH)
     def edit_table(self, which):
@@ -334,6 +366,7 @@ class AnyOrder(RuleBasedStateMachine):
         if path.exists():
             self.spoilt.add(which)
             path.write_text(path.read_text() + "99\n")
+            self.damage(path)
 
     def give_up_of(self, which, ending):
         """A person's mask that the person destroys is not lost by the program."""
@@ -357,17 +390,15 @@ class AnyOrder(RuleBasedStateMachine):
 
     @rule(moved=st.sampled_from(["bids", "out", "both"]))
     def move(self, moved):
-        old = self.files.raw, self.files.out
-        place = self.place / f"m{AnyOrder.steps['moves']}"
         AnyOrder.steps["moves"] += 1
-        place.mkdir()
-        new = place / "bids", place / "out"
-        if moved in ("bids", "both"):
-            old[0].rename(new[0])
-            self.files.raw = new[0]
-        if moved in ("out", "both"):
-            old[1].rename(new[1])
-            self.files.out = new[1]
+        for name in ("raw", "out"):
+            old = getattr(self.files, name)
+            if moved in ("both", old.name):
+                side = "b" if old.parent.name == "a" else "a"
+                new = self.place / "run" / side / old.name
+                new.parent.mkdir(exist_ok=True)
+                old.rename(new)
+                setattr(self.files, name, new)
 
     def is_linked(self):
         """Tell whether the link in the description of the results leads to the raw dataset."""
@@ -458,6 +489,10 @@ class AnyOrder(RuleBasedStateMachine):
         self.participant()
         self.group()
         self.check_all()
+        with redirect_stdout(StringIO()) as said:
+            brainmask.main(["status", str(self.files.out), "--format", "json"])
+        found = list(standing.read(self.files.out))
+        assert [standing.Standing(**each) for each in json.loads(said.getvalue())] == found
 
     @rule()
     def remove_orphans(self):
@@ -488,7 +523,7 @@ class AnyOrder(RuleBasedStateMachine):
     @rule(which=WHICH, planes=st.integers(3, 10))
     def adopt(self, which, planes):
         path = self.files.result(NAMES[which], MAINS["brain"])
-        given = self.place / path.name
+        given = self.place / "run" / path.name
         mask = np.indices(SHAPE)[2] < planes
         nb.save(nb.Nifti1Image(mask.astype(np.uint8), AFFINE), given)
         if self.tool("adopt", self.files.out, given, "--editor", "Anna") == 0:
@@ -513,6 +548,7 @@ class AnyOrder(RuleBasedStateMachine):
 
     @invariant()
     def no_manual_mask_is_lost(self):
+        gone = set()
         for (which, analysis), mask in getattr(self, "person", {}).items():
             path = self.files.result(NAMES[which], MAINS[analysis])
             places = [each for each in (path, path.with_suffix("")) if each.exists()]
@@ -520,7 +556,16 @@ class AnyOrder(RuleBasedStateMachine):
             for each in places:  # one may have been truncated before the other was saved
                 with suppress(ImageError):
                     found.append(image.read_mask(each))
-            assert any(np.array_equal(each, mask) for each in found)
+            if any(np.array_equal(each, mask) for each in found):
+                continue
+            assert (which, analysis) in self.lost, "a mask that its sidecar knows is lost"
+            copies = (self.files.out / "logs").glob(f"*/{NAMES[which]}_*.nii.gz")
+            assert any(np.array_equal(image.read_mask(each), mask) for each in copies)
+            gone.add((which, analysis))
+            AnyOrder.steps["copies"] += 1
+        for key in gone:  # as nothing says that they are a person's
+            self.person.pop(key)
+            self.pending.discard(key)
 
     @invariant()
     def the_status_is_right(self):
@@ -529,9 +574,7 @@ class AnyOrder(RuleBasedStateMachine):
         AnyOrder.steps["steps"] += 1
         if not self.is_linked():
             return  # the raw dataset is not found: it moved, or its path would tell of folders
-        with redirect_stdout(StringIO()) as said:
-            brainmask.main(["status", str(self.files.out), "--format", "json"])
-        found = {each["path"]: each["state"] for each in json.loads(said.getvalue())}
+        found = {each.path: each.state for each in standing.read(self.files.out)}
         images = {p: s for p, s in found.items() if not p.endswith("_T1w.nii.gz") or "desc-" in p}
         assert images == self.files.reckon()
         for path in found.keys() - images.keys():
@@ -625,12 +668,15 @@ def _light(tmp_path_factory):
         names = tuple(sorted(str(path) for path in given.bids_dir.rglob("*")))
         key = (names, tuple(labels), given.participant_label)
         if key not in seen:
-            seen.clear()
+            if len(seen) > 200:
+                seen.clear()
             seen[key] = index(given, labels)
+            AnyOrder.steps["indexes"] += 1
         return seen[key]
 
     index = query._layouts
-    AnyOrder.model = tmp_path_factory.mktemp("model") / "mine.npz"
+    AnyOrder.place = tmp_path_factory.mktemp("order")
+    AnyOrder.model = AnyOrder.place / "mine.npz"
     weights = Path(bids_brainmask.__file__).parent / "data/weights"
     shutil.copy(sorted(weights.glob("embedded*.npz"))[0], AnyOrder.model)
     with pytest.MonkeyPatch.context() as patch:
@@ -638,6 +684,8 @@ def _light(tmp_path_factory):
         scale.dask_setup(None)
         patch.setattr(query, "_layouts", layouts)
         patch.setattr(os, "fsync", lambda _: None)
+        patch.setattr(group_page, "read", cache(group_page.read))
+        patch.setattr(templates, "packaged", cache(templates.packaged))
         patch.setattr(catalog, "FIGURES", tuple(map(draw, catalog.FIGURES)))
         yield
 
@@ -654,6 +702,7 @@ def test_nothing_is_lost_and_nothing_stale_is_shown_in_any_order():
             deadline=None,
             derandomize="RUNS" not in os.environ,
             database=None,
+            print_blob=True,
             suppress_health_check=list(HealthCheck),
         ),
     )

@@ -68,6 +68,10 @@ def test_the_help_names_every_exit_status(capsys):
         ("--n-cpus", "--n-cpus: expected a value."),
         ("--participant-label", "--participant-label: expected at least one value."),
         ("--overwrite=yes", "--overwrite: takes no value, found 'yes'."),
+        ("--lesion-copies 1", "--lesion-copies: expected 0, or 2 to 20 copies, found 1"),
+        ("--lesion-copies 21", "--lesion-copies: expected 0, or 2 to 20 copies, found 21"),
+        ("--growth-percent 0", "--growth-percent: expected a number above 0, found 0"),
+        ("--growth-mm nan", "--growth-mm: expected a number above 0, found nan"),
     ],
 )
 def test_what_is_misspelt_is_answered_in_one_line(words, said, capsys):
