@@ -242,11 +242,13 @@ def test_a_conformed_head_is_seen_as_the_published_networks_see_it(root):
 
 
 @pytest.mark.slow
-def test_blocks_come_head_after_head_in_a_new_order_each_epoch(root):
-    stage = Stage(epochs=1, rate=(1e-3, 0.0), windows="blocks", batch=3, variants={"rigid": 0.5})
+def test_blocks_come_head_after_head_in_a_new_order_each_epoch(heads, monkeypatch):
+    """Cubes of 32 voxels in 64, of heads on their own grid; the test before has conformed ones."""
+    monkeypatch.setattr(samples, "SIDE", 64)
+    how = {"windows": "blocks", "window": (32, 32, 32), "variants": {"rigid": 0.5}}
+    stage = Stage(epochs=1, rate=(1e-3, 0.0), batch=3, **how)
     variants = {"rigid": Variant(geometry=Geometry(turn=8, shift=8))}
     config = configuration(grid="fsconform", stages=(stage,), variants=variants)
-    heads = dataset.lay_out(config, root.parent, root.parent / "heads")
     blocks, again = (Batches(BlockSampler(heads, config, stage, 0)) for _ in range(2))
     assert len(blocks) == 8
     total = [blocks[number][1].sum(dtype=float) for number in (0, 1, 2)]  # head after head
