@@ -1,5 +1,6 @@
 # The two commands of the README, and what developers use. PYTHON=... chooses the interpreter.
-.PHONY: demo check docs test coverage container-test programs environment engine image lock lint hooks audit clean
+.PHONY: demo check docs test coverage container-test pythons programs environment engine image lock \
+	lint hooks audit clean
 
 OUT ?= demo
 
@@ -31,6 +32,10 @@ docs:  ## the documentation's site, in build/site; warnings are errors
 container-test: engine  ## build the image, and run it in the ways that users do
 	sh scripts/environment.sh test
 	.venv/bin/python -m pytest tests/container $(ARGS)
+
+pythons:  ## install the wheel with Python 3.11 to 3.13 and oldest dependencies, and extract a brain
+	sh scripts/environment.sh test
+	sh scripts/pythons.sh
 
 engine:  ## something that builds and runs containers, where there is none
 	sh scripts/programs.sh

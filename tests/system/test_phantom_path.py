@@ -6,6 +6,7 @@ A dataset, masks and brains that agree with the truth, tumors looked for, pages,
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -16,7 +17,7 @@ import nibabel as nb
 import numpy as np
 import other_programs
 import pytest
-from conftest import missing
+from conftest import ROOT, missing
 
 from bids_brainmask.cli import bids_app
 from bids_brainmask.demo import phantom, phantom_dataset
@@ -137,45 +138,72 @@ print(json.dumps([table, sidecars], default=str))
             assert found[f"{folder / 'out'}/{relative}"] == record
 
 
-@pytest.mark.slow
-def test_datalad_runs_it_and_runs_it_again(folder, tmp_path):
-    """`datalad run` records inputs and outputs; `datalad rerun` gives the same images."""
-    programs = Path(sys.executable).parent
+APPTAINER = """\
+#!/bin/sh
+# `apptainer run [options] IMAGE words`: show the options, and run what the image would run
+while [ "${1##*/}" != image ]; do echo "$1" >>"$HOME/options"; shift; done
+cmp "$1" "$HOME/bids-brainmask.sif" && shift && exec bids-brainmask "$@" --executor serial
+"""
+
+
+@pytest.fixture
+def datalad(tmp_path):
+    """A DataLad dataset `study` without content, and a function that runs a command in it."""
     if not shutil.which("git-annex"):
         missing("git-annex is not installed: apt-get install git-annex")
-    home = tmp_path / "home"
-    home.mkdir()
-    who = {
-        f"GIT_{role}_{what}": "x@y.z"
-        for role in ("AUTHOR", "COMMITTER")
-        for what in ("NAME", "EMAIL")
-    }
-    environment = (
-        os.environ | who | {"HOME": str(home), "PATH": f"{programs}:{os.environ['PATH']}"}
-    )
+    home, programs = tmp_path / "home", tmp_path / "bin"
+    for folder in (home, programs):
+        folder.mkdir()
+    (programs / "apptainer").write_text(APPTAINER)
+    (programs / "apptainer").chmod(0o755)
+    (home / "bids-brainmask.sif").write_text("an image")
+    path = f"{programs}:{Path(sys.executable).parent}:{os.environ['PATH']}"
+    who = {f"GIT_{role}_{what}": "x" for role in ("AUTHOR", "COMMITTER") for what in ("NAME",)}
+    who |= {name.replace("NAME", "EMAIL"): "x@y.z" for name in who}
+    environment = os.environ | who | {"HOME": str(home), "PATH": path}
+    root = tmp_path / "study"
 
-    def call(*words, cwd):
+    def call(*words, cwd=root):
         done = subprocess.run(
             words, cwd=cwd, env=environment, capture_output=True, text=True, check=False
         )
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
-    root = tmp_path / "study"
-    call("datalad", "create", "study", cwd=tmp_path)
+    call("datalad", "create", root, cwd=tmp_path)
+    return root, call
+
+
+@pytest.mark.slow
+def test_datalad_runs_it_and_runs_it_again(folder, datalad):
+    """The commands of the page, with and without a container; rerun gives the same images.
+
+    The program `apptainer` is a script that runs the app outside of a container.
+    """
+    root, call = datalad
+    page = (ROOT / "docs/use-elsewhere.md").read_text().split("## Indexes and DataLad")[1]
+    run, container = re.findall(r"^```sh\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    add, containers_run = container.split("datalad containers-run")
     shutil.copytree(folder / "bids/sub-phantom01", root / "raw/sub-phantom01")
     shutil.copy(folder / "bids/dataset_description.json", root / "raw")
-    call("datalad", "save", "-m", "Add the data", cwd=root)
-    command = "bids-brainmask {inputs} {outputs} participant --analyses brain --no-reports"
-    command += " --executor serial"
-    words = ["-m", "Extract brains", "--input", "raw", "--output", "masks", command]
-    call("datalad", "run", *words, cwd=root)
-    images = sorted(path.relative_to(root) for path in root.glob("masks/sub-*/anat/*.nii.gz"))
-    assert len(images) == 2
-    keys = [call("git-annex", "lookupkey", path, cwd=root) for path in images]
-    message = call("git", "log", "-1", "--format=%B", cwd=root)
-    assert str(tmp_path) not in message
-    call("git", "rm", "-r", "-q", "masks", cwd=root)
-    call("git", "commit", "-q", "-m", "Remove the masks", cwd=root)
-    call("datalad", "rerun", "HEAD~1", cwd=root)
-    assert [call("git-annex", "lookupkey", path, cwd=root) for path in images] == keys
+    call("datalad", "save", "-m", "Add the data")
+    call("sh", "-e", "-c", add.replace("/path/to", '"$HOME"'))
+    keys = []
+    for command in (run, f"datalad containers-run{containers_run}"):
+        few = 'participant --analyses brain --no-reports"'
+        assert 'participant"' in command
+        call("sh", "-e", "-c", command.replace('participant"', few))
+        message = call("git", "log", "-1", "--format=%B")
+        assert str(root.parent) not in message
+        for again in (False, True):
+            if again:
+                call("datalad", "rerun", "HEAD~1")
+            images = sorted(root.glob("masks/sub-*/anat/*.nii.gz"))
+            assert len(images) == 2
+            keys.append([call("git-annex", "lookupkey", path) for path in images])
+            call("git", "rm", "-r", "-q", "masks")
+            call("git", "commit", "-q", "-m", "Remove the masks")
+    assert keys == keys[:1] * 4
+    options = (root.parent / "home/options").read_text().splitlines()
+    assert options[: len(options) // 2] * 2 == options
+    assert {"run", "--containall", str(root)} <= set(options)
