@@ -15,7 +15,8 @@ status=0
 
 try() { # name, interpreter, resolution
     "$uv" venv --quiet --python "$2" "$work/$1"
-    "$uv" pip install --quiet --python "$work/$1" --resolution "$3" "$work"/dist/*.whl
+    "$uv" pip install --quiet --python "$work/$1" --resolution "$3" --requirements pyproject.toml
+    "$uv" pip install --quiet --python "$work/$1" --no-deps "$work"/dist/*.whl
     "$work/$1/bin/python" -c 'import platform; print(end=f"Python {platform.python_version()}, ")'
     "$uv" pip list --quiet --python "$work/$1" | awk '
         $1 ~ /^(keras|numpy|openvino|pybids|scipy|tensorflow)$/ { printf "%s %s, ", $1, $2 }'

@@ -183,6 +183,34 @@ def test_every_job_of_the_workflow_is_defined():
     }
 
 
+def test_every_version_of_python_is_tested_and_named():
+    """By the workflow, the script that tries the wheel, the metadata and the support policy."""
+    project = tomllib.loads(text("pyproject.toml"))["project"]
+    names = [line.rpartition(" ")[2] for line in project["classifiers"] if " 3." in line]
+    assert project["requires-python"] == f">={names[0]}"
+    jobs = yaml.safe_load(text(".circleci/config.yml"))["workflows"]["main"]["jobs"]
+    (matrix,) = [job["test"]["matrix"] for job in jobs if isinstance(job, dict) and "test" in job]
+    assert matrix["parameters"]["python"] == names
+    assert f"${{PYTHONS-{' '.join(names)}}}" in text("scripts/pythons.sh")
+    assert f"Python {', '.join(names[:-1])} and {names[-1]}." in text("docs/support.md")
+
+
+def test_images_are_listed_signed_and_for_both_processors():
+    jobs = yaml.safe_load(text(".circleci/config.yml"))
+    built = yaml.dump(jobs["jobs"]["build_image"], width=999)
+    assert "--sbom=true" in built
+    assert "--provenance=mode=max" in built
+    signed = yaml.dump(jobs["jobs"]["publish_image"], width=999)
+    assert "cosign sign --yes --recursive" in signed
+    ends = {
+        job["build_image"]["suffix"]
+        for job in jobs["workflows"]["main"]["jobs"]
+        if "build_image" in job
+    }
+    assert ends == {"-amd64", "-arm64", "-gpu"}
+    assert all(f"$image{end}" in signed for end in ends)
+
+
 def test_the_lock_for_arm64_differs_in_tensorflow_alone():
     """The packages of both images are the same, but for the build of TensorFlow."""
     found = [
