@@ -223,9 +223,19 @@ def test_the_lock_for_arm64_differs_in_tensorflow_alone():
     assert other.startswith("tensorflow==")
 
 
+def rendered(content):
+    """A conda recipe as rattler-build reads it: unknown keys and wrong values are errors."""
+    import rattler_build
+
+    recipe = rattler_build.Stage0Recipe.from_yaml(content)
+    (variant,) = recipe.render(rattler_build.VariantConfig())
+    return variant.recipe.to_dict()
+
+
 def test_the_recipe_of_conda_has_the_requirements():
-    recipe = yaml.safe_load(text("conda/recipe.yaml"))
-    assert recipe["context"]["version"] == __version__
+    recipe = rendered(text("conda/recipe.yaml"))
+    assert recipe["package"] == {"name": "bids-brainmask", "version": __version__}
+    assert recipe["source"][0]["url"].endswith(f"/bids_brainmask-{__version__}.tar.gz")
     project = tomllib.loads(text("pyproject.toml"))["project"]
     names = {"python-isal": "isal", "matplotlib-base": "matplotlib"}
     found = {line.partition(" ")[::2] for line in recipe["requirements"]["run"]}
@@ -239,3 +249,11 @@ def test_the_recipe_of_conda_has_the_requirements():
     }
     scripts = {f"{name} = {target}" for name, target in project["scripts"].items()}
     assert set(recipe["build"]["python"]["entry_points"]) == scripts
+
+
+@pytest.mark.parametrize("line", ["  run_time: []\n", "  noarch: ruby\n"])
+def test_a_wrong_recipe_of_conda_would_be_found_out(line):
+    import rattler_build
+
+    with pytest.raises(rattler_build.RecipeParseError):
+        rendered(text("conda/recipe.yaml").replace("  number: 0\n", f"  number: 0\n{line}"))
