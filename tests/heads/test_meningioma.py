@@ -4,9 +4,6 @@
 import csv
 import json
 import shutil
-import subprocess
-import sys
-from pathlib import Path
 
 import nibabel as nb
 import numpy as np
@@ -21,8 +18,6 @@ from bids_brainmask.models import backends
 from bids_brainmask.results import lesion_decisions, standing
 from bids_brainmask.settings import Settings
 from bids_brainmask.voxels import image
-
-VALIDATOR = Path(sys.executable).with_name("bids-validator-deno")
 
 LESION_FILES = {"tumor", "lesions", "lesion_indices", "lesion_names"}
 
@@ -317,9 +312,15 @@ def test_flips_and_overlap_reach_the_network(dataset, monkeypatch, shared):
 
 
 @pytest.mark.slow
-def test_a_published_style_file_runs_through_the_app(shared, dataset):
-    """Its weights are random, so what it takes for tumour is of no matter; the path is."""
-    dataset.add(NAME, (shared / "data/heads/sub-pumi/anat/sub-pumi_T1w.nii.gz").read_bytes())
+def test_a_published_style_file_runs_through_the_app(shared, dataset, small_head):
+    """Its weights are random, so what it takes for tumour is of no matter; the path is.
+
+    The head is in one octant of its image: of the eight blocks, which take ten seconds each, those
+    that hold one value are asked about once.
+    """
+    values = np.asanyarray(small_head.dataobj)
+    values = np.pad(values, [(0, size + 8) for size in values.shape])
+    dataset.add(NAME, nb.Nifti1Image(values, small_head.affine, small_head.header))
     file = shared / "reference_models/unet_128iso_tf20.h5"
     out = dataset.root.parent / "out"
     command = [str(dataset.root), str(out), "participant", "--analyses", "meningioma"]
@@ -356,18 +357,10 @@ def test_the_embedded_networks_run_on_a_real_head(real):
         assert len(rows(outcome.plan)) == record["LesionCount"]
 
 
-def test_the_validator_finds_no_error(real):
+def test_the_validator_finds_no_error(real, issues):
     settings, _ = real
     assert bids_app.main([str(settings.bids_dir), str(settings.output_dir), "group"]) == 0
-    done = subprocess.run(
-        [VALIDATOR, settings.output_dir, "--format", "json"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    issues = json.loads(done.stdout)["issues"]["issues"]
-    assert not [issue for issue in issues if issue["severity"] == "error"]
-    assert done.returncode == 0
+    assert issues(settings.output_dir) == []
 
 
 def test_the_same_head_a_session_later_has_not_changed(real, tmp_path):
