@@ -210,6 +210,6 @@ def _find(
         return not plausibility.reasons(measures(view), expected_ml)
 
     def is_object(view: View) -> bool:
-        return plausibility.is_object(measures(view))
+        return plausibility.is_object(measures(view), expected_ml)
 
     return best_view(see, is_object, is_brain)

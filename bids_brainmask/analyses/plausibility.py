@@ -95,13 +95,15 @@ def reasons(measures: Mapping[str, float], volume_ml: tuple[float, float]) -> li
     return list(dict.fromkeys(words for words in found if words))
 
 
-def is_object(measures: Mapping[str, float]) -> bool:
+def is_object(measures: Mapping[str, float], volume_ml: tuple[float, float]) -> bool:
     """Whether it is no head, by measures that do not need an exact mask.
 
-    An object's surface is smoother than any brain's, or the intensities in it are not a brain's.
+    An object is smaller than half of the smallest brain that is expected, its surface is smoother
+    than any brain's, or the intensities in it are not a brain's. Parameters as in `reasons`.
     The mask of a head that the network knows badly is rough, and has a brain's intensities.
     """
-    if measures["roughness"] < LIMITS["roughness"].low:
+    smooth = measures["roughness"] < LIMITS["roughness"].low
+    if smooth or measures["volume_ml"] < volume_ml[0] / 2:
         return True
     return any(LIMITS[name].reason(measures[name]) for name in TEXTURE if name in measures)
 

@@ -222,9 +222,12 @@ def test_expected_volumes_are_the_user_s():
         ("roughness", 3.0, False),
         ("fill", 0.6, False),
         ("volume_ml", 3000.0, False),
+        ("volume_ml", EXPECTED_ML[0] / 2 + 1, False),
+        ("volume_ml", EXPECTED_ML[0] / 2 - 1, True),
         ("mirror", 0.6, False),
     ],
 )
-def test_an_object_is_told_by_its_surface_and_its_intensities(name, value, is_object):
-    assert plausibility.is_object(GOOD | {name: value}) == is_object
-    assert not plausibility.is_object({"roughness": GOOD["roughness"]})
+def test_an_object_is_told_by_its_size_its_surface_and_its_intensities(name, value, is_object):
+    assert plausibility.is_object(GOOD | {name: value}, EXPECTED_ML) == is_object
+    few = {name: GOOD[name] for name in ("roughness", "volume_ml")}
+    assert not plausibility.is_object(few, EXPECTED_ML)
