@@ -431,9 +431,12 @@ def test_a_failed_image_has_that_status_until_it_is_done(study):
     study.data.add(f"{NAME}_T1w.nii.gz", b"")
     study.run(status=1)
     assert study.states()[f"{NAME}_T1w.nii.gz"] == "failed"
+    page = study.out / "sub-01.html"
+    assert "the file is empty" in page.read_text()
     study.data.add(f"{NAME}_T1w.nii.gz", content)
     assert study.run().startswith("skipped")
     assert set(study.states().values()) == {"current"}
+    assert "the file is empty" not in page.read_text()
 
 
 def test_results_without_their_sidecars_have_a_state(study):

@@ -11,7 +11,7 @@ import nibabel as nb
 import numpy as np
 import pytest
 
-from bids_brainmask.models import memory
+from bids_brainmask.models import memory, registry
 
 bench.load("document")
 scale = bench.load("scale")
@@ -67,6 +67,20 @@ def measured_gb(folder, side):
         text=True,
     )
     return float(done.stdout.splitlines()[-1])
+
+
+MEASURED = {160: 0.42, 320: 0.73, 480: 1.56, 600: 2.94}
+"""Peak memory of heads of uint8, GB, by their side, as of `measured_gb`: by hand, with 600^3."""
+
+
+def test_the_prediction_holds_for_four_sizes():
+    model = min(each.memory_gb for each in registry.models().values())
+    predicted = {side: memory.predicted_gb(model, side**3, 1) for side in MEASURED}
+    for side, measured in MEASURED.items():
+        assert measured < predicted[side]
+    for less, more in ((320, 480), (480, 600)):
+        grown = predicted[more] - predicted[less]
+        assert 0.7 * grown < MEASURED[more] - MEASURED[less] < grown
 
 
 @pytest.mark.slow

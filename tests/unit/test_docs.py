@@ -124,6 +124,19 @@ def test_every_key_of_the_record_is_documented():
         assert f"`{key}`" in outputs, key
 
 
+def test_every_fault_has_a_test_or_says_that_it_has_none():
+    """Each row of the tables names tests that are there; the first names their file."""
+    rows = [line for line in text("docs/reliability.md").splitlines() if line.startswith("| ")]
+    for row in rows:
+        *_, cell, _ = row.split("|")
+        file, found = "", 0
+        for path, name in re.findall(r"`(tests/[\w/]+\.py)?(?:::(\w+))?`", cell):
+            file = path or file
+            assert f"def {name}(" in text(file) if name else (ROOT / file).is_file(), row
+            found += 1
+        assert found or cell.strip() == "test" or "not tested" in cell, row
+
+
 def test_every_model_is_documented():
     for name in registry.models():
         assert f"`{name}`" in text("README.md")

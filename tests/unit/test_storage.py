@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Files that appear whole, what a killed process leaves, and folders that cannot be written to."""
 
+import errno
 import os
 import stat
 import subprocess
@@ -38,6 +39,20 @@ def test_what_a_process_is_writing_stays_as_long_as_it_lives(tmp_path):
         writer.kill()
     storage.clear(tmp_path)
     assert not path.exists()
+
+
+def test_without_locks_files_are_written_and_none_is_removed(tmp_path, monkeypatch):
+    """As on a file system without locks, which is not at hand: the call fails."""
+
+    def flock(file, how):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(storage.fcntl, "flock", flock)
+    (tmp_path / NAME).write_bytes(b"begun")
+    storage.write_bytes(tmp_path / "mask", b"content")
+    storage.clear(tmp_path)
+    assert (tmp_path / "mask").read_bytes() == b"content"
+    assert (tmp_path / NAME).exists()
 
 
 @pytest.mark.parametrize("times", [1, storage.TRIES - 1, storage.TRIES])
