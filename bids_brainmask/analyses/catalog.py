@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from bids_brainmask.analyses import drawn
+from bids_brainmask.analyses import candidate_words, drawn
 from bids_brainmask.analyses.rows import (
     DEFAULT_SUFFIX,
     Analysis,
@@ -33,9 +33,6 @@ if TYPE_CHECKING:
     from bids_brainmask.voxels.image import Source
 
 
-# The rows of the brain.
-
-
 def _find_brain(source: Source, method: Method, findings: Findings) -> Finding:  # noqa: ARG001
     from bids_brainmask.analyses import brain
 
@@ -53,9 +50,6 @@ def _brain_measures() -> tuple[Measure, ...]:
     from bids_brainmask.analyses import quality
 
     return quality.MEASURES
-
-
-# The rows of meningiomas.
 
 
 def _refuse_meningioma(scan: Image) -> str:
@@ -145,15 +139,20 @@ ANALYSES: tuple[Analysis, ...] = (
         parameters=_lesion_parameters,
         readme="For contrast-enhanced images that were searched for meningiomas:",
         numbers=(
-            Number("Candidate lesions", "LesionCount", column="Candidate lesions"),
+            Number(
+                "Candidate lesions",
+                "LesionCount",
+                column="Candidate lesions",
+                words=candidate_words.words,
+            ),
             Number(
                 "Volume of candidate lesions",
-                "LesionVolume",
-                "LesionVolumeUnits",
+                *("LesionVolume", "LesionVolumeUnits"),
                 column="Their volume, mL",
             ),
         ),
         measures=_lesion_measures,
+        on_page=True,
         table="lesions",
         candidates="lesion_indices",
     ),
@@ -312,17 +311,12 @@ FIGURES: tuple[Figure, ...] = (
         alt="Slices of {} with the uncertain regions",
         caption=f"Uncertain regions: probability from {UNCERTAIN[0]:g} to {UNCERTAIN[1]:g}.",
     ),
+    Figure("thumbnail", "brain", {"thumbnail": ("thumbnail", "{suffix}.webp")}, drawn.thumbnail),
     Figure(
-        name="thumbnail",
-        made_by="brain",
-        files={"thumbnail": ("thumbnail", "{suffix}.webp")},
-        draw=drawn.thumbnail,
-    ),
-    Figure(
-        name="tiles",
-        made_by="brain",
-        files={name: (name, "{suffix}.webp") for name in ("slices", "overlays")},
-        draw=drawn.tiles,
+        "tiles",
+        "brain",
+        {name: (name, "{suffix}.webp") for name in ("slices", "overlays")},
+        drawn.tiles,
         apart=True,
     ),
     Figure(
@@ -336,10 +330,17 @@ FIGURES: tuple[Figure, ...] = (
         "count come first.",
     ),
     Figure(
-        name="viewer",
-        made_by="",
-        files={f"viewer_{kind}": ("viewer", f"{end}.nii.gz") for kind, end in VIEWED},
-        draw=drawn.viewer,
+        "lesions",
+        "meningioma",
+        {name: (name, "{suffix}.webp") for name in ("lesionthumbnail", "lesionoverlays")},
+        drawn.lesions,
+        apart=True,
+    ),
+    Figure(
+        "viewer",
+        "",
+        {f"viewer_{kind}": ("viewer", f"{end}.nii.gz") for kind, end in VIEWED},
+        drawn.viewer,
         viewer=True,
     ),
 )

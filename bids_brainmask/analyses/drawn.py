@@ -61,6 +61,24 @@ def meningiomas(source: Source, findings: Findings, name: str) -> tuple[bytes]:
     return (figures.tumors(source.volume, *outlines, places, diameters=lines, title=name),)
 
 
+def lesions(source: Source, findings: Findings, name: str) -> tuple[bytes, bytes]:  # noqa: ARG001
+    """Draw the candidate lesions of the group report: its thumbnail, and what is over slices."""
+    import numpy as np
+
+    from bids_brainmask.drawing import figures, tiles
+
+    found, brain = findings["meningioma"].lesions, findings.get("brain")
+    mask = brain.mask if brain else np.zeros(source.volume.data.shape, bool)
+    first = next((each for each in found.candidates if each.is_counted), None)
+    first = first or next(iter(found.candidates), None)
+    place = _middle(first) if first else None
+    masks = (found.mask, (found.labels > 0) & ~found.mask)
+    return (
+        figures.lesion_thumbnail(source.volume, mask, *masks, place),
+        tiles.lesion_overlays(source.volume, mask, *masks),
+    )
+
+
 def _middle(lesion: Lesion) -> list[float]:
     """Middle of the longest axial diameter, which is in the section that is measured."""
     one, other = lesion.longest_ends_mm

@@ -78,6 +78,9 @@ class Number:
     column: str = ""
     """Heading in the page's table of images; empty: not in the table."""
 
+    words: Callable[[Mapping[str, Any]], str] | None = None
+    """Says the number in words, from the sidecar; None or empty: it is shown as it is."""
+
 
 @dataclass(frozen=True)
 class Analysis:

@@ -7,34 +7,32 @@ values give the same bytes, whatever Matplotlib's settings and the fonts of the 
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from bids_brainmask.drawing import slices
+from bids_brainmask.drawing.pen import (
+    ALARM,
+    BRAIN,
+    FAINT,
+    PLAIN,
+    TUMOR,
+    Outline,
+    Words,
+    band_colors,
+    draw,
+    webp,
+)
 from bids_brainmask.drawing.slices import Frame, Sheet
 from bids_brainmask.voxels import UNCERTAIN
 from bids_brainmask.voxels.image import Volume
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 PAGE = Frame(width=1480, shortest=0, tallest=1600, header=36, caption=22, gap=6)
 THUMBNAIL = Frame(width=240, shortest=80, tallest=80, header=0, caption=0, gap=2)
 
 MOSAIC_BYTES, UNCERTAINTY_BYTES, TUMORS_BYTES, THUMBNAIL_BYTES = 250_000, 150_000, 150_000, 6_000
 """Most that each picture takes: one of much noise is stored at a lower quality to that end."""
-
-QUALITIES = (84, 75, 60, 45, 30, 15, 5, 0)
-"""Of WebP, from the one wanted down."""
-
-BRAIN, TUMOR = "#00e5ff", "#ff5a1f"
-PLAIN, FAINT, ALARM = "#f0f2f5", "#a8b0bb", "#ffc21a"
-"""Colors of outlines and of words."""
 
 DIMMED = 0.8
 """How bright the image is under the colors of the band."""
@@ -50,31 +48,6 @@ SIDES = ("PASI", "LRSI", "LRAP")
 
 LEFT = ("left is left", FAINT)
 """Says how heads are turned, and in which color."""
-
-MISSING = "\N{WHITE SQUARE}"
-"""Stands for a letter that the font lacks."""
-
-
-@dataclass(frozen=True)
-class Outline:
-    """A mask whose outline is drawn."""
-
-    mask: np.ndarray  # (I, J, K) bool, along the view's axes
-    color: str
-    width: float = 1.2  # pixels
-
-
-@dataclass(frozen=True)
-class Words:
-    """A line of text."""
-
-    text: str
-    x: float  # pixels from the top left
-    y: float
-    color: str = FAINT
-    align: str = "center"
-    width: float = np.inf  # pixels at most: a longer one loses its middle
-    ground: str = "none"  # color behind it
 
 
 def mosaic(volume: Volume, mask: np.ndarray, *, title: str = "") -> bytes:
@@ -102,8 +75,8 @@ def mosaic(volume: Volume, mask: np.ndarray, *, title: str = "") -> bytes:
     view, (mask,) = slices.look(volume, mask)
     page = slices.lay_out(view, [view.spread(2, 9), view.spread(1, 9), view.spread(0, 7)], PAGE)
     key = [LEFT, _of_brain(mask)]
-    picture = _draw(page, page.colors(), [Outline(mask, BRAIN)], _captions(page), key, title)
-    return _webp(picture, MOSAIC_BYTES)
+    picture = draw(page, page.colors(), [Outline(mask, BRAIN)], _captions(page), key, title)
+    return webp(picture, MOSAIC_BYTES)
 
 
 def uncertainty(
@@ -134,9 +107,9 @@ def uncertainty(
     # Voxel by voxel: interpolated, a step from 0 to 1 would pass through the band.
     found = page.compose(probability, np.float32, "NEAREST")
     unsure = (found > UNCERTAIN[0]) & (found < UNCERTAIN[1])
-    colors[unsure] = _band_colors(found[unsure])
+    colors[unsure] = band_colors(found[unsure])
     line, start, end = PAGE.header // 2, PAGE.width - 200, PAGE.width - 46
-    colors[line - 6 : line + 6, start:end] = _band_colors(np.linspace(*UNCERTAIN, end - start))
+    colors[line - 6 : line + 6, start:end] = band_colors(np.linspace(*UNCERTAIN, end - start))
     words = [*_captions(page), Words(f"{UNCERTAIN[1]:g}", end + 8, line, PLAIN, "left")]
     key = [
         LEFT,
@@ -144,8 +117,8 @@ def uncertainty(
         (f"probability of brain, where uncertain: {UNCERTAIN[0]:g}", PLAIN),
     ]
     outline = Outline(mask, BRAIN, width=0.7)  # thin: the band lies along it
-    picture = _draw(page, colors, [outline], words, key, title, start - 8)
-    return _webp(picture, UNCERTAINTY_BYTES)
+    picture = draw(page, colors, [outline], words, key, title, start - 8)
+    return webp(picture, UNCERTAINTY_BYTES)
 
 
 def tumors(
@@ -197,8 +170,8 @@ def tumors(
     axial = [panel for panel in page.panels if panel.first]
     pairs = zip(axial, diameters, strict=False)
     drawn = [page.line(panel, ends) for panel, lines in pairs for ends in lines]
-    picture = _draw(page, page.colors(), outlines, _captions(page), key, title, lines=drawn)
-    return _webp(picture, TUMORS_BYTES)
+    picture = draw(page, page.colors(), outlines, _captions(page), key, title, lines=drawn)
+    return webp(picture, TUMORS_BYTES)
 
 
 def thumbnail(volume: Volume, mask: np.ndarray) -> bytes:
@@ -221,7 +194,44 @@ def thumbnail(volume: Volume, mask: np.ndarray) -> bytes:
     """
     view, (mask,) = slices.look(volume, mask)
     page = slices.lay_out(view, [view.middle()], THUMBNAIL)
-    return _webp(_draw(page, page.colors(), [Outline(mask, BRAIN, 0.9)]), THUMBNAIL_BYTES)
+    return webp(draw(page, page.colors(), [Outline(mask, BRAIN, 0.9)]), THUMBNAIL_BYTES)
+
+
+def lesion_thumbnail(
+    volume: Volume,
+    mask: np.ndarray,
+    counted: np.ndarray,
+    others: np.ndarray,
+    place: Sequence[float] | None,
+) -> bytes:
+    """Draw a thumbnail with the outlines of the brain and of candidate lesions.
+
+    Parameters
+    ----------
+    volume, mask
+        As in `mosaic`.
+    counted, others : (I, J, K) bool array
+        Candidate lesions that count, and those that do not.
+    place : sequence of float or None
+        Through which it is cut, mm, RAS+; None: through the middle.
+
+    Returns
+    -------
+    bytes
+        WebP of the `THUMBNAIL`'s size, at most `THUMBNAIL_BYTES`.
+
+    Raises
+    ------
+    ValueError
+        Arrays of different shapes.
+    """
+    slices.check_shapes(volume, mask, counted, others)
+    view, (_, *masks) = slices.look(volume, mask | counted | others, mask, others, counted)
+    cuts = view.middle() if place is None else view.through(place, "")
+    page = slices.lay_out(view, [cuts], THUMBNAIL)
+    pens = ((BRAIN, 0.9), (ALARM, 1.1), (TUMOR, 1.1))
+    outlines = [Outline(each, *pen) for each, pen in zip(masks, pens, strict=True)]
+    return webp(draw(page, page.colors(), outlines), THUMBNAIL_BYTES)
 
 
 def viewer(
@@ -277,117 +287,5 @@ def _captions(page: Sheet) -> list[Words]:
             places: list[tuple[float, float]] = [(panel.x + 9, down), (right - 9, down)]
             places += [(across, panel.y + 10), (across, bottom - 10)]
             for side, place in zip(SIDES[panel.cut.axis], places, strict=True):
-                words.append(Words(side, *place, ALARM, ground="#000000b0"))
+                words.append(Words(side, *place, ALARM, ground=0.69))
     return words
-
-
-def _band_colors(probability: np.ndarray) -> np.ndarray:
-    """Colors of probabilities in `UNCERTAIN`, (..., 3) uint8.
-
-    Perceptually uniform, told apart by the color-blind, and without the darkest, which would be
-    lost on the image.
-    """
-    import matplotlib
-
-    share = (probability - UNCERTAIN[0]) / (UNCERTAIN[1] - UNCERTAIN[0])
-    return matplotlib.colormaps["plasma"](0.3 + 0.7 * share, bytes=True)[..., :3]
-
-
-def _draw(
-    page: Sheet,
-    colors: np.ndarray,
-    outlines: Sequence[Outline],
-    words: Sequence[Words] = (),
-    key: Sequence[tuple[str, str]] = (),
-    title: str = "",
-    key_end: float = PAGE.width - 2 * PAGE.gap,
-    lines: Sequence[np.ndarray] = (),
-) -> np.ndarray:
-    """Draw outlines and words over a page's colors.
-
-    Parameters
-    ----------
-    page : Sheet
-    colors : (height, width, 3) uint8 array
-    outlines : sequence of Outline
-        The last is uppermost.
-    words : sequence of Words
-    key : sequence of (text, color)
-        What colors mean, written in them, in the page's header.
-    title : str
-        In what room the key leaves.
-    key_end : float
-        Where the key ends, pixels from the left.
-    lines : sequence of (2, 2) array
-        End points, pixels from the top left: across, down.
-
-    Returns
-    -------
-    (height, width, 3) uint8 array
-    """
-    import matplotlib
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    height, width = colors.shape[:2]
-    with matplotlib.rc_context():
-        matplotlib.rcdefaults()
-        # At 72 to the inch, Matplotlib's points are pixels.
-        canvas = FigureCanvasAgg(Figure(figsize=(width / 72, height / 72), dpi=72))
-        axes = canvas.figure.add_axes((0, 0, 1, 1))
-        axes.set_axis_off()
-        axes.imshow(colors, interpolation="nearest", aspect="auto")
-        for outline in outlines:
-            covered = page.coverage(outline.mask)
-            if covered.max() > 127:  # else there is no line, of which Matplotlib would warn
-                axes.contour(covered, [127.5], colors=[outline.color], linewidths=outline.width)
-        for ends in lines:
-            axes.plot(*ends.T, color=ALARM, linewidth=1.2, marker="+", markersize=6)
-        for one in words:
-            _write(axes, one)
-        line = page.frame.header / 2
-        for text, color in reversed(key):
-            key_end = _write(axes, Words(text, key_end, line, color, "right")) - 18
-        room = key_end - 3 * PAGE.gap
-        _write(axes, Words(title, 2 * PAGE.gap, line, PLAIN, "left", width=room))
-        canvas.draw()
-        return np.asarray(canvas.buffer_rgba())[..., :3].copy()
-
-
-def _write(axes: Axes, words: Words) -> float:
-    """Write words literally, in one line; return where they start, pixels from the left."""
-    import matplotlib
-    from matplotlib.font_manager import FontProperties, get_font
-
-    path = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
-    known = get_font(path).get_charmap()
-    text = " ".join(words.text.split())
-    text = "".join(c if c.isprintable() and ord(c) in known else MISSING for c in text)
-    label = axes.text(
-        *(words.x, words.y, text),
-        color=words.color,
-        horizontalalignment=words.align,
-        verticalalignment="center",
-        fontproperties=FontProperties(fname=path, size=12.5),
-        bbox={"facecolor": words.ground, "linewidth": 0, "pad": 1},
-        parse_math=False,
-    )
-    while (extent := label.get_window_extent()).width > words.width and len(text) > 3:
-        kept = max(int(len(text) * words.width / extent.width) // 2 - 1, 1)
-        text = f"{text[:kept]}\N{HORIZONTAL ELLIPSIS}{text[-kept:]}"
-        label.set_text(text)
-    return float(extent.x0)
-
-
-def _webp(picture: np.ndarray, most: int) -> bytes:
-    """Encode a picture, (height, width, 3) uint8, at the best quality that fits into bytes."""
-    from PIL import Image
-
-    content = b""
-    for quality in QUALITIES:
-        stream = io.BytesIO()
-        Image.fromarray(picture).save(stream, "WEBP", quality=quality, method=4)
-        content = stream.getvalue()
-        if len(content) <= most:
-            break
-    return content

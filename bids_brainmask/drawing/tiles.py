@@ -12,7 +12,7 @@ import io
 import numpy as np
 
 from bids_brainmask.drawing import slices
-from bids_brainmask.drawing.figures import BRAIN, QUALITIES, _band_colors
+from bids_brainmask.drawing.pen import ALARM, BRAIN, EFFORT, QUALITIES, TUMOR, band_colors, rgb
 from bids_brainmask.drawing.slices import Cut, View
 from bids_brainmask.voxels import UNCERTAIN
 from bids_brainmask.voxels.image import Volume
@@ -76,14 +76,54 @@ def pictures(volume: Volume, mask: np.ndarray, probability: np.ndarray) -> tuple
         chances = view.plane(probability, cut).astype(np.float32)
         unsure[place] = _resized(chances, place, "NEAREST")
     overlays = np.zeros((2, *gray.shape, 4), np.uint8)
-    overlays[0, covered > 0, :3] = [int(BRAIN[start : start + 2], 16) for start in (1, 3, 5)]
-    overlays[0, ..., 3] = np.round(covered / 255 * LEVELS) * (255 // LEVELS)
-    band = (unsure > UNCERTAIN[0]) & (unsure < UNCERTAIN[1])
+    overlays[0, ..., :3] = rgb(BRAIN)
+    steps = np.round(np.arange(256) / 255 * LEVELS) * (255 // LEVELS)
+    overlays[0, ..., 3] = steps.astype(np.uint8)[covered]
     low, high = UNCERTAIN
-    steps = np.round((unsure[band] - low) / (high - low) * LEVELS) / LEVELS
-    overlays[1, band, :3] = _band_colors(low + steps * (high - low))
-    overlays[1, band, 3] = 255
-    return _lossy(gray), _lossless(np.concatenate(list(overlays)))
+    band = np.nonzero((unsure > low) & (unsure < high))
+    found = np.round((unsure[band] - low) / (high - low) * LEVELS).astype(int)
+    overlays[1][band] = _band()[found]
+    return _lossy(gray), _lossless(overlays.reshape(-1, *overlays.shape[2:]))
+
+
+def _band() -> np.ndarray:
+    """Opaque colors of the steps of uncertainty, (LEVELS + 1, 4) uint8."""
+    colors = band_colors(np.linspace(*UNCERTAIN, LEVELS + 1))
+    return np.c_[colors, np.full(len(colors), 255, np.uint8)]
+
+
+def lesion_overlays(
+    volume: Volume, mask: np.ndarray, counted: np.ndarray, others: np.ndarray
+) -> bytes:
+    """Draw candidate lesions on the same tiles as `pictures` does.
+
+    Parameters
+    ----------
+    volume, mask
+        As in `pictures`, for the same tiles.
+    counted, others : (I, J, K) bool array
+        Candidate lesions that count, and those that do not.
+
+    Returns
+    -------
+    bytes
+        Lossless WebP with transparency, of the size of the slices' picture.
+
+    Raises
+    ------
+    ValueError
+        Arrays of different shapes.
+    """
+    view, (mask, counted, others) = slices.look(volume, mask, counted, others)
+    scale = TILE / max(view.extent(axis).max() for axis in range(3))
+    overlay = np.zeros((SIDE * TILE, SIDE * TILE, 4), np.uint8)
+    for array, color in ((others, ALARM), (counted, TUMOR)):
+        for cut, place in _places(view, scale):
+            plane = view.plane(array, cut)
+            if plane.any():
+                inside = _resized(plane * np.uint8(255), place, "BILINEAR") > 127
+                overlay[place][inside] = [*rgb(color), 255]
+    return _lossless(overlay)
 
 
 def _window(view: View, mask: np.ndarray) -> tuple[float, float]:
@@ -125,7 +165,7 @@ def _lossy(gray: np.ndarray) -> bytes:
     content = b""
     for quality in QUALITIES[1:]:
         stream = io.BytesIO()
-        Image.fromarray(gray).convert("RGB").save(stream, "WEBP", quality=quality, method=2)
+        Image.fromarray(gray).convert("RGB").save(stream, "WEBP", quality=quality, method=EFFORT)
         content = stream.getvalue()
         if len(content) <= SLICES_BYTES:
             break

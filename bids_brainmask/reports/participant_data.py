@@ -166,7 +166,7 @@ def gather(
         records=records,
         remarks=[*out_of_date(stale), *remarks(records, peers)],
         tiles=tiles(records),
-        summary=[words(records.get(name, {}).get(each.key)) for name, each in summary_columns()],
+        summary=[shown(each, records.get(name, {})) for name, each in summary_columns()],
         thumbnail=show(root, result.figures["thumbnail"]) if brain else "",
         cards=cards(root, result, records, show),
         measures=cohort.measures(brain, peers),
@@ -231,6 +231,11 @@ def words(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
+def shown(number: Number, record: Mapping) -> str:
+    """Show a number of a record, in its own words if it has some."""
+    return (number.words and number.words(record)) or words(record.get(number.key))
+
+
 def out_of_date(stale: Mapping[str, Verdict]) -> list[Remark]:
     """Say which results are not of the present image and mask."""
     return [
@@ -270,7 +275,8 @@ def tiles(records: Mapping[str, Mapping]) -> list[Tile]:
             doubtful = number is not None and each.is_doubtful(number)
             units = str(record.get(each.units_key) or "") if each.units_key else each.units
             if value is not None:
-                found.append(Tile(each.title, words(value), units, "warn" if doubtful else ""))
+                text = shown(each, record) if each.words else words(value)
+                found.append(Tile(each.title, text, units, "warn" if doubtful else ""))
     return found
 
 

@@ -145,7 +145,9 @@ def test_a_measure_is_of_values(name):
 
 
 def test_figures_are_drawn_of_values_on_slices():
-    assert ARROWS["drawing.figures"] <= VALUES | {"voxels", "drawing", "drawing.slices"}
+    below = {"voxels", "drawing", "drawing.slices"}
+    assert ARROWS["drawing.pen"] <= VALUES | below
+    assert ARROWS["drawing.figures"] <= VALUES | below | {"drawing.pen"}
 
 
 @pytest.mark.parametrize("name", sorted(n for n in MODULES if not n.startswith("train")))

@@ -13,7 +13,7 @@ from conftest import AXCODES
 from PIL import Image
 from scipy import ndimage
 
-from bids_brainmask.drawing import figures, slices
+from bids_brainmask.drawing import figures, pen, slices
 from bids_brainmask.voxels import UNCERTAIN
 from bids_brainmask.voxels.image import Volume
 
@@ -360,7 +360,7 @@ def test_a_step_between_sure_voxels_is_not_uncertain(value):
 
 
 def test_the_bands_colours_grow_lighter_and_none_is_dark():
-    shades = figures._band_colors(np.linspace(*UNCERTAIN, 50)).astype(float)
+    shades = pen.band_colors(np.linspace(*UNCERTAIN, 50)).astype(float)
     luminance = shades @ [0.2126, 0.7152, 0.0722]
     assert (np.diff(luminance) > 0).all()
     assert shades.max(1).min() > 120

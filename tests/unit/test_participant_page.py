@@ -625,6 +625,29 @@ def test_a_model_of_the_users_is_named_with_its_own_citation(folder):
     assert "cicek2016" not in text
 
 
+@pytest.mark.parametrize(
+    ("record", "said"),
+    [
+        ({"LesionCount": 0, "CandidateCount": 4}, "0 likely, 4 unlikely"),
+        ({"LesionCount": 2, "CandidateCount": 2, "Decisions": {}}, "2 likely"),
+        ({"LesionCount": 0, "CandidateCount": 0}, "0 likely"),
+        (
+            {
+                "LesionCount": 2,
+                "CandidateCount": 5,
+                "Decisions": {"1": "accepted", "2": "rejected"},
+            },
+            "1 likely, 2 unlikely, 1 accepted, 1 rejected",
+        ),
+        ({"LesionCount": 1}, "1"),
+        ({}, "n/a"),
+    ],
+)
+def test_candidate_lesions_are_counted_by_kind(record, said):
+    (number,) = (n for _, n in participant_data.summary_columns() if n.key == "LesionCount")
+    assert participant_data.shown(number, record) == said
+
+
 def test_images_that_were_made_in_other_ways_are_told_apart(folder):
     folder.add("sub-01_ses-1")
     folder.add("sub-01_ses-2", BRAIN | {"AlreadyStripped": False})

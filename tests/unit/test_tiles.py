@@ -48,6 +48,25 @@ def test_each_tile_has_the_slice_and_its_mask_in_one_place():
     assert not unsure[..., 3].any()
 
 
+def test_candidate_lesions_lie_on_the_same_tiles_in_two_colors():
+    mask, counted = ball(20), ball(12)
+    others = ball(16) & ~counted
+    _, covered, _ = drawn(mask * 100.0, mask)
+    volume = Volume(mask * 100.0, np.diag([2.0, 2, 2, 1]))
+    found = np.asarray(
+        Image.open(io.BytesIO(tiles.lesion_overlays(volume, mask, counted, others)))
+    )
+    whole = np.asarray(
+        Image.open(io.BytesIO(tiles.lesion_overlays(volume, mask, mask, ~mask & mask)))
+    )
+    assert found.shape == covered.shape
+    assert ((whole[..., 3] > 0) == (covered[..., 3] > 127)).mean() > 0.999
+    middle = tile(found, 4)[TILE // 2]
+    assert middle[TILE // 2].tolist() == [255, 90, 31, 255]
+    assert middle[TILE // 2 + round(14 * TILE / 55)].tolist() == [255, 194, 26, 255]
+    assert (middle[..., 3] > 0).sum() == pytest.approx(TILE * 64 / 110, rel=0.04)
+
+
 def test_uncertain_voxels_are_apart_and_colored():
     mask, ring = ball(20), ball(22) & ~ball(18)
     *_, unsure = drawn(mask * 100.0, mask, np.where(ring, 0.5, mask))
