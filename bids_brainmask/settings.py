@@ -30,6 +30,9 @@ LARGEST_BORDER = 100
 SWITCHES = {"reports": "--no-reports", "viewer": "--no-viewer"}
 """Options that say no, by their fields."""
 
+REMEMBERED = frozenset({"model", "threshold", "border", "precision"})
+"""Options that are remembered for each image, by their fields."""
+
 VERDICTS = ("accept", "unsure", "exclude")
 """Verdicts of ratings."""
 
@@ -127,6 +130,10 @@ class Settings:
     border: float = 0.0
     """Distance by which the edge of the brain mask is moved, mm; above 0 outward, below inward."""
 
+    typed: tuple[str, ...] = ()
+    """Those of `REMEMBERED` that the command line gives, also with the default value: that takes
+    back what earlier runs were asked for single images."""
+
     choices: Path | None = None
     """Table of choices for single images, as `dataset.choices_table`."""
 
@@ -201,7 +208,7 @@ class Settings:
     """Print only warnings, errors, and the images that failed or are doubtful."""
 
     def command(self) -> list[str]:
-        """Write the command line with all options that are not the defaults, for records.
+        """Write the command line with its options for records: typed ones, and others.
 
         It tells nothing of persons and machines: paths and addresses are replaced by words in
         capitals, and of a model's file only the name is kept.
@@ -209,7 +216,9 @@ class Settings:
         words = ["bids-brainmask", "BIDS_DIR", "OUTPUT_DIR", self.analysis_level]
         for field in fields(self):
             value, name = getattr(self, field.name), f"--{field.name.replace('_', '-')}"
-            if value == field.default or field.name in ("bids_dir", "output_dir"):
+            if field.name in ("bids_dir", "output_dir", "typed"):
+                continue
+            if value == field.default and field.name not in self.typed:
                 continue
             if field.name in SWITCHES and value is False:
                 words.append(SWITCHES[field.name])

@@ -73,6 +73,15 @@ def named_models(settings: Settings) -> dict[str, Model]:
     return models
 
 
+def automatic(settings: Settings) -> set[str]:
+    """Analyses for which the command line gives ``--model auto``; without their name, all."""
+    if "model" not in settings.typed:
+        return set()
+    known = catalog.with_model()
+    named = {word.partition("=")[0] for word in settings.model if word.endswith("=auto")}
+    return set(known) if "auto" in settings.model else named & set(known)
+
+
 def at_hand(model: Model) -> Model:
     """Find a model's file, and verify it once, before any work."""
     return model if model.path else replace(model, path=registry.find(model.name))

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NoReturn
 
 from bids_brainmask.errors import did_you_mean
+from bids_brainmask.settings import REMEMBERED
 
 REWORDED = (
     (r"^argument ", ""),
@@ -97,12 +98,21 @@ class Parser(argparse.ArgumentParser):
     def parse_known_args(  # type: ignore[override]
         self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
     ) -> tuple[argparse.Namespace, list[str]]:
-        """Parse a command line, in which options of other programs are translated or answered."""
+        """Parse a command line, in which options of other programs are translated or answered.
+
+        ``typed`` in the result has those of `REMEMBERED` that the command line gives, whatever
+        their value.
+        """
         words = list(sys.argv[1:] if args is None else args)
         self.words = words
         end = words.index("--") if "--" in words else len(words)
         if not self._subparsers:  # else the options may be those of a command
             words[:end] = [self._known(word) for word in words[:end]]
+        named = {word.partition("=")[0] for word in words[:end]}
+        known = self._option_string_actions
+        typed = {known[name].dest for name in named if name in known}
+        namespace = namespace or argparse.Namespace()
+        namespace.typed = tuple(sorted(typed & REMEMBERED))
         return super().parse_known_args(words, namespace)
 
     def _known(self, word: str) -> str:

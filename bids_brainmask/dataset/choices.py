@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, get_args
 
-from bids_brainmask.analyses import catalog
+from bids_brainmask.analyses import catalog, models_asked
 from bids_brainmask.dataset import storage
 from bids_brainmask.errors import ModelError
 from bids_brainmask.models import registry
@@ -47,6 +47,9 @@ class Choice:
     absent: bool = False
     """The file of the model is not known any more; `model` is what the sidecar says of it."""
 
+    back: frozenset[str] = frozenset()
+    """What the command gives with its default value: it is not chosen any more."""
+
     def __bool__(self) -> bool:
         return any(self.asked().values())
 
@@ -65,6 +68,11 @@ class Choice:
         A threshold belongs to its model: with another model, one from before is dropped; one
         without a model is of `default`.
         """
+        if now.back:
+            plain = {name: getattr(NOTHING, name) for name in now.back}
+            if "model" in plain:
+                plain |= {"threshold": None, "absent": False}
+            return replace(self, **plain).updated(replace(now, back=frozenset()), default)
         same = not now.model or not self.model or now.model.name == self.model.name
         found = replace(
             self,
@@ -111,7 +119,10 @@ NOTHING = Choice()
 def given(
     settings: Settings, models: Mapping[str, Model], thresholds: Mapping[str, float]
 ) -> dict[str, Choice]:
-    """Give what the command asks, by analysis; an option with its default asks nothing.
+    """Give what the command asks, by analysis.
+
+    An option that is not typed asks nothing; one with its default value takes back what was asked
+    before.
 
     Parameters
     ----------
@@ -125,6 +136,8 @@ def given(
     """
     now = datetime.now(UTC).isoformat(timespec="seconds")
     precision = settings.precision if settings.precision != Settings.precision else ""
+    plain = {name for name in settings.typed if getattr(settings, name) == getattr(Settings, name)}
+    automatic = models_asked.automatic(settings)
     return {
         name: Choice(
             model=portable(models[name]) if name in models else None,
@@ -132,6 +145,7 @@ def given(
             border=settings.border or None if catalog.analysis(name).has_border else None,
             precision=precision,
             time=now,
+            back=frozenset(plain - {"model"} | ({"model"} if name in automatic else set())),
         )
         for name in catalog.with_model()
     }

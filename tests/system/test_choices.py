@@ -80,6 +80,23 @@ def test_a_choice_for_one_image_stays(study):
     assert "kept" not in study.run("--no-reports")
 
 
+def test_a_default_value_that_is_typed_takes_a_choice_back(study):
+    """Each alone; and what is typed as a threshold replaces one, the model's own too."""
+    asked = ("--threshold", "0.3", "meningioma=0.6", "--border", "1", "--model", "embedded")
+    study.run("--no-reports", *asked)
+    assert study.record()["Chosen"].keys() == {"Time", "Model", "Threshold", "Border"}
+    row = study.run("--no-reports", "--border", "0")
+    assert row.startswith("done")
+    assert "Border" not in study.record()["Chosen"] | study.record()["Parameters"]
+    assert study.threshold() == 0.3
+    own = study.plans(reset_choices=True).thresholds["brain"]
+    study.run("--no-reports", "--threshold", f"{own:g}")
+    assert study.threshold() == own
+    study.run("--no-reports", "--model", "auto", "--precision", "float32")
+    assert "Chosen" not in study.record()
+    assert "kept" not in study.run("--no-reports")
+
+
 def test_a_choice_survives_a_sidecar_that_is_lost(study):
     study.run("--no-reports", "--threshold", "0.3", "meningioma=0.6")
     study.mask.with_name(f"{study.stem(study.mask)}.json").unlink()  # as a killed run leaves it

@@ -238,5 +238,9 @@ def test_the_command_for_records_gives_the_same_settings_but_for_paths():
         "executor": "SCHEDULER:8786",
     }
     assert again == replace(given, **hidden)
+    zero = ["in", "out", "participant", "--border", "0", "--model=auto"]
+    zero = options.each_level(options.parser().parse_args(zero))[0]
+    assert zero.typed == ("border", "model")
+    assert zero.command()[4:] == ["--model", "auto", "--border", "0.0"]
     few = options.each_level(options.parser().parse_args(["in", "out", "participant"]))[0]
     assert few.command() == ["bids-brainmask", "BIDS_DIR", "OUTPUT_DIR", "participant"]
