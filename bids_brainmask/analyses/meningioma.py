@@ -171,11 +171,13 @@ MEASURES: tuple[Measure, ...] = (
             "rejected",
         },
         read=lambda reading: int(number(reading.record["LesionCount"])),
+        rank=11,
     ),
     Measure(
         "volume_ml",
         {"LongName": "Volume", "Description": "Volume of the lesions that count", "Units": "mL"},
         read=lambda reading: float(number(reading.record["LesionVolume"])),
+        rank=12,
     ),
     Measure(
         "largest_ml",

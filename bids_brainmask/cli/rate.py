@@ -18,7 +18,8 @@ def add_rate(commands: argparse._SubParsersAction) -> None:
         "rate",
         help="rate masks in a browser, with the ratings written to the dataset",
         description="Open the group report, and write each rating to "
-        "OUTPUT_DIR/group_desc-ratings_given.tsv as it is given. The report can be reached from "
+        "OUTPUT_DIR/group_desc-ratings_given.tsv as it is given. Candidate lesions are accepted "
+        "and rejected as by `brainmask adopt --lesions`. The report can be reached from "
         "this machine only. Ctrl+C stops; the ratings are kept.",
     )
     rate.add_argument("output_dir", type=Path, help="the derivative dataset")
@@ -45,10 +46,16 @@ def add_rate(commands: argparse._SubParsersAction) -> None:
 
 def run_rate(args: argparse.Namespace) -> int:
     """Serve the group report until it is stopped; the address is printed."""
-    from bids_brainmask.reports.rating_server import RatingServer
+    from bids_brainmask.reports.rating_server import Decisions, RatingServer
+    from bids_brainmask.results import lesion_decisions
 
+    root = args.output_dir
+    decisions = Decisions(
+        lambda: lesion_decisions.given(root),
+        lambda rows: lesion_decisions.put(root, [("the page", row) for row in rows]),
+    )
     with stoppable():
-        server = RatingServer(args.output_dir, port=args.port, rater=args.rater)
+        server = RatingServer(root, port=args.port, rater=args.rater, decisions=decisions)
         print(f"Rate at {server.address}", flush=True)
         print("Ratings are written as they are given. Ctrl+C stops.", file=sys.stderr)
         if not args.no_browser:

@@ -36,6 +36,7 @@ from bids_brainmask.reports import (
     group_page,
     group_tables,
     lesion_changes,
+    page_candidates,
     page_data,
     participant_data,
     rating_table,
@@ -305,25 +306,23 @@ def write_page(
     """
     root = settings.output_dir
     columns = group_tables.columns("brain")
-    more = {}  # of analyses without their own report
-    for row in catalog.ANALYSES:
-        if row.on_page and row.name in judged:
-            more[row.name] = {each.name: each.column for each in row.measures()}
-            columns |= more[row.name]
+    more = [row.name for row in catalog.ANALYSES if row.on_page and judged.get(row.name)]
+    for name in more:  # of analyses without their own report
+        columns |= group_tables.page_columns(name)
     added_columns, facts_of = known
     columns |= added_columns
     rows = []
     for result, values in judged["brain"].items():
-        thumbnail = result.figures["thumbnail"]
-        shown = thumbnail if (root / thumbnail).is_file() else None
-        if shown and settings.single_file:
-            shown = participant_data.inline(root, thumbnail) or None
         report = f"sub-{result.participant}.html"
-        for name, added in more.items():
+        for name in more:
             found = judged[name].get(result, {})
-            values |= {each: found.get(each) for each in added}
+            values |= {new: found.get(old) for old, new in group_tables.page_names(name).items()}
         values |= facts_of[result.key]
-        rows.append(Row(result.key, report, shown, values, ratings.mask_digest(result)))
+        lesions = page_candidates.read(root, result)
+        if lesions:
+            lesions["thumbnail"] = _thumbnail(settings, result, "lesionthumbnail")
+        shown, mask = _thumbnail(settings, result, "thumbnail"), ratings.mask_digest(result)
+        rows.append(Row(result.key, report, shown, values, mask, lesions))
     files = {} if settings.single_file else page_data.data_files(rows, columns, DATA)
     for name, text in files.items():
         storage.write_bytes(root / name, text.encode())
@@ -342,3 +341,11 @@ def write_page(
         if old.name not in files:
             old.unlink(missing_ok=True)
     return root / PAGE
+
+
+def _thumbnail(settings: Settings, result: Result, figure: str) -> str | None:
+    """Path of a small figure, or the picture itself if the page is to be one file."""
+    root, path = settings.output_dir, result.figures[figure]
+    if not (root / path).is_file():
+        return None
+    return (participant_data.inline(root, path) or None) if settings.single_file else path

@@ -17,7 +17,7 @@ import bids_brainmask
 from bids_brainmask.analyses import catalog
 from bids_brainmask.analyses.measures import Value, known_number
 from bids_brainmask.dataset.session_order import Sessions
-from bids_brainmask.reports import ratings, session_plots, templates
+from bids_brainmask.reports import group_tables, ratings, session_plots, templates
 from bids_brainmask.reports.page_data import (
     OF_IMAGES,
     Row,
@@ -46,7 +46,7 @@ FAILURES_LISTED = 200
 
 STYLES = ("web/tabulator.min.css", "templates/report.css", "templates/group.css")
 LIBRARIES = ("web/tabulator.min.js", "web/plotly-cartesian.min.js")
-PARTS = ("data", "ratings", "server", "raters", "cards", "view", "plots", "table")
+PARTS = ("data", "ratings", "server", "lesions", "raters", "cards", "view", "plots", "table")
 LICENCES = {"Plotly": "web/plotly.LICENSE", "Tabulator": "web/tabulator.LICENSE"}
 """Files of `bids_brainmask.data` that every page has a copy of; `PARTS` are of our own script."""
 
@@ -56,7 +56,8 @@ def first_metrics() -> tuple[str, ...]:
     ranks = {"margin_smallest_mm": MARGIN_RANK, "seconds": SECONDS_RANK}
     for row in catalog.ANALYSES:
         if row.name == "brain" or row.on_page:
-            ranks |= {each.name: each.rank for each in row.measures() if each.rank}
+            names = group_tables.page_names(row.name)
+            ranks |= {names[each.name]: each.rank for each in row.measures() if each.rank}
     return tuple(sorted(ranks, key=ranks.__getitem__))
 
 
@@ -175,8 +176,8 @@ def content(
     -------
     dict
         ``columns``, the ``first`` ones, the ``count`` of images, and ``rows`` of their values in
-        that order; ``names``, ``links``, ``masks`` and ``thumbnails`` of the same images; indices
-        of the ``outliers``;
+        that order; ``names``, ``links``, ``masks``, ``thumbnails`` and candidate ``lesions`` of
+        the same images; indices of the ``outliers``;
         ``metrics``, whose ``columns`` are indices of columns; ``constant``, those that are the
         same everywhere; ``facts``, columns by which images are grouped; ``reasons`` of ratings by
         their letters; ``plots`` of volumes over sessions; ``key``, under which the browser keeps

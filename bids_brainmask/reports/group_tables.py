@@ -47,6 +47,28 @@ def columns(analysis: str) -> dict[str, Mapping]:
     }
 
 
+def page_names(analysis: str) -> dict[str, str]:
+    """Columns of the group's page for the measures of an analysis, by their names.
+
+    A name that the table of the brain masks has, too, begins with that of the analysis.
+    """
+    names = [row.name for row in catalog.analysis(analysis).measures()]
+    taken = () if analysis == "brain" else columns("brain")
+    return {name: f"{analysis}_{name}" if name in taken else name for name in names}
+
+
+def page_columns(analysis: str) -> dict[str, Mapping]:
+    """Give the data dictionary of these columns; their long names begin with the analysis's."""
+    row, names = catalog.analysis(analysis), page_names(analysis)
+    return {
+        names[each.name]: {
+            **each.column,
+            "LongName": f"{row.title}: {str(each.column.get('LongName', each.name)).lower()}",
+        }
+        for each in row.measures()
+    }
+
+
 def compared_measures(analysis: str) -> dict[str, Metric]:
     """How measures of an analysis are compared with like images, by their names."""
     return {row.name: row.metric for row in catalog.analysis(analysis).measures() if row.metric}

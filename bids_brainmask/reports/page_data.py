@@ -22,7 +22,7 @@ INSIDE_MOST = 10_000
 PER_FILE = 25_000
 """Images of such a file."""
 
-OF_IMAGES = ("rows", "names", "links", "masks", "thumbnails")
+OF_IMAGES = ("rows", "names", "links", "masks", "thumbnails", "lesions")
 """Lists with a place for each image."""
 
 
@@ -44,6 +44,10 @@ class Row:
 
     mask: str = ""
     """Hash of the voxels of the mask, which a rating is of; empty: not known."""
+
+    lesions: Mapping | None = None
+    """Candidate lesions, as of `page_candidates.read`, and their ``thumbnail``, as above; None for
+    no candidate."""
 
 
 def data_files(
@@ -86,7 +90,13 @@ def of_images(rows: Sequence[Row], columns: Mapping[str, Mapping[str, str]]) -> 
         "links": [link(row) for row in rows],
         "masks": [row.mask for row in rows],
         "thumbnails": [row.thumbnail and picture(row.thumbnail) for row in rows],
+        "lesions": [row.lesions and _lesions(row.lesions) for row in rows],
     }
+
+
+def _lesions(found: Mapping) -> dict:
+    shown = found.get("thumbnail")
+    return {**found, "thumbnail": shown and picture(shown)}
 
 
 def plain(value: Value) -> Value:

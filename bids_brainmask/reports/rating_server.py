@@ -15,6 +15,8 @@ import mimetypes
 import secrets
 import threading
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -49,6 +51,61 @@ HEADERS = {
 }
 
 
+@dataclass(frozen=True)
+class Decisions:
+    """Where decisions about candidate lesions go, and come from."""
+
+    read: Callable[[], list[dict[str, str]]]
+    put: Callable[[list[dict[str, str]]], object]
+    """Raises a `UsageError` for what is no decision about a candidate of the dataset."""
+
+
+class GivenDecisions:
+    """Decisions about candidate lesions: those on disk at the start, and what is given since."""
+
+    def __init__(self, place: Decisions | None):
+        self._place = place
+        self._lock = threading.Lock()
+        self._rows: list[dict[str, str]] | None = None
+
+    @property
+    def count(self) -> int:
+        """Number of decisions so far."""
+        return len(self._rows or ())
+
+    def rows(self, since: int = 0) -> tuple[int, list[dict[str, str]]]:
+        """Give the number of decisions so far, and those after the first ones."""
+        with self._lock:
+            if self._rows is None:
+                try:
+                    self._rows = self._place.read() if self._place else []
+                except UsageError as error:
+                    log.error("%s", error)
+                    self._rows = []
+            return len(self._rows), self._rows[since:]
+
+    def add(self, found: list[dict]) -> int:
+        """Take decisions; return their number.
+
+        Raises
+        ------
+        UsageError
+            One of them is none, or nothing takes them.
+        """
+        if not found:
+            return 0
+        if self._place is None:
+            raise UsageError("decisions about candidate lesions are not taken here")
+        rows = [{str(name): str(value or "") for name, value in row.items()} for row in found]
+        if any(not {"image", "index", "decision"} <= set(row) for row in rows):
+            raise UsageError("expected an image, an index and a decision")
+        self.rows()
+        self._place.put(rows)
+        with self._lock:
+            self._rows = [*(self._rows or ()), *rows]
+        return len(rows)
+
+
 class RatingServer(ThreadingHTTPServer):
     """Serves a derivative dataset's reports, and keeps its table of ratings.
 
@@ -61,6 +118,8 @@ class RatingServer(ThreadingHTTPServer):
         browser could not send before are sent when the server runs again.
     rater : str
         Name that pages propose; empty: none.
+    decisions : Decisions or None
+        Where decisions about candidate lesions go; None: they are refused.
 
     Raises
     ------
@@ -72,12 +131,15 @@ class RatingServer(ThreadingHTTPServer):
     block_on_close = False
     allow_reuse_address = True
 
-    def __init__(self, root: Path, *, port: int = 0, rater: str = ""):
+    def __init__(
+        self, root: Path, *, port: int = 0, rater: str = "", decisions: Decisions | None = None
+    ):
         self.root = root.resolve()
         if not (self.root / participant_page.GROUP_PAGE).is_file():
             raise UsageError(f"{root}: found no group report. Run the group level first.")
         self.table = Table(self.root)
         self.rater = rater
+        self.lesions = GivenDecisions(decisions)
         self.token = secrets.token_urlsafe(24)
         self.stopping = False
         self._lock = threading.Lock()
@@ -187,7 +249,10 @@ class Handler(BaseHTTPRequestHandler):
             found = json.loads(body)
             if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
                 raise ValueError("expected a list of ratings")
-            count = self.server.table.add(found)
+            lesions = [one for one in found if "candidates_sha256" in one]
+            others = [one for one in found if "candidates_sha256" not in one]
+            count = self.server.table.add(others)
+            count += self._decide(lesions)
         except (ValueError, RecursionError) as error:
             self._refuse(HTTPStatus.BAD_REQUEST, str(error))
         except BrainMaskError as error:
@@ -195,6 +260,17 @@ class Handler(BaseHTTPRequestHandler):
             self._refuse(HTTPStatus.INTERNAL_SERVER_ERROR, str(error))
         else:
             self._send(json.dumps({"changed": count}).encode(), "application/json")
+
+    def _decide(self, found: list[dict]) -> int:
+        """Take decisions about candidate lesions, and tell the open pages."""
+        try:
+            count = self.server.lesions.add(found)
+        except UsageError as error:
+            raise ValueError(str(error)) from error
+        if count:
+            with self.server.table.changed:
+                self.server.table.changed.notify_all()
+        return count
 
     def _place(self) -> str | None:
         """Give the path after the token; None, with an answer, for a request that is refused."""
@@ -231,18 +307,25 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.end_headers()
         table, known, first = self.server.table, 0, True
+        lesions, decided = self.server.lesions, 0
         self.server.page_opened()
         try:
             while not self.server.stopping:
                 table.look()
                 known, rows = table.rows(known)
                 message = {"all": first, "rater": self.server.rater, "rows": rows}
-                text = f"data: {json.dumps(message)}\n\n" if rows or first else ": open\n\n"
+                if not first:  # the first message need not wait for their files
+                    decided, message["lesions"] = lesions.rows(decided)
+                new = first or rows or message["lesions"]
+                text = f"data: {json.dumps(message)}\n\n" if new else ": open\n\n"
                 self.wfile.write(text.encode())
                 self.wfile.flush()
-                first = False
+                if first:
+                    first = False
+                    continue
                 with table.changed:
-                    if table.rows(known)[0] == known and not self.server.stopping:
+                    same = table.rows(known)[0] == known and lesions.count == decided
+                    if same and not self.server.stopping:
                         table.changed.wait(PULSE)
         finally:
             self.server.page_closed()

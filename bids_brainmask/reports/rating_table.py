@@ -29,7 +29,7 @@ NAME = "group_desc-ratings_given"
 """Name of the table, without extension; its dictionary lies beside it."""
 
 LOCK = ".bids_brainmask-ratings.lock"
-"""File that a process locks while it changes the table."""
+"""File that a process locks while it changes the table, or a decision about a lesion."""
 
 COLUMNS = {name: column for name, column in ratings.COLUMNS.items() if name != "stale"}
 """Data dictionary of the table."""
@@ -111,7 +111,7 @@ class Table:
             The table cannot be written.
         """
         checked = [row_of(one) for one in found]
-        with self.changed, storage.output_errors(self.path), _lock(self.root / LOCK):
+        with self.changed, storage.output_errors(self.path), locked(self.root):
             self.look()
             before = dict(self._rows), len(self._history)
             count = self._take(checked)
@@ -203,9 +203,9 @@ def _stamp(path: Path) -> tuple[int, ...]:
 
 
 @contextmanager
-def _lock(path: Path) -> Iterator[None]:
-    """Keep other processes from changing the table; some file systems have no locks."""
-    with path.open("wb") as file:
+def locked(root: Path) -> Iterator[None]:
+    """Keep others from changing what raters gave to a dataset; some file systems have no locks."""
+    with (root / LOCK).open("wb") as file:
         if fcntl:
             with suppress(OSError):
                 fcntl.flock(file, fcntl.LOCK_EX)

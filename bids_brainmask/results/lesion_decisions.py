@@ -3,7 +3,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 
 from bids_brainmask.analyses import catalog
@@ -12,11 +15,13 @@ from bids_brainmask.dataset import currency, decisions, readback, storage
 from bids_brainmask.dataset.readback import Result
 from bids_brainmask.errors import UsageError
 from bids_brainmask.plan import ScanPlan
+from bids_brainmask.reports import rating_table
 from bids_brainmask.results import files
 from bids_brainmask.voxels import masks
 
 COLUMNS = ("image", "index", "decision")
-"""Of a file of decisions about several images."""
+"""Of a file of decisions about several images. It may have the other columns of `decisions.Row`,
+as that of the group report has."""
 
 
 def decided(plan: ScanPlan, analysis: str, findings: Findings) -> tuple[Finding, str]:
@@ -63,27 +68,93 @@ def adopt(root: Path, file: Path, *, editor: str = "") -> list[Path]:
     """
     if not root.is_dir():
         raise UsageError(f"{root}: no such folder. Name the folder of the results.")
-    time = datetime.now(UTC).isoformat(timespec="seconds")
-    known = _by_name(root)
+    return put(root, decisions.read_table(file, COLUMNS), editor=editor)
+
+
+def put(
+    root: Path, found: Iterable[tuple[str, Mapping[str, str]]], *, editor: str = ""
+) -> list[Path]:
+    """Put decisions about candidate lesions beside their index images.
+
+    Parameters
+    ----------
+    root : Path
+        Derivative dataset.
+    found : iterable of (place, row)
+        Where a row is, for errors, and its cells, as of the file of `adopt`.
+    editor : str
+        Name of the person; empty: the one of the row.
+
+    Returns
+    -------
+    list of Path
+        As of `adopt`.
+
+    Raises
+    ------
+    UsageError
+        Likewise; or the candidates are others than those that a row names by their hash.
+    """
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    index_images = _IndexImages(root)
     wanted: dict[Path, dict[tuple[str, int], decisions.Row | None]] = {}
-    for place, row in decisions.read_table(file, COLUMNS):
+    for place, row in found:
         index, decision = decisions.checked(place, row)
-        labels = known.get(Path(row["image"].strip()).name.split(".")[0])
-        if labels is None:
-            raise UsageError(
-                f"{place}: no candidate lesions of {row['image']!r} in {root}. Name an image that "
-                "was searched for them."
-            )
+        labels = index_images.find(row["image"].strip(), place)
         voxels = _candidates(labels, index, place)
-        new = decision and decisions.Row(index, decision, voxels, editor or "n/a", time)
+        meant = row.get("candidates_sha256")
+        if meant not in (None, "", "n/a", voxels):
+            raise UsageError(
+                f"{place}: {row['image']} has other candidates than those that were decided "
+                "about. Run the group level, and decide again."
+            )
+        by, time = (row.get(name) or "n/a" for name in ("by", "time"))
+        time = now if time == "n/a" else time
+        new = decision and decisions.Row(index, decision, voxels, editor or by, time)
         own = wanted.setdefault(decisions.beside(labels), {})
         if own.setdefault((voxels, index), new) != new:
             raise UsageError(f"{place}: candidate {index} has two decisions. Keep one row.")
-    for path, rows in wanted.items():
-        before = {(row.candidates_sha256, row.index): row for row in decisions.read(path)}
-        kept = [row for row in (before | rows).values() if row]
-        storage.write_bytes(path, decisions.text(kept).encode())
+    with rating_table.locked(root):
+        for path, rows in wanted.items():
+            before = {(row.candidates_sha256, row.index): row for row in decisions.read(path)}
+            kept = [row for row in (before | rows).values() if row]
+            storage.write_bytes(path, decisions.text(kept).encode())
     return list(wanted)
+
+
+def given(root: Path) -> list[dict[str, str]]:
+    """List the decisions of a derivative dataset: the rows of `put`, but for their places."""
+    rows = []
+    for path in sorted(root.glob(f"sub-*/**/anat/*{decisions.END}")):
+        image = path.with_name(path.name.removesuffix(decisions.END) + decisions.LABELS_END)
+        for row in decisions.read(path):
+            cells = {name: str(value) for name, value in asdict(row).items()}
+            rows.append({"image": image.relative_to(root).as_posix(), **cells})
+    return rows
+
+
+class _IndexImages:
+    """Index images of a derivative dataset, by the names that a person may give."""
+
+    def __init__(self, root: Path):
+        self.root = root
+
+    @cached_property
+    def _by_name(self) -> dict[str, Path]:
+        return _by_name(self.root)
+
+    def find(self, name: str, place: str) -> Path:
+        """Find one by its path in the dataset, else by name; raise if there is none."""
+        path = Path(name)
+        inside = not path.is_absolute() and ".." not in path.parts
+        if inside and name.endswith(decisions.LABELS_END) and (self.root / path).is_file():
+            return self.root / path
+        if found := self._by_name.get(path.name.split(".")[0]):
+            return found
+        raise UsageError(
+            f"{place}: no candidate lesions of {name!r} in {self.root}. Name an image that "
+            "was searched for them."
+        )
 
 
 def _by_name(root: Path) -> dict[str, Path]:

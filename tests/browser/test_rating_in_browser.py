@@ -3,6 +3,7 @@
 
 import csv
 import io
+import json
 import threading
 from dataclasses import replace
 
@@ -15,19 +16,39 @@ from PIL import Image
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.keys import Keys
 
+from bids_brainmask.dataset import decisions, storage
 from bids_brainmask.drawing import tiles
+from bids_brainmask.hashes import fingerprint
 from bids_brainmask.reports import group_page, participant_page, rating_table, ratings
-from bids_brainmask.reports.rating_server import RatingServer
+from bids_brainmask.reports.rating_server import Decisions, RatingServer
+from bids_brainmask.results import lesion_decisions
 from bids_brainmask.voxels.image import Volume
 
 __all__ = ["chromium"]
 
 COUNT = 12
 
+LABELS = "sub-0001/anat/sub-0001_ses-1_desc-meningioma_dseg.nii.gz"
+
 
 def ball(size, radius, shift=0):
     grid = np.indices((size,) * 3) - (size - 1) / 2 - shift
     return np.sqrt((grid**2).sum(0)) < radius
+
+
+def put_candidates(labels):
+    """An index image of two candidates, as its sidecar says."""
+    labels.parent.mkdir(parents=True)
+    labels.write_bytes(b"two candidates")
+    bound = {k: v for k, v in fingerprint(labels).items() if k != "Modified"}
+    record = {"Parameters": {}, "CandidateCount": 2, "VoxelsSHA256": "abc"}
+    text = json.dumps(record | {"Files": {labels.name: bound}})
+    storage.sidecar(labels).write_text(text)
+
+
+def decided(root):
+    path = decisions.beside(root / LABELS)
+    return decisions.of(decisions.read(path), "abc")
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +63,19 @@ def root(tmp_path_factory):
         replace(row(1 + number // 2, f"ses-{1 + number % 2}"), mask=f"mask{number}")
         for number in range(COUNT)
     ]
+    shown = "sub-0001/figures/sub-0001_ses-1_desc-lesionthumbnail_T1w.webp"
+    found = [[1, 4.11, 22.5, "left", "likely", None, None]]
+    found.append([2, 0.89, 12.0, None, "unlikely", "low probability", None])
+    lesions = {"image": LABELS, "sha256": "abc", "found": found, "thumbnail": shown}
+    rows[0] = replace(rows[0], lesions=lesions)
+    put_candidates(folder / LABELS)
+    path = folder / shown
+    path.parent.mkdir(parents=True)
+    Image.new("RGB", (240, 80), "gray").save(path)
+    overlay = tiles.lesion_overlays(volume, mask, ball(80, 6, 8), ball(80, 4, -8))
+    path.with_name(path.name.replace("thumbnail", "overlays")).write_bytes(overlay)
+    cuts = path.with_name(path.name.replace("lesionthumbnail", "meningioma"))
+    Image.new("RGB", (300, 200), "red").save(cuts)
     for one in rows:
         for name, content in zip(("slices", "overlays"), pictures, strict=True):
             path = folder / one.thumbnail.replace("thumbnail", name)
@@ -59,7 +93,11 @@ def serve(root):
     started = []
 
     def start(**how):
-        server = RatingServer(root, **how)
+        taken = Decisions(
+            lambda: lesion_decisions.given(root),
+            lambda rows: lesion_decisions.put(root, [("the page", row) for row in rows]),
+        )
+        server = RatingServer(root, decisions=taken, **how)
         thread = threading.Thread(target=server.run, args=(1e6,))
         thread.start()
 
@@ -74,8 +112,8 @@ def serve(root):
     yield start
     for stop in started:
         stop()
-    for path in root.glob(f"{rating_table.NAME}.*"):
-        path.unlink()
+    for path in (*root.glob(f"{rating_table.NAME}.*"), decisions.beside(root / LABELS)):
+        path.unlink(missing_ok=True)
 
 
 @pytest.fixture(autouse=True)
@@ -193,6 +231,71 @@ def test_two_raters_are_compared_as_by_the_group_level(chromium, root, serve):
     assert "Ada: accept" in chromium.one("#cards").text
 
 
+CARD = "[aria-label='sub-0001_ses-1']"
+
+
+def test_candidate_lesions_are_decided_about_on_the_page_and_it_is_on_disk(chromium, root, serve):
+    address, _ = serve(rater="Ada")
+    chromium.open(Page(address))
+    chromium.wait("return document.body.classList.contains('live')")
+    said = chromium.one(f"{CARD} .lesions")
+    assert "1 of 2 count, 4.11 mL" in said.text
+    assert "2: 0.89 mL, 12 mm, unlikely (low probability)" in said.text
+    chromium.one(f"{CARD} [data-lesion='2'] [data-decision=accepted]").click()
+    until(lambda: decided(root) == {2: "accepted"}, "a decision")
+    assert "2 of 2 count, 5.00 mL" in said.text
+    (row,) = decisions.read(decisions.beside(root / LABELS))
+    assert row.by == "Ada"
+    chromium.one("[data-only=open]").click()
+    assert chromium.one("[data-only=open]").text == "Lesions to decide 1"
+    assert len(chromium.all(".shot")) == 1
+    first = chromium.driver.current_window_handle
+    chromium.driver.switch_to.new_window("tab")
+    chromium.driver.get(address)
+    text = f'return document.querySelector("{CARD} .counted")?.textContent'
+    chromium.wait(f"{text}.includes('2 of 2 count')")
+    chromium.one(f"{CARD} [data-lesion='1'] [data-decision=rejected]").click()
+    chromium.driver.close()
+    chromium.driver.switch_to.window(first)
+    chromium.wait(f"{text}.includes('1 of 2 count, 0.89 mL')")
+    assert decided(root) == {1: "rejected", 2: "accepted"}
+    chromium.one(f"{CARD} .frame").click()
+    shown(chromium, "sub-0001_ses-1")
+    assert orange(pixels(chromium)) > 0.0003
+    button = chromium.one("#view-lesions [data-lesion='2'] [data-decision=accepted]")
+    assert button.get_attribute("aria-pressed") == "true"
+    button.send_keys(Keys.SPACE)  # by keys: taken back
+    until(lambda: decided(root) == {1: "rejected"}, "no decision")
+    assert violations(chromium) == []
+    chromium.photograph("rate_lesions")
+    chromium.press("e")
+    assert orange(pixels(chromium)) > 0.2
+    assert chromium.errors() == []
+
+
+def test_decisions_of_a_page_from_a_file_are_kept_exported_and_adopted(chromium, root, serve):
+    page = root / participant_page.GROUP_PAGE
+    chromium.open(page)
+    chromium.one(f"{CARD} [data-lesion='1'] [data-decision=rejected]").click()
+    chromium.driver.get(page.as_uri())
+    assert "0 of 2 count, 0.00 mL" in chromium.one(f"{CARD} .lesions").text
+    text = chromium.download(chromium.one("#export-lesions").click)
+    assert "brainmask adopt OUTPUT_DIR --lesions FILE" in chromium.one("#notices").text
+    file = root / "decisions.tsv"
+    file.write_text(text)
+    assert lesion_decisions.adopt(root, file) == [decisions.beside(root / LABELS)]
+    assert decided(root) == {1: "rejected"}
+    chromium.run("localStorage.clear()")
+    chromium.driver.get(page.as_uri())
+    assert "1 of 2 count" in chromium.one(f"{CARD} .lesions").text
+    chromium.one("#file").send_keys(str(file))
+    chromium.wait(
+        "return /1 decisions imported/.test(document.getElementById('notices').textContent)"
+    )
+    assert "0 of 2 count" in chromium.one(f"{CARD} .lesions").text
+    assert chromium.errors() == []
+
+
 # ---------------------------------------------------------------------- one image at a time
 
 
@@ -211,6 +314,11 @@ def pixels(browser):
     """What the first canvas shows, as it is on the screen, (rows, columns, 3) int."""
     with Image.open(io.BytesIO(browser.one("#stages canvas").screenshot_as_png)) as picture:
         return np.asarray(picture.convert("RGB")).astype(int)
+
+
+def orange(picture):
+    """Share of pixels in the color of lesions that count, or red."""
+    return ((picture[..., 0] - picture[..., 2] > 120) & (picture[..., 1] < 140)).mean()
 
 
 def cyan(picture):

@@ -6,9 +6,11 @@ import json
 import numpy as np
 import pytest
 
-from bids_brainmask.dataset import decisions
+from bids_brainmask.dataset import decisions, readback
+from bids_brainmask.dataset.readback import Result
 from bids_brainmask.errors import UsageError
 from bids_brainmask.hashes import fingerprint
+from bids_brainmask.reports import page_candidates
 from bids_brainmask.results import lesion_decisions
 
 HEADER = "index\tdecision\tcandidates_sha256\n"
@@ -119,6 +121,42 @@ def test_an_index_image_that_was_changed_is_refused(results):
     labels.write_bytes(np.random.default_rng(0).bytes(20))
     with pytest.raises(UsageError, match="has been changed since the last run"):
         adopt(results, "sub-01_ce-gd_T1w\t1\taccepted")
+
+
+def test_decisions_of_the_page_keep_who_and_when_and_are_of_its_candidates(results):
+    image = "sub-01/anat/sub-01_ce-gd_desc-meningioma_dseg.nii.gz"
+    given = {"image": image, "index": "2", "decision": "rejected", "candidates_sha256": "abc"}
+    who = {"by": "Ada", "time": "2026-01-01T00:00:00Z"}
+    (path,) = lesion_decisions.put(results, [("here", given | who)])
+    assert decisions.read(path) == [decisions.Row(2, "rejected", "abc", *who.values())]
+    assert lesion_decisions.given(results) == [given | who]
+    with pytest.raises(UsageError, match=r"here: .* has other candidates than those"):
+        lesion_decisions.put(results, [("here", given | {"candidates_sha256": "old"})])
+    for outside in ("../out/" + image, str(results / image)):
+        with pytest.raises(UsageError, match="no candidate lesions of"):
+            lesion_decisions.put(
+                results.parent / "out/sub-01", [("here", given | {"image": outside})]
+            )
+    assert lesion_decisions.given(results) == [given | who]
+
+
+def test_the_page_gets_the_candidates_that_can_be_decided_about(results, caplog):
+    (one,) = readback.read(results)
+    header = "index\tvolume_ml\tlongest_mm\tside\tcandidate\treasons\tdecision\n"
+    table = results / one.output("lesions")
+    table.write_text(f"{header}1\t4.11\t22.5\tleft\tlikely\tn/a\tn/a\n")
+    assert page_candidates.read(results, one) == {
+        "image": "sub-01/anat/sub-01_ce-gd_desc-meningioma_dseg.nii.gz",
+        "sha256": "abc",
+        "found": [[1, 4.11, 22.5, "left", "likely", None, None]],
+    }
+    table.write_text(f"{header}1\tmany\t22.5\tleft\tlikely\tn/a\tn/a\n")
+    assert page_candidates.read(results, one) is None
+    assert "candidate lesions not shown" in caplog.text
+    table.write_text(header)
+    assert page_candidates.read(results, one) is None
+    drawn = Result(one.prefix, one.folder, {"meningioma": {"Manual": True}})
+    assert page_candidates.read(results, drawn) is None
 
 
 def test_no_folder_and_no_file(tmp_path):

@@ -111,11 +111,14 @@ function listen() {
   $("color").addEventListener("change", redraw);
   $("scale").addEventListener("change", () => plots.forEach(drawPlot));
   $("export").addEventListener("click", () => save("group_desc-brain_ratings.tsv", ratingTable()));
+  $("export-lesions").addEventListener("click", exportDecisions);
   $("rater").addEventListener("change", () => rename($("rater").value.trim()));
   $("import").addEventListener("click", () => $("file").click());
   $("file").addEventListener("change", async () => {
     const [file] = $("file").files;
-    if (file) tellOf(merge(await file.text()), file.name);
+    const text = file ? await file.text() : "";
+    if (isDecisions(text)) importDecisions(text, file.name);
+    else if (file) tellOf(merge(text), file.name);
     $("file").value = "";
   });
   $("clear").addEventListener("click", () => {
@@ -161,6 +164,8 @@ if (images.length < data.count) {
       "page, group_desc-brain_data-*.js: keep these with it, or run the group level with --single-file.",
   );
 }
+loadDecisions();
+keepDecisions();
 furnish();
 furnishView();
 listen();

@@ -10,6 +10,10 @@ const CHIPS = {
   accept: [DONE.accept, (image) => rated(image).rating === "accept"],
   exclude: [DONE.exclude, (image) => rated(image).rating === "exclude"],
   unsure: [DONE.unsure, (image) => rated(image).rating === "unsure"],
+  ...(withLesions.size && {
+    lesions: ["Candidate lesions", (image) => image.lesions.length > 0],
+    open: ["Lesions to decide", isOpen],
+  }),
 };
 let only = "all";
 let view = []; // the filtered images in order; a new rating applies when the filters are used again
@@ -77,17 +81,18 @@ function deal() {
   $("next").disabled = page === last;
 }
 
-function picture(image) {
+function picture(address) {
   const missing = () => make("span", { className: "missing", textContent: "No figure" });
-  if (!image.thumbnail) return missing();
-  const shown = make("img", { src: image.thumbnail, alt: "", decoding: "async" });
+  if (!address) return missing();
+  const shown = make("img", { src: address, alt: "", decoding: "async" });
   shown.addEventListener("error", () => shown.replaceWith(missing()));
   return shown;
 }
 
 /** The picture of a card, which opens the image in full screen. */
 function frame(image) {
-  const button = make("button", { type: "button", className: "frame" }, picture(image));
+  const button = make("button", { type: "button", className: "frame" }, picture(image.thumbnail));
+  if (image.lesionThumbnail) button.append(picture(image.lesionThumbnail));
   button.setAttribute("aria-label", `Rate ${image.name} in full screen`);
   button.addEventListener("click", () => {
     select(image, false);
@@ -130,12 +135,14 @@ function card(image) {
     make("ul", { className: `reasons${score === null ? " plain" : ""}` }, ...image.reasons.map((text) => make("li", {}, text))),
     make("p", { className: "small stale", hidden: true }, "The mask has changed since this rating."),
     make("p", { className: "small said" }),
+    image.lesions.length ? lesionList(image, MOST_ON_CARD) : null,
     make("div", { className: "verdict", role: "group", "aria-label": "Rating" }, ...buttons),
     comment,
   );
   image.card.addEventListener("focusin", () => select(image, false));
   image.card.addEventListener("click", () => select(image, false));
   dress(image);
+  dressLesions(image);
   return image.card;
 }
 
@@ -158,7 +165,7 @@ function dress(image) {
   const said = [...reasons, ...saidOf(image)].join("; ");
   image.card.querySelector(".said").textContent = said;
   image.card.querySelector(".said").hidden = !said;
-  for (const button of image.card.querySelectorAll(".verdict button")) {
+  for (const button of image.card.querySelectorAll("[data-rating]")) {
     button.setAttribute("aria-pressed", button.dataset.rating === rating);
   }
   image.card.querySelector(".stale").hidden = !isStale(image);

@@ -305,6 +305,10 @@ function refresh(changed) {
   );
   const numbers = { ...counts, all: images.length, unrated: images.length - done };
   numbers.outliers = outliers.size;
+  if (withLesions.size) {
+    numbers.lesions = withLesions.size;
+    numbers.open = [...withLesions.values()].filter(isOpen).length;
+  }
   for (const chip of $("chips").children) {
     chip.lastChild.textContent = ` ${numbers[chip.dataset.only]}`;
   }

@@ -19,7 +19,12 @@ function send(image, one, rater = me) {
     ...{ participant_id: participant, session_id: session, image: pathOf(image), rater, rating },
     ...{ reasons: reasons.join("; "), seconds, comment, time, mask_sha256: mask },
   };
-  pending.set(JSON.stringify([row.rater, row.image]), row);
+  sendRow(JSON.stringify([row.rater, row.image]), row);
+}
+
+/** Send a row: of a rating, or of a decision about a candidate lesion. */
+function sendRow(name, row) {
+  pending.set(name, row);
   keepPending();
   flush();
 }
@@ -67,7 +72,8 @@ function lost(error) {
 }
 
 /** Show ratings that the server sent. */
-function receive({ all, rater, rows }) {
+function receive({ all, rater, rows, lesions = [] }) {
+  for (const image of new Set(lesions.map(takeDecision).filter(Boolean))) dressLesions(image);
   if (all) {
     if (!me && rater) {
       me = rater;
@@ -87,7 +93,7 @@ function receive({ all, rater, rows }) {
     changed.add(image);
   };
   for (const row of rows) if (!pending.has(JSON.stringify([row.rater, row.image]))) apply(row);
-  if (all) for (const row of pending.values()) apply(row);
+  if (all) for (const row of pending.values()) if ("rating" in row) apply(row);
   refresh(all ? images : [...changed]);
 }
 
@@ -98,7 +104,9 @@ function adopt() {
     for (let i = 0; i < localStorage.length; i += 1) keys.push(localStorage.key(i));
     for (const key of keys.filter((one) => one.startsWith(PENDING) && one !== TAB)) {
       for (const row of JSON.parse(localStorage.getItem(key))) {
-        const name = JSON.stringify([row.rater, row.image]);
+        const [first, last] = "rating" in row ? [row.rater, []] : ["lesion", [row.index]];
+        const name = JSON.stringify([first, row.image, ...last]);
+        if (first === "lesion") takeDecision(row);
         if (!pending.has(name) || pending.get(name).time < row.time) pending.set(name, row);
       }
       keepPending();
@@ -118,6 +126,7 @@ function connect() {
     if (!live) {
       live = true;
       document.body.classList.add("live");
+      $("export-lesions").hidden = true;
       adopt();
     }
     receive(message);

@@ -10,8 +10,10 @@ const PLANES = [...Array(9).fill("axial"), ...Array(9).fill("coronal"), ...Array
 const AHEAD = [0, 1, 2, -1]; // images that are loaded, from the one that is shown
 const OUTLINE = 1.5; // pixels of the screen
 
-const shownAs = { slice: -1, mask: true, fill: false, unsure: false, sessions: false };
-const loaded = new Map(); // pictures by the index of their image: {slices, overlays, plain}
+const LOOKS = ["fill", "unsure", "sessions", "lesions"];
+const shownAs = { slice: -1, mask: true, fill: false, unsure: false, sessions: false, lesions: false };
+const PICTURES = ["slices", "overlays", "plain", "lesions", "cuts"];
+const loaded = new Map(); // pictures by the index of their image: PICTURES
 let drawing = 0;
 
 const figure = (image, name) => image.thumbnail?.replace("desc-thumbnail_", `desc-${name}_`);
@@ -34,8 +36,10 @@ function fetchPictures(image) {
     const entry = { ready: false };
     loaded.set(image.index, entry);
     entry.done = (async () => {
-      const parts = ["slices", "overlays"].map((name) => decoded(figure(image, name)));
-      [entry.slices, entry.overlays] = await Promise.all(parts);
+      const names = ["slices", "overlays"];
+      if (image.lesions.length) names.push("lesionoverlays", "meningioma");
+      const parts = names.map((name) => decoded(figure(image, name)));
+      [entry.slices, entry.overlays, entry.lesions, entry.cuts] = await Promise.all(parts);
       if (!entry.slices) entry.plain = await decoded(figure(image, "brain"));
       entry.ready = true;
     })();
@@ -60,7 +64,7 @@ function loadAhead() {
   for (const [index, entry] of loaded) {
     if (wanted.some((image) => image.index === index)) continue;
     loaded.delete(index);
-    for (const picture of [entry.slices, entry.overlays, entry.plain]) picture?.close();
+    for (const name of PICTURES) entry[name]?.close();
   }
 }
 
@@ -99,13 +103,14 @@ function paintSlices(canvas, entry) {
   context.fillStyle = "#000";
   context.fillRect(0, 0, width, height);
   context.imageSmoothingQuality = "high";
-  const { slices, overlays, plain } = entry;
+  const { slices, overlays, lesions } = entry;
+  const plain = (shownAs.lesions && entry.cuts) || entry.plain;
   if (plain) {
     const scale = Math.min(width / plain.width, height / plain.height);
     const size = [plain.width * scale, plain.height * scale];
     context.drawImage(plain, (width - size[0]) / 2, (height - size[1]) / 2, ...size);
   }
-  if (!slices) return;
+  if (!slices || plain) return;
   const size = slices.width / SIDE;
   const shown = shownAs.slice < 0 ? PLANES.map((_, index) => index) : [shownAs.slice];
   let columns = 1;
@@ -118,7 +123,9 @@ function paintSlices(canvas, entry) {
     const from = [(tile % SIDE) * size, Math.floor(tile / SIDE) * size];
     const to = [left + (place % columns) * wide, top + Math.floor(place / columns) * wide, wide, wide];
     context.drawImage(slices, ...from, size, size, ...to);
-    if (!overlays || !shownAs.mask) return;
+    if (!shownAs.mask) return;
+    if (lesions) overlay(context, lesions, size, from, to, 0);
+    if (!overlays) return;
     overlay(context, overlays, size, from, to, 0);
     if (shownAs.unsure) overlay(context, overlays, size, from, to, 1);
   });
@@ -129,6 +136,11 @@ function showView() {
   if (!$("view").open || !selected) return;
   loadAhead();
   dressView();
+  if ($("view-title").textContent !== selected.name || !$("view-lesions").firstChild) {
+    $("view-lesions").replaceChildren(...(selected.lesions.length ? [lesionList(selected)] : []));
+    $("look-lesions").hidden = !selected.lesions.length;
+  }
+  dressLesions(selected);
   $("view-title").textContent = selected.name;
   $("view-title").href = selected.link;
   const others = shownAs.sessions ? siblings(selected).slice(0, 3) : [];
@@ -161,7 +173,7 @@ function showView() {
 /** Draw again, with another look at the same image. */
 function again(change) {
   Object.assign(shownAs, change);
-  for (const name of ["fill", "unsure", "sessions"]) {
+  for (const name of LOOKS) {
     $(`look-${name}`).setAttribute("aria-pressed", shownAs[name]);
   }
   showView();
@@ -218,6 +230,7 @@ const VIEW_KEYS = {
   l: () => again({ fill: !shownAs.fill }),
   u: () => again({ unsure: !shownAs.unsure }),
   s: () => again({ sessions: !shownAs.sessions }),
+  e: () => again({ lesions: !shownAs.lesions }),
   a: () => again({ slice: -1 }),
   v: () => $("view").close(),
   c: () => $("view-comment").focus(),
@@ -239,7 +252,7 @@ function furnishView() {
     return button;
   });
   $("view-reasons").replaceChildren(...reasons);
-  for (const name of ["fill", "unsure", "sessions"]) {
+  for (const name of LOOKS) {
     $(`look-${name}`).addEventListener("click", () => again({ [name]: !shownAs[name] }));
   }
   const bare = (mask) => () => mask !== shownAs.mask && again({ mask });
@@ -272,7 +285,7 @@ function furnishView() {
   $("view").addEventListener("close", () => {
     for (const [index, entry] of loaded) {
       loaded.delete(index);
-      for (const picture of [entry.slices, entry.overlays, entry.plain]) picture?.close();
+      for (const name of PICTURES) entry[name]?.close();
     }
     $("notices").append(...$("view").querySelectorAll(".told"));
     pointLater();
