@@ -7,9 +7,13 @@ import argparse
 import sys
 import webbrowser
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bids_brainmask.cli.values import positive
 from bids_brainmask.signals import stoppable
+
+if TYPE_CHECKING:
+    from bids_brainmask.reports.rating_server import Decisions
 
 
 def add_rate(commands: argparse._SubParsersAction) -> None:
@@ -46,16 +50,13 @@ def add_rate(commands: argparse._SubParsersAction) -> None:
 
 def run_rate(args: argparse.Namespace) -> int:
     """Serve the group report until it is stopped; the address is printed."""
-    from bids_brainmask.reports.rating_server import Decisions, RatingServer
-    from bids_brainmask.results import lesion_decisions
+    from bids_brainmask.reports.rating_server import RatingServer
 
-    root = args.output_dir
-    decisions = Decisions(
-        lambda: lesion_decisions.given(root),
-        lambda rows: lesion_decisions.put(root, [("the page", row) for row in rows]),
-    )
     with stoppable():
-        server = RatingServer(root, port=args.port, rater=args.rater, decisions=decisions)
+        decisions = _decisions(args.output_dir)
+        server = RatingServer(
+            args.output_dir, port=args.port, rater=args.rater, decisions=decisions
+        )
         print(f"Rate at {server.address}", flush=True)
         print("Ratings are written as they are given. Ctrl+C stops.", file=sys.stderr)
         if not args.no_browser:
@@ -68,3 +69,20 @@ def run_rate(args: argparse.Namespace) -> int:
             print("Stopped: no page was open.", file=sys.stderr)
         print(f"Ratings: {server.table.path}", file=sys.stderr)
     return 0
+
+
+def _decisions(root: Path) -> Decisions:
+    """Where decisions about candidate lesions are; NumPy is imported once there is one."""
+    from bids_brainmask.reports.rating_server import Decisions
+
+    def read() -> list[dict[str, str]]:
+        from bids_brainmask.results import lesion_decisions
+
+        return lesion_decisions.given(root)
+
+    def put(rows: list[dict[str, str]]) -> list[Path]:
+        from bids_brainmask.results import lesion_decisions
+
+        return lesion_decisions.put(root, [("the page", row) for row in rows])
+
+    return Decisions(read, put)
