@@ -5,11 +5,13 @@ python benchmarks/pages.py records OUTPUT_DIR [--images 100000] [--pages 0]
 python benchmarks/pages.py group OUTPUT_DIR
 python benchmarks/pages.py open OUTPUT_DIR
 python benchmarks/pages.py next OUTPUT_DIR [--images 1000]
+python benchmarks/pages.py draw IMAGE --mask MASK
 
 `records` writes sidecars of simulated masks, with `--pages` also participants' pages to be brought
 up to date. `group` runs the group level on them. `open` opens its page in Chromium without a
 window, sorts and filters. `next` writes a page of images with pictures of slices, and measures
-from the key to the next image on the screen, in the view of one image.
+from the key to the next image on the screen, in the view of one image. `draw` measures the time
+of each figure of an image, with the mask for probabilities.
 """
 
 from __future__ import annotations
@@ -19,17 +21,29 @@ import json
 import resource
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from document import table
+from scipy import ndimage
 
-from bids_brainmask.analyses import quality
+from bids_brainmask.analyses import catalog, quality
 from bids_brainmask.cli import bids_app
 from bids_brainmask.drawing import tiles
 from bids_brainmask.reports import group, group_page
 from bids_brainmask.reports.page_data import Row
+from bids_brainmask.voxels import image
 from bids_brainmask.voxels.image import Volume
+
+
+@dataclass(frozen=True)
+class Extraction:
+    """What figures need of an extraction: a mask, and a soft edge of it as probabilities."""
+
+    mask: np.ndarray
+    probability: np.ndarray
+
 
 SCANNERS = [("Siemens", "Prisma", 3), ("GE", "MR750", 3), ("Philips", "Achieva", 1.5)]
 
@@ -188,16 +202,37 @@ def measure_next(out: Path, images: int) -> str:
         driver.quit()
 
 
+def measure_draw(path: Path, mask: Path) -> str:
+    """Draw the figures of one image; medians of three, after a first time."""
+    source = image.read(path)
+    found_mask = image.read_mask(mask)
+    soft = ndimage.gaussian_filter(found_mask.astype(np.float32), 1.2)
+    brain = Extraction(found_mask, soft)
+    rows = [row for row in catalog.FIGURES if row.made_by == "brain"]
+    found: dict[str, list[float]] = {row.name: [] for row in rows}
+    for row in rows:
+        for _ in range(4):
+            started = time.process_time()
+            row.draw(source, {"brain": brain}, "sub-01")
+            found[row.name].append(time.process_time() - started)
+    medians = {name: float(np.median(values[1:])) for name, values in found.items()}
+    medians["all"] = sum(medians.values())
+    return table(["figure", "CPU s"], [[name, f"{value:.2f}"] for name, value in medians.items()])
+
+
 def main(argv: list[str]) -> int:
-    """Do one of the four."""
+    """Do one of the five."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=["records", "group", "open", "next"])
+    parser.add_argument("what", choices=["records", "group", "open", "next", "draw"])
     parser.add_argument("out", type=Path)
+    parser.add_argument("--mask", type=Path)
     parser.add_argument("--images", type=int)
     parser.add_argument("--pages", type=int, default=0)
     args = parser.parse_args(argv)
     if args.what == "records":
         text = write_records(args.out, args.images or 100_000, args.pages)
+    elif args.what == "draw":
+        text = measure_draw(args.out, args.mask)
     elif args.what == "next":
         text = measure_next(args.out, args.images or 1000)
     else:
