@@ -98,11 +98,12 @@ def reasons(measures: Mapping[str, float], volume_ml: tuple[float, float]) -> li
 def is_object(measures: Mapping[str, float], volume_ml: tuple[float, float]) -> bool:
     """Whether it is no head, by measures that do not need an exact mask.
 
-    An object is smaller than half of the smallest brain that is expected, its surface is smoother
-    than any brain's, or the intensities in it are not a brain's. Parameters as in `reasons`.
+    An object is smaller than half of the smallest brain that is expected, it is smoother than any
+    brain, or the intensities in it are not a brain's. Parameters as in `reasons`.
     The mask of a head that the network knows badly is rough, and has a brain's intensities.
     """
-    smooth = measures["roughness"] < LIMITS["roughness"].low
+    smooth = measures.get("fill", 0) > LIMITS["fill"].high
+    smooth |= measures["roughness"] < LIMITS["roughness"].low
     if smooth or measures["volume_ml"] < volume_ml[0] / 2:
         return True
     return any(LIMITS[name].reason(measures[name]) for name in TEXTURE if name in measures)

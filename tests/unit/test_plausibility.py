@@ -221,6 +221,7 @@ def test_expected_volumes_are_the_user_s():
         ("roughness", 1.5, True),
         ("roughness", 3.0, False),
         ("fill", 0.6, False),
+        ("fill", 0.98, True),
         ("volume_ml", 3000.0, False),
         ("volume_ml", EXPECTED_ML[0] / 2 + 1, False),
         ("volume_ml", EXPECTED_ML[0] / 2 - 1, True),
