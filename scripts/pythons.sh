@@ -10,11 +10,14 @@ work=build/pythons
 rm -rf "$work"
 mkdir -p "$work"
 [ "$uv" != .venv/bin/uv ] || .venv/bin/python -m pip install --quiet uv
-BUILD_HERE=1 .venv/bin/python scripts/archives.py "$work/dist" >/dev/null
+BUILD_HERE=1 .venv/bin/python scripts/archives.py "$work/dist" >"$work/build.log" 2>&1
 status=0
 
 try() { # name, interpreter, resolution
-    "$uv" venv --quiet --python "$2" "$work/$1"
+    "$uv" venv --quiet --python "$2" "$work/$1" || {
+        status=1
+        return
+    }
     "$uv" pip install --quiet --python "$work/$1" --resolution "$3" --requirements pyproject.toml
     "$uv" pip install --quiet --python "$work/$1" --no-deps "$work"/dist/*.whl
     "$work/$1/bin/python" -c 'import platform; print(end=f"Python {platform.python_version()}, ")'
@@ -27,9 +30,9 @@ try() { # name, interpreter, resolution
 }
 
 for python in ${PYTHONS-3.11 3.12 3.13}; do
-    try "newest-$(basename "$python")" "$python" highest
+    try "newest-$(echo "$python" | tr / -)" "$python" highest
 done
 for python in ${OLDEST-3.11}; do
-    try "oldest-$(basename "$python")" "$python" lowest-direct
+    try "oldest-$(echo "$python" | tr / -)" "$python" lowest-direct
 done
 exit $status

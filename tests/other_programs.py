@@ -10,6 +10,8 @@ from conftest import ROOT, missing
 
 SMRIPREP = ("smriprep==0.19.5", "SimpleITK==2.5.3", "bids2table==2.3.1")
 
+READERS = ("antspyx==0.6.3", "fslpy==3.29.1")
+
 PANOPTICA = ("panoptica==2.1.7",)
 """Its dependencies are older than ours: NumPy under 2.3 and pandas under 3."""
 
