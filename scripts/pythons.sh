@@ -9,7 +9,6 @@ uv=${UV:-.venv/bin/uv}
 work=build/pythons
 rm -rf "$work"
 mkdir -p "$work"
-[ "$uv" != .venv/bin/uv ] || .venv/bin/python -m pip install --quiet uv
 BUILD_HERE=1 .venv/bin/python scripts/archives.py "$work/dist" >"$work/build.log" 2>&1
 status=0
 

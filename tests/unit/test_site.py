@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The documentation's site holds every page, and what is made when it is built."""
 
+import os
 import re
+import subprocess
 import sys
 
 import pytest
@@ -74,3 +76,19 @@ def test_the_gallery_shows_each_kind_of_figure_and_report(tmp_path):
     assert page.count("![") == len(shown)
     assert all(f"## {row.title}\n" in page for row in shown)
     assert "- [sub-a](gallery/sub-a.html)" in page
+
+
+@pytest.mark.parametrize(("code", "status"), [("200", 0), ("403", 0), ("404", 1), ("000", 1)])
+def test_addresses_of_other_sites_are_asked_for(code, status, tmp_path):
+    curl = tmp_path / "curl"
+    curl.write_text(f'#!/bin/sh\ncase "$*" in *semver.org) echo {code};; *) echo 200;; esac\n')
+    curl.chmod(0o755)
+    done = subprocess.run(
+        ["sh", ROOT / "scripts/links.sh"],
+        env={"PATH": f"{tmp_path}:{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == status
+    assert done.stderr == (f"{code}: https://semver.org\n" if status else "")
