@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 
-from bids_brainmask.analyses import candidates, diameters, lesions
+from bids_brainmask.analyses import candidates, diameters, lesion_place, lesions
 from bids_brainmask.analyses.diameters import Ends
 from bids_brainmask.analyses.lesions import Lesion
 from bids_brainmask.tables import tsv
@@ -121,6 +121,31 @@ COLUMNS: dict[str, dict] = {
             "midline": f"At least {1 - lesions.SIDE_SHARE:.0%} lie on either side",
         },
     },
+    "place": {
+        "LongName": "Place",
+        "Description": "Part of the dura that has the largest share of the lesion's surface "
+        f"within {lesion_place.NEAR_MM:g} mm of it. The falx is the plane of symmetry of the "
+        "brain mask; the tentorium is a surface that was fitted to other heads; n/a where less "
+        f"than {lesion_place.LEAST_SHARE:.0%} of the surface lies on any part, where the "
+        f"certainty is under {lesion_place.LEAST_CERTAINTY:g}, where the field of view ends "
+        "within the brain, for a lesion away from it, and without a brain mask",
+        "Levels": {
+            "convexity": "Outline of the cerebrum, to the side, in front, behind, or above",
+            "parasagittal": "Upper outline of the cerebrum, up to "
+            f"{lesion_place.BESIDE_MM:g} mm from the falx",
+            "falx": "Between the hemispheres",
+            "tentorium": "Between cerebrum and cerebellum",
+            "skull base": "Lower outline of the cerebrum",
+            "posterior fossa": "Outline of the cerebellum and the brainstem",
+        },
+    },
+    "place_certainty": {
+        "LongName": "Certainty of the place",
+        "Description": "Share of some changes of the head's axes, by "
+        f"{lesion_place.TURNS_DEG:g} degrees or {lesion_place.SHIFTS_MM:g} mm, and of the "
+        "distance up to which a lesion lies on the dura, that give this place, in [0, 1]; of the "
+        "most frequent answer where the place is n/a",
+    },
     "thickness_mm": {
         "LongName": "Thickness",
         "Description": "Diameter of the largest ball that lies in the lesion",
@@ -216,6 +241,8 @@ def row(lesion: Lesion) -> dict[str, str]:
         "centroid_y_mm": y,
         "centroid_z_mm": z,
         "side": lesion.side or "n/a",
+        "place": lesion.place or "n/a",
+        "place_certainty": _known(lesion.place_certainty, 2),
         "thickness_mm": f"{lesion.thickness_mm:.1f}",
         "surface_mm2": f"{lesion.surface_mm2:.0f}",
         "skull_distance_mm": _known(lesion.skull_distance_mm, 1),

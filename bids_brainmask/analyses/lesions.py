@@ -11,8 +11,9 @@ from typing import Literal
 import numpy as np
 from scipy import ndimage
 
-from bids_brainmask.analyses import diameters
+from bids_brainmask.analyses import diameters, head_frame, lesion_place
 from bids_brainmask.analyses.diameters import Ends
+from bids_brainmask.analyses.lesion_place import Place
 from bids_brainmask.voxels.masks import bounds
 
 SMALLEST_ML = 0.05
@@ -23,6 +24,10 @@ UNSURE_MM = 5.0
 
 SIDE_SHARE = 0.9
 """Share of a lesion's voxels that must lie beyond that distance for it to be on a side."""
+
+CUT_MM2 = 2000.0
+"""Area of the brain mask in an outermost slice from which the field of view ends within the brain,
+mm2. The brainstem has less."""
 
 Side = Literal["left", "right", "midline"]
 
@@ -55,6 +60,8 @@ class Lesion:
     at_edge: bool
     reasons: tuple[str, ...] = ()  # why it is unlikely to be a lesion; empty: it is likely
     side: Side | None = None
+    place: Place | None = None
+    place_certainty: float | None = None  # in [0, 1]
     decision: Decision = ""  # of a person
     volume_sd_ml: float | None = None  # over moved copies of the image
 
@@ -234,7 +241,14 @@ def _lesion(
     )
 
 
-RELATIVE = ("skull_distance_mm", "brain_distance_mm", "share_in_brain", "side")
+RELATIVE = (
+    "skull_distance_mm",
+    "brain_distance_mm",
+    "share_in_brain",
+    "side",
+    "place",
+    "place_certainty",
+)
 """What is measured relative to the brain mask."""
 
 
@@ -281,6 +295,7 @@ class Surroundings:
         middle = [np.arange(len(each)) @ each / max(each.sum(), 1) for each in sums]
         self.middle_x = float(affine[0] @ [*middle, 1])
         self.within = ndimage.binary_fill_holes(brain | lesions)
+        self.frame = None if _is_cut(brain, self.spacing) else head_frame.find(brain, affine)
 
     def measure(self, piece: np.ndarray, box: Box) -> dict:
         """Measure where a lesion lies; a lesion away from the brain has no distance to the skull.
@@ -308,6 +323,7 @@ class Surroundings:
             "brain_distance_mm": away,
             "share_in_brain": float(brain.mean()),
             "side": self._side(piece, box),
+            **self._place(piece, box, touches=touches),
             "touches": touches,
             "within": within,
         }
@@ -321,6 +337,26 @@ class Surroundings:
             return "left" if left > right else "right"
         return "midline" if min(left, right) >= 1 - SIDE_SHARE else None
 
+    def _place(self, piece: np.ndarray, box: Box, *, touches: bool) -> dict:
+        """Tell on which part of the dura a lesion lies; one away from the brain is on none."""
+        if not touches:
+            return {"place": None, "place_certainty": None}
+        reach = [int(np.ceil(max(lesion_place.NEARS_MM) / step)) + 1 for step in self.spacing]
+        wide = tuple(
+            slice(max(side.start - more, 0), side.stop + more)
+            for side, more in zip(box, reach, strict=True)
+        )
+        own, inside = self.affine.copy(), np.zeros_like(self.within[wide])
+        own[:3, 3] += own[:3, :3] @ [side.start for side in wide]
+        inside[
+            tuple(
+                slice(side.start - other.start, side.stop - other.start)
+                for side, other in zip(box, wide, strict=True)
+            )
+        ] = piece
+        place, certainty = lesion_place.find(inside, self.within[wide], own, self.frame)
+        return {"place": place, "place_certainty": certainty}
+
     @staticmethod
     def _around(whole: np.ndarray, box: Box, *, beyond: bool) -> np.ndarray:
         """Part of an array with one more voxel at each side; `beyond` the array's own edge."""
@@ -330,6 +366,16 @@ class Surroundings:
             for side, length in zip(box, whole.shape, strict=True)
         ]
         return np.pad(whole[wide], missing, constant_values=beyond)
+
+
+def _is_cut(brain: np.ndarray, spacing: np.ndarray) -> bool:
+    """Whether the field of view ends within the brain: an outermost slice holds much of it."""
+    for axis in range(3):
+        area = float(np.prod(np.delete(spacing, axis)))
+        ends = np.moveaxis(brain, axis, 0)[[0, -1]]
+        if ends.sum((1, 2)).max() * area > CUT_MM2:
+            return True
+    return False
 
 
 def _gap(inside: np.ndarray, piece: np.ndarray, box: Box, spacing: np.ndarray) -> float | None:
