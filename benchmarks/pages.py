@@ -19,6 +19,7 @@ from __future__ import annotations
 import argparse
 import json
 import resource
+import shutil
 import sys
 import time
 from dataclasses import dataclass
@@ -106,7 +107,8 @@ def browser():
     for flag in ("--headless=new", "--no-sandbox", "--disable-gpu", size):
         options.add_argument(flag)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    return webdriver.Chrome(options)
+    options.binary_location = shutil.which("chromium") or ""
+    return webdriver.Chrome(options, webdriver.ChromeService(shutil.which("chromedriver")))
 
 
 TIMED = """
