@@ -119,14 +119,18 @@ def _text(path: Path) -> str:
 
 
 def _keep_keys(content: dict, old: Mapping) -> dict:
-    """Merge a description with the one that is there: see `REFRESHED`."""
+    """Merge a description with the one that is there: see `REFRESHED`.
+
+    Entries of our other versions stay: results may be of them, as their sidecars tell.
+    """
     found = {**old, **content, **{key: old[key] for key in old if key not in REFRESHED}}
-    (generator,) = content["GeneratedBy"]
+    (now,) = content["GeneratedBy"]
     if isinstance(makers := old.get("GeneratedBy"), list):
-        is_ours = [isinstance(m, dict) and m.get("Name") == ownership.NAME for m in makers]
-        if any(is_ours):
-            pairs = zip(makers, is_ours, strict=True)
-            found["GeneratedBy"] = [generator if ours else maker for maker, ours in pairs]
+        same = {key: now[key] for key in ("Name", "Version")}
+        is_now = [isinstance(each, dict) and {**each, **same} == each for each in makers]
+        pairs = zip(makers, is_now, strict=True)
+        found["GeneratedBy"] = [now if ours else maker for maker, ours in pairs]
+        found["GeneratedBy"] += [] if any(is_now) else [now]
     if isinstance(sources := old.get("SourceDatasets"), list):
         found["SourceDatasets"] = [*content["SourceDatasets"], *sources[1:]]
     if isinstance(links := old.get("DatasetLinks"), dict):

@@ -7,6 +7,7 @@ import os
 
 import pytest
 
+import bids_brainmask
 from bids_brainmask import app
 from bids_brainmask.api import check_places
 from bids_brainmask.cli import bids_app, brainmask
@@ -143,17 +144,31 @@ def test_what_the_user_edits_in_the_description_is_kept(raw, tmp_path):
     other = {"Name": "fMRIPrep", "Version": "24.1"}
     old = {**fresh["GeneratedBy"][0], "Version": "0.0.1"}
     links = {"atlas": "../atlas", "raw": "gone"}
-    edited = fresh | edits | {"GeneratedBy": [other, old], "DatasetLinks": links}
+    now = fresh["GeneratedBy"][0] | {"CodeURL": "gone"}
+    edited = fresh | edits | {"GeneratedBy": [other, old, now], "DatasetLinks": links}
     path.write_text(json.dumps(edited | {"BIDSVersion": "1.0.0", "DatasetType": "raw"}))
     derivatives.describe_dataset(chosen)
     found = json.loads(path.read_text())
     assert {key: found[key] for key in edits} == edits
-    assert found["GeneratedBy"] == [other, *fresh["GeneratedBy"]]
+    assert found["GeneratedBy"] == [other, old, *fresh["GeneratedBy"]]
     assert found["DatasetLinks"] == {"atlas": "../atlas", **fresh["DatasetLinks"]}
     assert (found["BIDSVersion"], found["DatasetType"]) == (fresh["BIDSVersion"], "derivative")
     again = path.read_bytes()
     derivatives.describe_dataset(chosen)
     assert path.read_bytes() == again
+
+
+def test_each_version_that_has_made_results_is_named(raw, tmp_path, monkeypatch):
+    """What an old version made stays: the description must not say that the new one made it."""
+    chosen = Settings(bids_dir=raw, output_dir=tmp_path / "out", analysis_level="participant")
+    for version in ("0.1", "0.2", "0.2", "0.1"):
+        monkeypatch.setattr(bids_brainmask, "__version__", version)
+        derivatives.describe_dataset(chosen)
+    found = json.loads((tmp_path / "out/dataset_description.json").read_text())["GeneratedBy"]
+    assert [(each["Name"], each["Version"]) for each in found] == [
+        ("bids_brainmask", "0.1"),
+        ("bids_brainmask", "0.2"),
+    ]
 
 
 def test_lines_of_the_user_are_kept(raw, tmp_path):
