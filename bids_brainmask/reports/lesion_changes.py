@@ -90,7 +90,11 @@ COLUMNS: dict[str, dict] = {
     "certain": {
         "LongName": "Certain",
         "Description": "Whether the change of volume exceeds the uncertainty",
-        "Levels": {"yes": "It does", "no": "It is within it", "n/a": "It is unknown"},
+        "Levels": {
+            "yes": "It does",
+            "within the uncertainty": "It does not: it may be none, whatever `change` says",
+            "n/a": "It is unknown",
+        },
     },
     "overlap": {
         "LongName": "Overlap of the brains",
@@ -183,7 +187,9 @@ def numbers(
     lengths = [max((each.longest_mm for each in part), default=0.0) for part in (old, new)]
     difference = sizes[1] - sizes[0]
     uncertain = _uncertainty([*old, *new])
-    certain = "n/a" if uncertain is None else "yes" if abs(difference) > uncertain else "no"
+    certain = "n/a" if uncertain is None else "yes"
+    if uncertain is not None and abs(difference) <= uncertain:
+        certain = "within the uncertainty"
     return {
         "volume_before_ml": f"{sizes[0]:.3f}",
         "volume_after_ml": f"{sizes[1]:.3f}",

@@ -96,7 +96,7 @@ def test_numbers_are_differences():
         "certain": "yes",
     }
     small = numbers(Change((1,), (1,)), {1: Size(1.0, 10.0, 0.1)}, {1: Size(1.1, 10.0, 0.1)})
-    assert (small["uncertainty_ml"], small["certain"]) == ("0.277", "no")
+    assert (small["uncertainty_ml"], small["certain"]) == ("0.277", "within the uncertainty")
     new = numbers(Change((), (1,)), {}, {1: Size(1.1, 10.0)})
     assert (new["change_percent"], new["uncertainty_ml"], new["certain"]) == ("n/a",) * 3
     assert set(row) | {"change"} <= set(lesion_changes.COLUMNS)
