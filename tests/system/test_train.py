@@ -37,6 +37,24 @@ DEBRIS = "partial-"
 
 
 @pytest.fixture
+def graph():
+    """A test with this trains as users do: the steps are compiled to a graph."""
+
+
+@pytest.fixture(autouse=True)
+def _eagerly(request, monkeypatch):
+    """Train without a graph: in a training of two steps, most of the time would go into it."""
+    compile_for = fit.compile_for
+
+    def eagerly(model, *how):
+        compile_for(model, *how)
+        model.run_eagerly = True
+
+    if "graph" not in request.fixturenames:
+        monkeypatch.setattr(fit, "compile_for", eagerly)
+
+
+@pytest.fixture
 def root(tmp_path):
     return labelled_dataset(tmp_path / "bids", 2)
 
@@ -71,7 +89,7 @@ def rows(out):
 
 
 @pytest.mark.slow
-def test_one_phantom_is_learnt_by_heart_within_two_minutes(tmp_path):
+def test_one_phantom_is_learnt_by_heart_within_two_minutes(tmp_path, graph):
     """From a configuration to a mask of Dice above 0.98, through the BIDS App."""
     started = time.monotonic()
     root, out = labelled_dataset(tmp_path / "bids", 1), tmp_path / "out"
@@ -313,7 +331,7 @@ def finetune(root, out, *options):
 
 
 @pytest.mark.slow
-def test_a_fine_tuned_model_runs_in_the_app(root, tmp_path):
+def test_a_fine_tuned_model_runs_in_the_app(root, tmp_path, graph):
     out, masks = tmp_path / "tuned", tmp_path / "masks"
     assert finetune(root, out, "--from", "embedded", "--validation", "0.5", "--name", "mine") == 0
     model = registry.resolve(out)
@@ -413,6 +431,16 @@ def test_a_start_must_fit_the_architecture(root, tmp_path, capsys):
     assert "start: embedded holds weights of the network 'compact'" in capsys.readouterr().err
 
 
+@pytest.fixture(scope="module")
+def conformed(tmp_path_factory):
+    """Arrays of two heads on the grid of the published networks: seconds of work each."""
+    folder = tmp_path_factory.mktemp("conformed")
+    labelled_dataset(folder / "bids", 2)
+    config = read(configuration(folder, grid="fsconform"))
+    dataset.lay_out(config, folder, folder / "heads")
+    return folder / "heads"
+
+
 def keras_file(path, *, sigmoid):
     import keras
 
@@ -428,15 +456,17 @@ def keras_file(path, *, sigmoid):
 
 
 @pytest.mark.parametrize("sigmoid", [True, False])
-def test_a_network_of_ones_own_can_be_tuned(root, tmp_path, sigmoid):
+def test_a_network_of_ones_own_can_be_tuned(root, conformed, tmp_path, sigmoid):
     own = keras_file(tmp_path / "own.keras", sigmoid=sigmoid)
     out = tmp_path / "out"
+    shutil.copytree(conformed, out / "heads")
     assert finetune(root, out, "--from", str(own), "--validation", "0") == 0
     assert registry.resolve(out).grid == "fsconform"
 
 
-def test_a_sigmoid_that_cannot_be_taken_off_is_an_error(root, tmp_path, capsys):
+def test_a_sigmoid_that_cannot_be_taken_off_is_an_error(root, conformed, tmp_path, capsys):
     own = keras_file(tmp_path / "own.keras", sigmoid="inner")
+    shutil.copytree(conformed, tmp_path / "out/heads")
     assert finetune(root, tmp_path / "out", "--from", str(own), "--validation", "0") == 2
     assert "training needs logits" in capsys.readouterr().err
 
