@@ -10,6 +10,13 @@ from pathlib import Path
 
 CGROUP = Path("/sys/fs/cgroup")
 
+CPUINFO = Path("/proc/cpuinfo")
+"""Linux describes the processors there."""
+
+INT8 = ("avx512_vnni", "avx_vnni", "amx_int8")
+"""Instructions, as Linux names them, that add products of 8-bit integers in 32 bits. Others add
+them in 16 bits, where sums overflow."""
+
 
 def cpus(root: Path = CGROUP) -> int:
     """Processors that this process may use.
@@ -61,6 +68,16 @@ def memory_gb(root: Path = CGROUP) -> float:
 
         total = psutil.virtual_memory().total
     return min([total, *limits]) / 1e9
+
+
+def multiplies_int8() -> bool:
+    """Whether the processor has one of the instructions of `INT8`; False if it is not known."""
+    try:
+        text = CPUINFO.read_text(encoding="utf-8", errors="replace")
+    except OSError:  # macOS and Windows
+        return False
+    flags = next((line for line in text.splitlines() if line.startswith("flags")), "")
+    return bool(set(INT8) & set(flags.split()))
 
 
 def peak_memory_gb() -> float:

@@ -157,9 +157,13 @@ class Run:
         return self.settings.border if asked is None else asked
 
     def precision(self, name: str) -> Precision:
-        """Give the number format of the network of an analysis."""
-        asked = self.chosen.get(name, choices.NOTHING).precision
-        return cast("Precision", asked) if asked else self.settings.precision
+        """Give the number format of the network of an analysis.
+
+        A model without ranges for int8 runs in float32 then.
+        """
+        asked = self.chosen.get(name, choices.NOTHING).precision or self.settings.precision
+        no_int8 = asked == "int8" and not self.models[name].ranges
+        return "float32" if no_int8 else cast("Precision", asked)
 
     def network(self, name: str) -> str:
         """Name the network of an analysis by its model and precision."""

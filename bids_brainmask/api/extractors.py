@@ -118,8 +118,9 @@ class Extractor(_Analysis):
         Distance by which the edge of the mask is moved, mm; above 0 outward, below 0 inward.
     expected_ml : tuple of 2 float
         Volumes between which a brain is expected to lie, mL; beyond them the mask is doubtful.
-    precision : {"float32", "bfloat16"}
-        What the network computes in. ``bfloat16`` is faster on processors with AMX.
+    precision : {"float32", "bfloat16", "int8"}
+        What the network computes in. ``bfloat16`` is faster on processors with AMX, ``int8`` on
+        those with VNNI; only `embedded` has the latter.
     overlap : bool
         Let the blocks of models that see blocks overlap by half.
     flips : bool

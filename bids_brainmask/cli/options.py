@@ -322,8 +322,8 @@ def add_engine(group: argparse._ActionsContainer) -> None:
         choices=get_args(Precision),
         default=Settings.precision,
         help="number format of the network's computation. bfloat16 takes a third of the "
-        "network's time on processors with AMX, and changes a few voxels at the mask's edge. "
-        "OpenVINO only",
+        "network's time on processors with AMX, int8 on processors with VNNI; both change a few "
+        "voxels at the mask's edge. OpenVINO only; int8 for the model embedded only",
     )
     group.add_argument(
         "--n-cpus",

@@ -23,7 +23,7 @@ import numpy as np
 
 from bids_brainmask import machine
 from bids_brainmask.errors import ModelError, in_a_line
-from bids_brainmask.models import registry, unet, weights
+from bids_brainmask.models import int8, registry, unet, weights
 from bids_brainmask.models.registry import Model
 from bids_brainmask.models.unet import Architecture
 
@@ -164,16 +164,17 @@ def load(model: Model, engine: str, threads: int, precision: str = "float32") ->
     engine : {"auto", "openvino", "tensorflow"}
     threads : int
         Processor threads to use.
-    precision : {"float32", "bfloat16"}
+    precision : {"float32", "bfloat16", "int8"}
         Precision of the products. In bfloat16 a processor with AMX takes a third to a fifth of
-        the time, and probabilities differ by some hundredths at the edges of a mask.
+        the time, and probabilities differ by some hundredths at the edges of a mask. In int8 one
+        with VNNI takes a third. Only models with `Model.ranges` have it.
 
     Raises
     ------
     ModelError
-        The file is not the registered one, or does not fit the network; or the precision is
-        bfloat16 and this machine does not compute in it. There is no silent fallback: a result
-        must not depend on the machine.
+        The file is not the registered one, or does not fit the network; or the model has no
+        ranges for int8, or this machine does not compute in the precision. There is no silent
+        fallback: a result must not depend on the machine.
     """
     path = model.path or registry.find(model.name)
     if engine != "openvino" and gpu_present():
@@ -191,7 +192,8 @@ def load(model: Model, engine: str, threads: int, precision: str = "float32") ->
         return keras_network(stored, model.divisor, probabilities=weights.ends_in_sigmoid(stored))
     if choose(engine) == "openvino":
         arrays = weights.read(path, architecture)
-        return openvino_network(architecture, arrays, threads, precision)
+        intervals = registry.intervals(model) if precision == "int8" else None
+        return openvino_network(architecture, arrays, threads, precision, intervals)
     refuse_tensorflow(precision)
     return tensorflow_network(architecture, weights.read(path, architecture), threads)
 
@@ -206,24 +208,35 @@ def refuse_tensorflow(precision: str) -> None:
 
 
 def openvino_network(
-    architecture: Architecture, arrays: Weights, threads: int, precision: str = "float32"
+    architecture: Architecture,
+    arrays: Weights,
+    threads: int,
+    precision: str = "float32",
+    intervals: int8.Intervals | None = None,
 ) -> Network:
-    """Build the network in OpenVINO; the precision is the one given, on every processor."""
+    """Build the network in OpenVINO; the precision is the one given, on every processor.
+
+    For int8 it needs the intervals of the activations.
+    """
     ov = import_openvino()
-    graph = openvino_graph(architecture, arrays)
+    graph = openvino_graph(architecture, arrays, intervals)
     core = ov.Core()
     options = {
         "INFERENCE_NUM_THREADS": threads,
         # By default OpenVINO takes bfloat16 where the processor has it.
-        "INFERENCE_PRECISION_HINT": {"float32": "f32", "bfloat16": "bf16"}[precision],
+        "INFERENCE_PRECISION_HINT": "bf16" if precision == "bfloat16" else "f32",
         "PERFORMANCE_HINT": "LATENCY",
         "ENABLE_CPU_PINNING": False,  # on a shared node the system places the threads
     }
-    if precision == "bfloat16" and "BF16" not in core.get_property("CPU", CAPABILITIES):
+    wanted = {
+        "bfloat16": ("avx512_bf16",) * ("BF16" not in core.get_property("CPU", CAPABILITIES)),
+        "int8": machine.INT8 if not machine.multiplies_int8() else (),
+    }
+    if missing := wanted.get(precision):
         raise ModelError(
-            f"--precision bfloat16: {core.get_property('CPU', 'FULL_DEVICE_NAME')} does not "
-            "compute in bfloat16. Leave --precision out, or use a machine whose lscpu lists "
-            "avx512_bf16."
+            f"--precision {precision}: {core.get_property('CPU', 'FULL_DEVICE_NAME')} does not "
+            f"compute in {precision}. Leave --precision out, or use a machine whose lscpu lists "
+            f"{' or '.join(missing)}."
         )
     compiled: dict = {}
 
@@ -238,7 +251,9 @@ def openvino_network(
     return Network(run, f"OpenVINO {version}", architecture.divisor)
 
 
-def openvino_graph(architecture: Architecture, arrays: Weights) -> openvino.Model:
+def openvino_graph(
+    architecture: Architecture, arrays: Weights, intervals: int8.Intervals | None = None
+) -> openvino.Model:
     """Build the network from OpenVINO's operations.
 
     Parameters
@@ -246,6 +261,9 @@ def openvino_graph(architecture: Architecture, arrays: Weights) -> openvino.Mode
     architecture : Architecture
     arrays : dict of str to float32 array
         Kernels in the layout of Keras; OpenVINO has channels first.
+    intervals : mapping of str to (float, float), optional
+        Of the activations, as `int8.read` gives them: activations and kernels are then rounded to
+        8 bits.
 
     Returns
     -------
@@ -258,30 +276,38 @@ def openvino_graph(architecture: Architecture, arrays: Weights) -> openvino.Mode
     def bias(x: openvino.Output, name: str) -> openvino.Output:
         return op.add(x, op.constant(arrays[f"{name}/bias"].reshape(1, -1, 1, 1, 1)))
 
+    def activation(x: openvino.Node, name: str) -> openvino.Node:
+        x.set_friendly_name(name)  # for those who look at what a layer returns
+        return int8.rounded_activation(op, x, intervals[name]) if intervals else x
+
+    def kernel(name: str, outputs: int) -> openvino.Node:
+        array = np.ascontiguousarray(arrays[f"{name}/kernel"].transpose(4, 3, 0, 1, 2))
+        return int8.rounded_kernel(op, array, outputs) if intervals else op.constant(array)
+
     def conv(x: openvino.Output, name: str, stride: int = 1) -> openvino.Output:
-        kernel = np.ascontiguousarray(arrays[f"{name}/kernel"].transpose(4, 3, 0, 1, 2))
-        pad = [1 if kernel.shape[-1] == 3 else 0] * 3
-        return bias(op.convolution(x, op.constant(kernel), [stride] * 3, pad, pad, [1] * 3), name)
+        pad = [1 if len(arrays[f"{name}/kernel"]) == 3 else 0] * 3
+        return bias(op.convolution(x, kernel(name, 0), [stride] * 3, pad, pad, [1] * 3), name)
 
     def transposed(x: openvino.Output, name: str) -> openvino.Output:
-        kernel = np.ascontiguousarray(arrays[f"{name}/kernel"].transpose(4, 3, 0, 1, 2))
-        return bias(op.convolution_backprop_data(x, op.constant(kernel), [2] * 3), name)
+        return bias(op.convolution_backprop_data(x, kernel(name, 1), [2] * 3), name)
 
     def block(x: openvino.Output, name: str, widths: Sequence[int]) -> openvino.Output:
         for index in range(len(widths)):
-            x = op.relu(conv(x, f"{name}_{index}"))
+            x = activation(op.relu(conv(x, f"{name}_{index}")), f"{name}_{index}")
         return x
 
-    inputs = x = op.parameter([1, 1, -1, -1, -1], np.float32, name="image")
+    inputs = op.parameter([1, 1, -1, -1, -1], np.float32, name="image")
+    x = activation(inputs, "image")
     if architecture.stem:
-        x = conv(x, "stem", stride=2)
+        x = activation(conv(x, "stem", stride=2), "stem")
     skips = []
     for level, widths in enumerate(architecture.encoder):
         if level:
             x = op.max_pool(x, [2] * 3, [1] * 3, [0] * 3, [0] * 3, [2] * 3).output(0)
         skips.append(x := block(x, f"encoder_{level}", widths))
     for level, widths in enumerate(architecture.decoder):
-        x = op.concat([skips[-2 - level], transposed(x, f"up_{level}")], axis=1)
+        up = activation(transposed(x, f"up_{level}"), f"up_{level}")
+        x = op.concat([skips[-2 - level], up], axis=1)
         x = block(x, f"decoder_{level}", widths)
     logits = transposed(x, "logits") if architecture.stem else conv(x, "logits")
     return ov.Model([op.sigmoid(logits)], [inputs], "unet3d")

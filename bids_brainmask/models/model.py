@@ -96,6 +96,12 @@ class Model:
     confidence: Annotated[tuple[float, ...], Meta(description="five numbers, or none")] = ()
     """Calibration of the predicted Dice, see `bids_brainmask.analyses.confidence`; empty: none."""
 
+    ranges: Annotated[
+        str, Meta(pattern=r"^(?!\.\.?\Z)[^/]*\Z", description="a file name without a folder")
+    ] = ""
+    """Name of the file in the package's ``data/weights`` with the intervals for int8, see
+    `bids_brainmask.models.int8`; empty: the model has no int8."""
+
     path: Path | None = None
     """Its file, if the user named one; None: `find` finds it."""
 

@@ -19,6 +19,7 @@ from typing import Any
 
 from bids_brainmask.errors import ModelError, did_you_mean
 from bids_brainmask.hashes import sha256
+from bids_brainmask.models import int8, unet
 from bids_brainmask.models.model import Model, parse
 
 log = logging.getLogger(__name__)
@@ -106,6 +107,24 @@ def find(name: str, model_dir: Path | None = None) -> Path:
         f"model {name}: {model.file} is not in {folder}. Fetch it once: "
         f"{prefix}brainmask models get {name}"
     )
+
+
+def intervals(model: Model) -> int8.Intervals:
+    """Read the intervals of a model's activations for int8.
+
+    Raises
+    ------
+    ModelError
+        The model has none, or as `int8.read`.
+    """
+    architecture = unet.named(model.architecture).architecture
+    if not model.ranges or architecture is None:
+        able = [name for name, one in models().items() if one.ranges]
+        raise ModelError(
+            f"--precision int8: the model {model.name} has no ranges for it; found them for "
+            f"{', '.join(able) or 'none'}. Leave --precision out."
+        )
+    return int8.read(_packaged("weights") / model.ranges, architecture, model.sha256)
 
 
 def resolve(

@@ -250,7 +250,7 @@ class TestExtractor:
             ({"threshold": 1.5}, r"threshold 1.5: expected a number between 0 and 1"),
             ({"threads": 0}, "threads 0: expected 1 or more"),
             ({"engine": "torch"}, "engine 'torch': expected one of auto, openvino, tensorflow"),
-            ({"precision": "int8"}, "precision 'int8': expected one of float32, bfloat16"),
+            ({"precision": "int4"}, "precision 'int4': expected one of float32, bfloat16, int8"),
             ({"model": "ams"}, "ams: a model for meningioma; expected one for brain"),
         ],
     )

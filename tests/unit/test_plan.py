@@ -190,6 +190,10 @@ def test_parameters_hold_what_decides_a_result(mixed):
     assert "Precision" not in found["mask"]
     halved = plan.prepare(settings(mixed, precision="bfloat16"))
     assert halved.parameters(halved.plans[0])["mask"]["Precision"] == "bfloat16"
+    coarse = plan.prepare(settings(mixed, precision="int8"))
+    found = coarse.parameters(coarse.plans[1])
+    assert found["mask"]["Precision"] == "int8"
+    assert "Precision" not in found["tumor"]  # its model has no ranges, and runs in float32
     plain = plan.prepare(settings(mixed))
     assert set(plain.parameters(plain.plans[0])["mask"]) == {
         "Model",
