@@ -101,7 +101,8 @@ def aligned(low: float, high: float) -> tuple[float, float]:
 
 def rounded_activation(op: Any, x: openvino.Output, interval: tuple[float, float]) -> Any:
     """Round a tensor to the values of an interval; `op` is OpenVINO's module of operations."""
-    return _rounded(op, x, *(np.full((1,) * 5, edge, np.float32) for edge in interval), LEVELS)
+    low, high = (np.full((1,) * 5, edge, np.float32) for edge in interval)
+    return _rounded(op, x, low, high, LEVELS)
 
 
 def rounded_kernel(op: Any, kernel: np.ndarray, axis: int) -> Any:
