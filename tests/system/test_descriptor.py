@@ -5,7 +5,7 @@ import json
 import shlex
 import subprocess
 import sys
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
@@ -72,7 +72,7 @@ def test_boutiques_finds_it_valid(file):
 def test_an_example_of_boutiques_is_taken_by_our_parser(file, tmp_path):
     invocation = json.loads(bosh("example", file))
     settings = simulated(file, tmp_path, invocation)
-    assert settings == Settings(
+    assert replace(settings, typed=()) == Settings(
         bids_dir=Path(invocation["bids_dir"]),
         output_dir=Path(invocation["output_dir"]),
         analysis_level=invocation["analysis_level"],
