@@ -3,7 +3,7 @@
 
 python benchmarks/evaluate_brain.py DATA [--model embedded FILE FOLDER ...] [--quick]
     [--masks FOLDER [--peers VENV/bin/python]] [--colin FOLDER] [--also sub-rigs ...]
-    [--markdown docs/evaluation.md]
+    [--precision int8] [--markdown docs/evaluation.md]
 
 A model is a registered name, the folder of a training, a ``.keras`` file, or a ``.npz`` file of
 named arrays. DATA holds `heads`, `contrast` and `stripped`; FOLDER of Colin 27 holds ch2.nii.gz
@@ -16,6 +16,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 import accuracy
 import document
@@ -26,6 +27,7 @@ from bids_brainmask.analyses import brain as brains
 from bids_brainmask.demo import phantom_dataset
 from bids_brainmask.errors import ImageError
 from bids_brainmask.models import backends, registry
+from bids_brainmask.settings import Precision
 from bids_brainmask.voxels import agreement, cleanup, image
 
 IXI, OTHERS, CONTRAST, STRIPPED, COLIN, PHANTOMS, ALSO = (
@@ -266,10 +268,13 @@ def main() -> None:
     parser.add_argument("--masks", type=Path, metavar="FOLDER", help="deepbet's, made here")
     parser.add_argument("--peers", type=Path, metavar="PYTHON", help="has deepbet")
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--precision", choices=get_args(Precision), default="float32")
     parser.add_argument("--markdown", type=Path)
     args = parser.parse_args()
     models = [registry.resolve(name, allow_unverified=True) for name in args.model]
-    loaded = [(model, backends.load(model, "auto", args.threads)) for model in models]
+    loaded = [
+        (model, backends.load(model, "auto", args.threads, args.precision)) for model in models
+    ]
     found = list(members(args.data, args.masks, args.colin, args.also))
     if args.quick:
         found = quick(found)
@@ -280,7 +285,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         found += [] if args.quick else phantoms(Path(folder))
         named = evaluate(found, loaded)
-    text = report(named, document.origin(COMMAND + " --quick" * args.quick, loaded))
+    command = COMMAND + " --quick" * args.quick
+    if args.precision != "float32":
+        command += f" --precision {args.precision}"
+    text = report(named, document.origin(command, loaded))
     print(f"\n{text}")
     if args.markdown:
         args.markdown.write_text(text, encoding="utf-8")
