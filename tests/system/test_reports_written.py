@@ -52,7 +52,8 @@ def test_a_page_for_each_participant_with_its_figures(finished):
     for anchor in ("sub-01_ses-1", "sub-01_ses-2_ce-gad"):
         assert f'id="{anchor}"' in page
     assert len(page) < 3e6
-    for name, more in (("sub-01_ses-1", set()), ("sub-01_ses-2_ce-gad", {"desc-meningioma_T1w"})):
+    lesions = {f"desc-{name}_T1w" for name in ("meningioma", "lesionthumbnail", "lesionoverlays")}
+    for name, more in (("sub-01_ses-1", set()), ("sub-01_ses-2_ce-gad", lesions)):
         found = {path.stem for path in finished.glob(f"sub-01/figures/{name}_*")}
         assert found == {f"{name}_{ending}" for ending in FIGURES | more}
 
