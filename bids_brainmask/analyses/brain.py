@@ -198,10 +198,13 @@ def _find(
     def see(look: Look, *, once: bool = False) -> View:
         found = answer(look, once=once)
         cleaned = cleanup.brain(found >= threshold)
-        if not cleaned.mask.any():
-            return View(look, found, cleaned, None, None)
-        trust = confidence.of(cleaned.mask, found, volume.spacing, cleaned.removed)
-        return View(look, found, cleaned, trust, trust.predicted_dice(model.confidence))
+        trust = _trust(cleaned, found, volume)
+        own = trust
+        if threshold != model.threshold:  # a threshold of one's own is no doubt about the look
+            own = _trust(cleanup.brain(found >= model.threshold), found, volume)
+        dice = trust.predicted_dice(model.confidence) if trust else None
+        rank = own.predicted_dice(model.confidence) if own else None
+        return View(look, found, cleaned, trust, dice, rank or 0.0)
 
     def measures(view: View) -> dict[str, float]:
         return plausibility.measure(volume, view.cleaned.mask, view.cleaned.removed)
@@ -213,3 +216,12 @@ def _find(
         return plausibility.is_object(measures(view), expected_ml)
 
     return best_view(see, is_object, is_brain)
+
+
+def _trust(
+    cleaned: cleanup.Cleaned, probability: np.ndarray, volume: image.Volume
+) -> confidence.Confidence | None:
+    """Measure the confidence in a mask; None for an empty one."""
+    if not cleaned.mask.any():
+        return None
+    return confidence.of(cleaned.mask, probability, volume.spacing, cleaned.removed)

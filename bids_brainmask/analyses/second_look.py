@@ -42,11 +42,8 @@ class View:
     cleaned: cleanup.Cleaned
     confidence: confidence.Confidence | None  # None: no brain was found
     predicted_dice: float | None  # in [0, 1]; None: the model has no calibration, or no brain
-
-    @property
-    def rank(self) -> float:
-        """Predicted Dice; 0 where there is none."""
-        return self.predicted_dice or 0.0
+    rank: float
+    """Predicted Dice of the mask at the model's own threshold; 0 where there is none."""
 
 
 class See(Protocol):

@@ -20,12 +20,17 @@ def network():
 
 @pytest.fixture(scope="module")
 def head(shared):
-    """A head, (R, A, S), and its brain by another program."""
+    """A head, (R, A, S), within 20 mm of its brain, and its brain by another program."""
     folder = shared / "data/heads"
     path = "sub-pumi/anat/sub-pumi"
     picture = nb.as_closest_canonical(nb.load(folder / f"{path}_T1w.nii.gz"))
     mask = nb.load(folder / f"derivatives/deepbet/{path}_desc-brain_mask.nii.gz")
-    return picture, np.asanyarray(nb.as_closest_canonical(mask).dataobj) > 0
+    brain = np.asanyarray(nb.as_closest_canonical(mask).dataobj) > 0
+    reach = np.ceil(20 / np.array(picture.header.get_zooms()[:3])).astype(int)
+    places = np.argwhere(brain)
+    first = np.maximum(places.min(0) - reach, 0)
+    box = tuple(map(slice, first, places.max(0) + reach))
+    return picture.slicer[box], brain[box]
 
 
 @pytest.mark.slow

@@ -62,3 +62,15 @@ def test_the_options_reach_the_network(stripped):
 def test_the_name_of_a_scan_is_its_prefix_and_a_suffix_that_is_not_t1w():
     assert rows.scan_key("sub-01_ses-1", "T1w") == "sub-01_ses-1"
     assert rows.scan_key("sub-01_ses-1", "T2w") == "sub-01_ses-1_T2w"
+
+
+def test_a_threshold_of_ones_own_does_not_change_how_the_image_is_seen(stripped):
+    seen = []
+
+    def network(block):
+        seen.append(block)
+        return inside(block) * np.float32(0.5)  # 0.45 inside: no brain at the model's threshold
+
+    ready = backends.Network(network, "arithmetic 1", 16)
+    assert brain.extract(stripped, MODEL, ready, 0.4).mask.any()
+    assert len(seen) == 1

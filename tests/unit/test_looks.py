@@ -72,7 +72,9 @@ class Network:
         self.seen.append(look)
         dice = self.answers.get(look, self.otherwise)
         mask = np.ones((1, 1, 1), bool)
-        return View(look, mask.astype(np.float32), cleanup.Cleaned(mask, 0, 0), None, dice)
+        return View(
+            look, mask.astype(np.float32), cleanup.Cleaned(mask, 0, 0), None, dice, dice or 0.0
+        )
 
     def best(self, *, is_object=False, is_brain=True):
         return best_view(self.see, lambda view: is_object, lambda view: is_brain).look
