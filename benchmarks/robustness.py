@@ -146,6 +146,8 @@ def main() -> None:
     network = backends.load(model, "auto", args.threads)
     scores = measure(found, model, network, grades=args.grades)
     command = COMMAND + " --grades" * args.grades
+    if args.only:
+        command += f" --only {' '.join(args.only)}"
     text = report(scores, document.origin(command, [(model, network)]))
     print(f"\n{text}")
     if args.markdown:
