@@ -46,9 +46,10 @@ class Extraction:
         predicted, orientation = self.predicted_dice, self.look.orientation
         unsure = predicted is not None and predicted < confidence.DOUBTFUL
         is_turned = orientation != AS_IT_IS.orientation
+        turned = f"header and head disagree: right, front and top of the head lie at {orientation}"
         return (
             *([f"predicted Dice {predicted:.2f}"] if unsure else []),
-            *([f"the head's right, front and top lie at {orientation}"] if is_turned else []),
+            *([turned] if is_turned else []),
             *self.implausible,
         )
 
