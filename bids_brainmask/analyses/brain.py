@@ -204,7 +204,8 @@ def _find(
         if threshold != model.threshold:  # a threshold of one's own is no doubt about the look
             own = _trust(cleanup.brain(found >= model.threshold), found, volume)
         dice = trust.predicted_dice(model.confidence) if trust else None
-        rank = own.predicted_dice(model.confidence) if own else None
+        # Without a brain at the threshold there is nothing to measure, whatever the look.
+        rank = own.predicted_dice(model.confidence) if trust and own else None
         return View(look, found, cleaned, trust, dice, rank or 0.0)
 
     def measures(view: View) -> dict[str, float]:

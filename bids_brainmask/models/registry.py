@@ -15,12 +15,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bids_brainmask.errors import ModelError, did_you_mean
 from bids_brainmask.hashes import sha256
-from bids_brainmask.models import int8, unet
 from bids_brainmask.models.model import Model, parse
+
+if TYPE_CHECKING:
+    from bids_brainmask.models import int8
 
 log = logging.getLogger(__name__)
 
@@ -117,6 +119,8 @@ def intervals(model: Model) -> int8.Intervals:
     ModelError
         The model has none, or as `int8.read`.
     """
+    from bids_brainmask.models import int8, unet  # NumPy, without which a run is planned
+
     architecture = unet.named(model.architecture).architecture
     if not model.ranges or architecture is None:
         able = [name for name, one in models().items() if one.ranges]

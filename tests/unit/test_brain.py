@@ -9,6 +9,7 @@ import pytest
 from scipy import ndimage
 
 from bids_brainmask.analyses import brain, confidence, rows
+from bids_brainmask.errors import ImageError
 from bids_brainmask.models import backends, registry
 from bids_brainmask.voxels import cleanup, image
 from bids_brainmask.voxels.inference import Options
@@ -74,3 +75,11 @@ def test_a_threshold_of_ones_own_does_not_change_how_the_image_is_seen(stripped)
     ready = backends.Network(network, "arithmetic 1", 16)
     assert brain.extract(stripped, MODEL, ready, 0.4).mask.any()
     assert len(seen) == 1
+
+
+def test_no_brain_at_a_threshold_of_ones_own_is_refused(stripped):
+    """Also where the model's own threshold would leave doubts that ask for a second look."""
+    ready = backends.Network(inside, "arithmetic 1", 16)
+    assert 0.75 < brain.extract(stripped, MODEL, ready, 0.5).predicted_dice < 0.97
+    with pytest.raises(ImageError, match=r"probability is 0\.90, the threshold is 0\.95"):
+        brain.extract(stripped, MODEL, ready, 0.95)
