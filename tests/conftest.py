@@ -120,6 +120,14 @@ def phantom() -> nb.Nifti1Image:
     return head_phantom()
 
 
+@pytest.fixture(scope="module")
+def network():
+    """The embedded brain network, on OpenVINO with two threads."""
+    from bids_brainmask.models import backends, registry
+
+    return backends.load(registry.models()["embedded"], "openvino", 2)
+
+
 @pytest.fixture(scope="session")
 def small_head():
     """A brain of 110 mL, without a head: what takes the network a fraction of a second."""

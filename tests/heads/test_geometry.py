@@ -10,16 +10,11 @@ from nibabel.processing import resample_from_to
 from scipy.spatial.transform import Rotation
 
 from bids_brainmask.analyses import brain as brains
-from bids_brainmask.models import backends, registry
+from bids_brainmask.models import registry
 from bids_brainmask.voxels import cleanup, image
 from bids_brainmask.voxels.agreement import dice
 
 MODEL = registry.models()["embedded"]
-
-
-@pytest.fixture(scope="module")
-def network():
-    return backends.load(MODEL, "openvino", 2)
 
 
 @pytest.fixture(scope="module")

@@ -6,16 +6,11 @@ import numpy as np
 import pytest
 
 from bids_brainmask.analyses import brain
-from bids_brainmask.models import backends, registry
+from bids_brainmask.models import registry
 from bids_brainmask.voxels import agreement, image
 from bids_brainmask.voxels.looks import inverted
 
 MODEL = registry.models()["embedded"]
-
-
-@pytest.fixture(scope="module")
-def network():
-    return backends.load(MODEL, "openvino", 2)
 
 
 @pytest.fixture(scope="module")
