@@ -61,7 +61,8 @@ def test_every_tool_is_in_the_usage():
 )
 def test_every_option_of_a_tool_is_documented(name):
     commands = next(a for a in brainmask.parser()._actions if a.choices)
-    words = text("docs/training.md" if name in ("train", "finetune") else "docs/usage.md")
+    pages = {"train": "training", "finetune": "training", "evaluate": "compare-masks"}
+    words = text(f"docs/{pages.get(name, 'usage')}.md")
     for action in commands.choices[name]._actions:
         names = [option for option in action.option_strings if option not in ("-h", "--help")]
         assert not names or any(re.search(rf"[` \[]{option}\b", words) for option in names), names

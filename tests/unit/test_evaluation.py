@@ -9,7 +9,6 @@ from dataclasses import fields
 import nibabel as nb
 import numpy as np
 import pytest
-from conftest import ROOT
 
 from bids_brainmask import evaluation
 from bids_brainmask.cli import brainmask
@@ -469,14 +468,6 @@ def test_outputs_that_are_refused(words, reason, seven, monkeypatch, tmp_path, c
 
 def test_every_measure_is_shown():
     assert list(evaluation.MEASURES) == [field.name for field in fields(agreement.Agreement)]
-
-
-def test_every_option_is_in_the_usage():
-    usage = (ROOT / "docs/usage.md").read_text(encoding="utf-8")
-    commands = next(a for a in brainmask.parser()._actions if a.choices)
-    for action in commands.choices["evaluate"]._actions:
-        for option in action.option_strings:
-            assert f"`{option}" in usage, option
 
 
 @pytest.mark.slow
