@@ -224,6 +224,10 @@ class Config(Part):
     crossentropy: Annotated[float, Meta(gt=0)] = 2.0
     """Weight of the cross-entropy in a sum."""
 
+    tissues: Annotated[float, Meta(ge=0)] = 0.0
+    """Weight of an auxiliary loss, in synthetic samples: the cross-entropy of the groups of
+    tissues, which another output tells apart. It is dropped after the training. 0: none."""
+
     variants: dict[str, Variant] = {}
     patience: Annotated[int, Meta(ge=0)] = 0
     """Epochs without a better validation Dice after which to stop; 0: never."""
@@ -263,6 +267,7 @@ class Config(Part):
             if stage.near and self.target != "lesion":
                 raise ValueError(f"stages[{number}]: near needs target: lesion")
         self._check_tumors()
+        self._check_tissues()
         if self.data.validation and self.target == "lesion":
             raise ValueError(
                 "target: lesion needs data.validation: 0; its lesions differ in every window"
@@ -285,6 +290,15 @@ class Config(Part):
             raise ValueError("folds needs data.validation: 0; each fold is validated on")
         if self.target == "lesion" or any(stage.architecture for stage in self.stages):
             raise ValueError("folds needs target: label, and stages without an architecture")
+
+    def _check_tissues(self) -> None:
+        """Check that there are samples whose tissues are known, and a network to add them to."""
+        if not self.tissues:
+            return
+        if not all(stage.synthetic for stage in self.stages):
+            raise ValueError("tissues needs synthetic above 0 in every stage")
+        if self.architecture == unet.KERAS or any(stage.architecture for stage in self.stages):
+            raise ValueError("tissues needs one architecture for all stages, and not keras")
 
     def _check_tumors(self) -> None:
         """Check that the label maps' target is that of the network."""

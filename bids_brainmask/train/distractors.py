@@ -126,8 +126,9 @@ class Painter:
     def within_brain(self, radius: float, rim: float | None) -> None:
         """Draw a sphere within the brain, as a rim of a thickness if one is given."""
         window, rng = self.window, self.rng
-        room = (window.depth > radius + 2) & (np.abs(window.falx) > radius + 2)
-        at = self.place(room & (np.abs(window.tentorium) > radius + 2))
+        near = radius * rng.uniform(*self.ranges.room) + 2
+        room = (window.depth > near) & (np.abs(window.falx) > near)
+        at = self.place(room & (np.abs(window.tentorium) > near))
         if at is None:
             return
         if rng.random() < 0.75:
@@ -136,6 +137,7 @@ class Painter:
             self.image[box] *= 1 - np.float32(rng.uniform(0.1, 0.35)) * share
         box, inside = sphere(self.image.shape, ONE_MM, at, radius, rng)
         part, level = self.image[box], self.level
+        inside[window.depth[box] < 1] = -np.inf  # fluid and dura stay between it and the bone
         if rim is None:
             paint(part, inside, ONE_MM, level, rng)
             return

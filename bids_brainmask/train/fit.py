@@ -28,7 +28,7 @@ from bids_brainmask.train.config import Config, Stage, network_of, remember
 from bids_brainmask.train.dataset import Head
 from bids_brainmask.train.samples import BlockSampler, Sampler
 from bids_brainmask.train.sources import Sources, lay_out
-from bids_brainmask.train.surgery import widen, with_normalization
+from bids_brainmask.train.surgery import widen, with_normalization, with_tissues
 
 log = logging.getLogger(__name__)
 
@@ -91,7 +91,7 @@ def learn(
     )
     keras.utils.set_random_seed(config.seed)
     keras.mixed_precision.set_global_policy(config.policy)
-    loss = losses.loss_of(config.loss, config.crossentropy)
+    loss = losses.loss_of(config.loss, config.crossentropy, config.tissues)
     record = Record(out, config.patience)
     model: Any = record.last({"total": loss})
     for number, start, stage in remaining(config, record.epochs):
@@ -100,6 +100,7 @@ def learn(
         some = sources.without(stage.exclude)
         if record.epochs == start:
             model = stage_network(model, config, number, some)
+            model = with_tissues(model) if config.tissues else model
         windows = batches(config, stage, some, config.seed + number, workers)
         if record.epochs == start:
             compile_for(model, stage, len(windows), loss)

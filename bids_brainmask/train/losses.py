@@ -2,7 +2,7 @@
 """Losses and metrics on logits, in Keras operations, so that the backend is free.
 
 All take ``truth`` in [0, 1] and ``logits``, (N, I, J, K, 1) tensors, and return a value for each
-example, (N,).
+example, (N,). With `tissue_loss`, both have more channels, and the others read the first.
 """
 
 from __future__ import annotations
@@ -58,7 +58,25 @@ def crossentropy(truth: Tensor, logits: Tensor) -> Tensor:
 OVERLAPS = {"dice": dice_loss, "batchdice": batch_dice_loss, "jaccard": jaccard_loss}
 
 
-def loss_of(name: str, weight: float) -> Callable:
+def tissue_loss(truth: Tensor, logits: Tensor) -> Tensor:
+    """Mean cross-entropy of the groups of tissues, on every second voxel along each axis.
+
+    Parameters
+    ----------
+    truth : (N, I, J, K, 2) tensor
+        The second channel is the number of the group, or below 0 where it is not known.
+    logits : (N, I, J, K, 1 + G) tensor
+        One channel a group after the first.
+    """
+    groups = truth[:, ::2, ::2, ::2, 1]
+    found = ops.log_softmax(ops.cast(logits[:, ::2, ::2, ::2, 1:], "float32"))
+    known = ops.cast(groups >= 0, "float32")
+    chosen = ops.one_hot(ops.cast(ops.maximum(groups, 0), "int32"), found.shape[-1])
+    each = -ops.sum(chosen * found, -1) * known
+    return ops.sum(each, (1, 2, 3)) / ops.maximum(ops.sum(known, (1, 2, 3)), 1)
+
+
+def loss_of(name: str, weight: float, tissues: float = 0) -> Callable:
     """Loss of a name in `bids_brainmask.train.choices.Loss`.
 
     Parameters
@@ -67,7 +85,17 @@ def loss_of(name: str, weight: float) -> Callable:
         An overlap, ``crossentropy``, or their sum, joined by a plus.
     weight : float
         Of the cross-entropy in a sum.
+    tissues : float
+        Weight of `tissue_loss`; 0: none.
     """
+    if tissues:
+        target = loss_of(name, weight)
+
+        def total(truth: Tensor, logits: Tensor) -> Tensor:
+            main = target(truth[..., :1], logits[..., :1])
+            return main + tissues * tissue_loss(truth, logits)
+
+        return total
     first, plus, _ = name.partition("+")
     if first == "crossentropy":
         return crossentropy
@@ -83,8 +111,8 @@ def loss_of(name: str, weight: float) -> Callable:
 
 def dice(truth: Tensor, logits: Tensor) -> Tensor:
     """Dice of the masks at one half; 1 when both are empty."""
-    a = ops.cast(truth > 0.5, "float32")
-    b = ops.cast(logits > 0, "float32")
+    a = ops.cast(truth[..., :1] > 0.5, "float32")
+    b = ops.cast(logits[..., :1] > 0, "float32")
     return (2 * ops.sum(a * b, SPATIAL) + 1) / (ops.sum(a, SPATIAL) + ops.sum(b, SPATIAL) + 1)
 
 

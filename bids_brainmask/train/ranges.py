@@ -22,6 +22,17 @@ Amount = Annotated[float, Meta(ge=0)]
 CODE = {tissue: number for number, tissue in enumerate(TISSUES)}
 """Number of each tissue."""
 
+GROUPS = {
+    "air": ("air",),
+    "brain": ("white", "cortex", "deep", "stem", "cerebellum", "lesion", "cord"),
+    "fluid": ("csf", "choroid"),
+    "vessels and dura": ("artery", "vein", "dura"),
+    "mucosa": ("mucosa",),
+    "bone": ("bone", "marrow"),
+    "soft tissue": ("eye", "nerve", "skin", "muscle", "fat"),
+}
+"""Tissues that an auxiliary output of a training tells apart."""
+
 if TYPE_CHECKING:
     Tissue = str
 else:  # the names stand once, in TISSUES
@@ -213,6 +224,10 @@ class Distractors(Part):
 
     metastasis_radius: Range = (2.0, 14.0)
     """mm; small ones are more frequent."""
+
+    room: Range = (1.0, 1.0)
+    """Least distance of the middle of metastases and gliomas from the inner table, in radii; 2 mm
+    are added. Below 1, some lie under the surface of the brain, which cuts them off."""
 
     glioma: Share = 0.12
     """A rim around a necrotic core, in the brain."""

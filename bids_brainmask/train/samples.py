@@ -38,6 +38,9 @@ SIDE = 256
 class Sampler:
     """Batches of random windows, (N, I, J, K, 1) images and labels.
 
+    Labels have a second channel where the training has a loss on tissues: the number of the group
+    of tissues, `synthesis.UNKNOWN` in real heads.
+
     A batch depends on the seed, the epoch and its number only, not on the process that makes it.
     Augmenting a head takes longer than cropping it, so a stage may take several windows of each
     (`looks`).
@@ -63,7 +66,7 @@ class Sampler:
             heads = self._mixed(count, rng)
         else:
             heads = self._heads(count, rng)
-        return stack([window for head in heads for window in self._draw(head, rng)])
+        return stack(window for head in heads for window in self._draw(head, rng))
 
     def _mixed(self, count: int, rng: np.random.Generator) -> list[Head | LabelMap]:
         """Draw heads and label maps."""
@@ -90,12 +93,19 @@ class Sampler:
             table, shape = cast("LabelTable", self.table), self.stage.window
             ranges = cast("Synthesis", self.config.synthesis)
             for center in centers:
-                yield synthesis.draw(head, table, ranges, center, shape, rng, level=level)
+                how = (head, table, ranges, center, shape, rng)
+                image, label, groups = synthesis.draw_all(*how, level=level)
+                yield image, self._with_groups(label, groups)
             return
         variant = choose(self.config, self.stage, rng)
         example = changed(head, variant, self.config, rng)
         for center in centers:
-            yield cropped(example, head, center, self.stage, variant, self.config, rng)
+            image, label = cropped(example, head, center, self.stage, variant, self.config, rng)
+            yield image, self._with_groups(label, np.full(label.shape, synthesis.UNKNOWN))
+
+    def _with_groups(self, label: np.ndarray, groups: np.ndarray) -> np.ndarray:
+        """Join label and groups of tissues as channels, if the training has a loss on these."""
+        return np.stack([label, groups], -1, dtype=np.float32) if self.config.tissues else label
 
     def _center(self, head: Head | LabelMap, rng: np.random.Generator) -> np.ndarray:
         center = head.middle + rng.uniform(-self.stage.reach, self.stage.reach, 3)
@@ -271,6 +281,6 @@ def level(
 
 
 def stack(examples: Iterable[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
-    """Stack examples into a batch, with an axis for the one channel."""
-    images, labels = (np.stack(values)[..., None] for values in zip(*examples, strict=True))
-    return images, labels
+    """Stack examples into a batch; an axis for the channel is added where there is none."""
+    images, labels = (np.stack(values) for values in zip(*examples, strict=True))
+    return images[..., None], labels if labels.ndim > images.ndim else labels[..., None]

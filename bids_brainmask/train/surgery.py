@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Change a network without changing its output: widen it, or add batch normalization.
+"""Change a network without changing its output: widen it, add batch normalization or an output.
 
 Widening follows Net2Net (Chen et al. 2016, https://arxiv.org/abs/1511.05641), but the new filters
 are random: they read the outputs of the old filters, and the old filters do not read theirs. The
@@ -18,6 +18,7 @@ import numpy as np
 
 from bids_brainmask.errors import UsageError
 from bids_brainmask.models.unet import Architecture, unet3d
+from bids_brainmask.train.ranges import GROUPS
 
 
 def widen(
@@ -86,6 +87,35 @@ def _places(layer: str, inputs: int, old: Architecture, new: Architecture) -> np
         skip, wider = (a.encoder[-2 - level][-1] for a in (old, new))
         places[skip:] += wider - skip
     return places
+
+
+TISSUES = "tissues"
+"""Name of the layer that tells groups of tissues apart."""
+
+
+def with_tissues(model: keras.Model) -> keras.Model:
+    """Add an output for groups of tissues, from the same features as the target's.
+
+    Parameters
+    ----------
+    model : keras.Model
+        From `unet3d`; one that has this output is returned as it is.
+
+    Returns
+    -------
+    keras.Model
+        Its output is (N, I, J, K, 1 + G): the logits of `model`, and those of the groups in
+        `bids_brainmask.train.ranges.GROUPS`, on voxels twice as large if the features are.
+    """
+    if any(layer.name == TISSUES for layer in model.layers):
+        return model
+    layers = keras.layers
+    last = model.get_layer("logits")
+    groups = layers.Conv3D(len(GROUPS), 1, dtype="float32", name=TISSUES)(last.input)
+    if isinstance(last, layers.Conv3DTranspose):
+        groups = layers.UpSampling3D(2, dtype="float32", name="tissues_voxels")(groups)
+    joined = layers.Concatenate(dtype="float32", name="with_tissues")([model.output, groups])
+    return keras.Model(model.input, joined, name=model.name)
 
 
 def with_normalization(

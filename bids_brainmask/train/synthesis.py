@@ -19,6 +19,7 @@ from bids_brainmask.train.distractors import Painter
 from bids_brainmask.train.label_maps import LabelMap, LabelTable
 from bids_brainmask.train.ranges import (
     CODE,
+    GROUPS,
     TISSUES,
     Anatomy,
     Contrast,
@@ -33,6 +34,15 @@ from bids_brainmask.voxels.scaling import levelling
 COARSE = 4
 """Voxels of the label map to a voxel of the coarse image, along each axis."""
 
+UNKNOWN = np.int8(-1)
+"""Of a voxel whose group of tissues is not known."""
+
+GROUP_OF = np.array(
+    [next(n for n, group in enumerate(GROUPS.values()) if name in group) for name in TISSUES],
+    np.int8,
+)
+"""Number of the group in `GROUPS` of each of `TISSUES`."""
+
 
 def draw(
     head: LabelMap,
@@ -46,6 +56,24 @@ def draw(
     level: bool = False,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Make the image and the label of a window into a head.
+
+    Parameters and results are those of `draw_all`, but for the groups of tissues.
+    """
+    return draw_all(head, table, synthesis, center, shape, rng, contrast=contrast, level=level)[:2]
+
+
+def draw_all(
+    head: LabelMap,
+    table: LabelTable,
+    synthesis: Synthesis,
+    center: np.ndarray,
+    shape: tuple[int, int, int],
+    rng: np.random.Generator,
+    *,
+    contrast: str = "",
+    level: bool = False,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Make the image, the label and the groups of tissues of a window into a head.
 
     Parameters
     ----------
@@ -69,6 +97,9 @@ def draw(
         Scaled as in use, in [0, 2].
     label : shape float32 array
         In [0, 1], share of each voxel that belongs to the target; where tumors are grown, to them.
+    groups : shape int8 array
+        Number of each voxel's group in `GROUPS`; `UNKNOWN` in tumors and where the image was set
+        to 0.
     """
     names = list(synthesis.contrasts)
     shares = [synthesis.contrasts[name].share for name in names]
@@ -78,7 +109,7 @@ def draw(
     means = draw_means(kind, table, rng)
     unit = max(means[CODE["white"]], 0.2)
     if tumors and name in tumors.contrasts:
-        image, label, means = with_agent(window, means, kind, table, synthesis, rng)
+        image, label, tissue, means = with_agent(window, means, kind, table, synthesis, rng)
     else:
         tissue = with_anatomy(window, synthesis.anatomy, rng)
         image = assign_intensities(window, tissue, means, kind, rng)
@@ -101,7 +132,8 @@ def draw(
     image = np.clip(image * np.float32(np.exp(rng.normal(0, synthesis.gain))), 0, 2)
     if level and rng.random() < 0.5:
         image = np.clip(image * levelling(image, label > 0.5), 0, 2)
-    return image, label
+    unseen = removed | beyond | ((label > 0) if tumors else False)
+    return image, label, np.where(unseen, UNKNOWN, GROUP_OF[tissue])
 
 
 def with_agent(
@@ -111,13 +143,15 @@ def with_agent(
     table: LabelTable,
     synthesis: Synthesis,
     rng: np.random.Generator,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Grow tumors and give contrast agent.
 
     Returns
     -------
     image, label : float32 arrays of the window's shape
         The label is the share of each voxel that is tumor.
+    tissue : uint8 array of the window's shape
+        Position in `TISSUES`.
     means : float32 array
         As `draw_means`, with the agent.
     """
@@ -133,7 +167,7 @@ def with_agent(
     image = vary(image, window, synthesis.anatomy, unit, rng)
     Painter(image, tissue, window, means, ranges.distractors, dose, rng).draw()
     enhancement.draw(image, tissue, window, tumors, means, ranges, dose, rng)
-    return np.maximum(image, 0), growth.labelled(window, tumors), means
+    return np.maximum(image, 0), growth.labelled(window, tumors), tissue, means
 
 
 def draw_means(kind: Contrast, table: LabelTable, rng: np.random.Generator) -> np.ndarray:

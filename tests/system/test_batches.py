@@ -17,7 +17,7 @@ from synthetic_heads import label_map, write
 
 from bids_brainmask.cli import brainmask
 from bids_brainmask.errors import WorkerError
-from bids_brainmask.train import fit, samples, sources
+from bids_brainmask.train import export, fit, samples, sources, surgery
 from bids_brainmask.train.config import read
 
 SMALL = {"encoder": [[4, 4], [8, 8]], "up": [8], "decoder": [[4, 4]], "stem": 4}
@@ -163,7 +163,8 @@ def test_samples_are_drawn_before_a_training(folder, tmp_path, capsys):
 def test_a_training_from_label_maps_goes_on_after_a_kill_to_the_same_weights(
     folder, tmp_path, monkeypatch
 ):
-    config = read(configuration(folder))
+    """It has a loss on tissues, whose output is not part of what is exported."""
+    config = read(configuration(folder, tissues=0.5))
 
     def train(name):
         return fit.train(config, folder, tmp_path / name, 1).model.get_weights()
@@ -179,8 +180,15 @@ def test_a_training_from_label_maps_goes_on_after_a_kill_to_the_same_weights(
     with pytest.raises(KeyboardInterrupt):
         train("twice")
     monkeypatch.undo()
-    for a, b in zip(whole, train("twice"), strict=True):
+    again = fit.train(config, folder, tmp_path / "twice", 1).model
+    assert surgery.with_tissues(again) is again
+    for a, b in zip(whole, again.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
+    image = np.random.default_rng(0).random((1, 32, 32, 32, 1), np.float32)
+    exported = export.plain(again, config)
+    assert exported.output_shape[-1] == 1
+    target = np.asarray(again(image))[..., :1]
+    np.testing.assert_allclose(np.asarray(exported(image)), target, rtol=1e-4, atol=1e-5)
 
 
 def test_the_folder_of_label_maps_can_be_given_by_option(folder, tmp_path):
@@ -201,6 +209,10 @@ def test_the_folder_of_label_maps_can_be_given_by_option(folder, tmp_path):
         ({"target": "lesion", "synthesis": TUMORS, "intensities": "brain"}, "expected robust"),
         ({"synthesis": {"contrasts": {"a": {"share": 1}}, "colour": 1}}, "unknown field `colour`"),
         ({"stages": [STAGE | {"synthetic": 1.5}]}, "<= 1"),
+        (
+            {"tissues": 1, "stages": [STAGE | {"synthetic": 0.5, "architecture": SMALL}]},
+            "tissues needs one architecture for all stages, and not keras",
+        ),
         (
             {"grid": "fsconform", "stages": [STAGE | {"synthetic": 1, "windows": "blocks"}]},
             "synthetic needs windows: random",

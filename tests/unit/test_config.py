@@ -131,6 +131,8 @@ STAGE = {"epochs": 1, "rate": [0.001, 0.0]}
         ({"stages": [STAGE | {"near": 0.5}]}, r"stages\[0\]: near needs target: lesion"),
         ({"target": "lesion"}, "target: lesion needs data.validation: 0"),
         ({"architecture": "keras"}, "architecture: keras needs start: a file"),
+        ({"tissues": 0.5}, "tissues needs synthetic above 0 in every stage"),
+        ({"tissues": -1}, r">= 0.0 - at `\$.tissues`"),
     ],
 )
 def test_what_makes_no_sense_is_told_with_its_place(tmp_path, changes, message):

@@ -8,11 +8,19 @@ import numpy as np
 import pytest
 from synthetic_heads import NOTHING, RAMP, head_with_sheets, laid_out, write
 
-from bids_brainmask.train import distractors, enhancement, growth, label_maps, synthesis
+from bids_brainmask.train import (
+    distractors,
+    enhancement,
+    growth,
+    label_maps,
+    synthesis,
+    windows,
+)
 from bids_brainmask.train.config import read
 from bids_brainmask.train.ranges import (
     CODE,
     CORES,
+    GROUPS,
     SITES,
     TISSUES,
     Contrast,
@@ -202,6 +210,39 @@ def test_image_and_label_are_on_one_grid(head, table, site):
     assert label.sum() == pytest.approx(4000, rel=0.35)
     shared = 2 * (bright & (label > 0.5)).sum() / (bright.sum() + (label > 0.5).sum())
     assert shared > 0.95
+
+
+def test_groups_are_those_of_the_tissues_and_unknown_in_tumors(head, table):
+    """Nothing but a tumor happens, so the groups elsewhere are those of the label map."""
+    how = (head, table, ranges(count=(0, 1)), head.middle, SHAPE)
+    _, label, groups = synthesis.draw_all(*how, np.random.default_rng(1), contrast="gd")
+    assert (label > 0).any()
+    assert (groups[label > 0] == synthesis.UNKNOWN).all()
+    found = windows.crop(*how[:2], how[2], *how[3:], np.random.default_rng(1))
+    names = list(GROUPS)
+    for name in ("white", "csf", "bone"):
+        there = (found.tissue == CODE[name]) & (groups >= 0)
+        assert there.any()
+        assert name in GROUPS[names[np.bincount(groups[there]).argmax()]]
+    assert {name for group in GROUPS.values() for name in group} == set(TISSUES)
+    assert sum(map(len, GROUPS.values())) == len(TISSUES)
+
+
+@pytest.mark.parametrize("room", [0.4, 1.0])
+def test_metastases_reach_the_surface_of_the_brain_where_that_is_allowed(
+    head, table, window, room
+):
+    """Fluid and dura, 1 mm, stay free."""
+    kind = msgspec.structs.replace(NONE, metastases=1, metastasis_radius=(7, 8), room=(room, room))
+    nearest = []
+    for seed in range(6):
+        image = np.zeros(SHAPE, np.float32)
+        means, rng = np.ones(len(TISSUES), np.float32), np.random.default_rng(seed)
+        tissue = np.full(SHAPE, CODE["white"], np.uint8)
+        distractors.Painter(image, tissue, window, means, kind, 1.0, rng).draw()
+        nearest.append(window.depth[image > 0.5].min(initial=99))
+    assert min(nearest) >= (1 if room < 1 else 1.5)
+    assert (min(nearest) < 1.5) == (room < 1)
 
 
 def test_one_to_three_tumors_are_grown_as_often_as_asked(window):

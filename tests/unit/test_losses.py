@@ -46,6 +46,32 @@ def test_nothing_found_where_nothing_is_costs_nothing(loss):
     assert number(loss(0 * TRUTH, 0 * TRUTH - 50)) == pytest.approx(0)
 
 
+def test_the_loss_of_tissues_reads_known_voxels_alone():
+    """Of every second voxel, one of four is known: a half chance for the right group of two."""
+    groups = np.full((1, 4, 2, 2, 1), -1, np.float32)
+    groups[0, 2, 0, 0] = 1
+    truth = np.concatenate([0 * groups, groups], -1)
+    logits = np.zeros((1, 4, 2, 2, 3), np.float32)
+    assert number(losses.tissue_loss(truth, logits)) == pytest.approx(np.log(2), rel=1e-5)
+    logits[..., 2] = 50
+    assert number(losses.tissue_loss(truth, logits)) == pytest.approx(0, abs=1e-6)
+    logits[..., 1] = 100
+    assert number(losses.tissue_loss(truth, logits)) == pytest.approx(50, rel=1e-5)
+    groups[0, 2, 0, 0] = -1
+    nothing = np.concatenate([0 * groups, groups], -1)
+    assert number(losses.tissue_loss(nothing, logits)) == 0
+
+
+def test_the_loss_of_tissues_is_added_to_that_of_the_target_with_its_weight():
+    groups = np.ones_like(TRUTH)
+    truth, logits = np.concatenate([TRUTH, groups], -1), np.concatenate([RIGHT] + 3 * [UNSURE], -1)
+    alone = losses.loss_of("dice+crossentropy", 2)(TRUTH, RIGHT)
+    both = losses.loss_of("dice+crossentropy", 2, 0.5)(truth, logits)
+    assert number(both) == pytest.approx(number(alone) + 0.5 * np.log(3), rel=1e-5)
+    assert number(losses.dice(truth, logits)) == pytest.approx(1)
+    assert number(losses.jaccard(truth, logits)) == pytest.approx(1)
+
+
 def test_crossentropy_of_no_idea_is_the_logarithm_of_two():
     assert number(losses.crossentropy(TRUTH, UNSURE)) == pytest.approx(np.log(2), rel=1e-5)
 
