@@ -5,7 +5,8 @@ import nibabel as nb
 import numpy as np
 
 from bids_brainmask.train import label_maps
-from bids_brainmask.train.ranges import TISSUES, Acquisition, Anatomy, FieldOfView
+from bids_brainmask.train.ranges import Acquisition, Anatomy, FieldOfView
+from bids_brainmask.train.tissues import TISSUES
 
 AFFINE = np.array([[1.0, 0, 0, -40], [0, 1, 0, -10], [0, 0, 1, 20], [0, 0, 0, 1]])
 

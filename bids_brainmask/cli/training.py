@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, get_args
 from bids_brainmask.analyses import catalog
 from bids_brainmask.cli import options, values
 from bids_brainmask.errors import UsageError, to_install
-from bids_brainmask.train.choices import Loss
+from bids_brainmask.train.choices import FINETUNING, Loss
 
 if TYPE_CHECKING:
     from bids_brainmask.train.config import Config
@@ -291,7 +291,7 @@ def finetuning(args: argparse.Namespace) -> Config:
         "patience": args.patience if args.folds or validation_of(args) else 0,
         "folds": args.folds,
         "seed": args.seed,
-        "variants": config.FINETUNING,
+        "variants": FINETUNING,
         "stages": [stage_of(args)],
         "data": data_of(args),
     }

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bids_brainmask.train.ranges import CODE, Distractors, Range
+from bids_brainmask.train.ranges import Distractors, Range
+from bids_brainmask.train.tissues import CODE
 from bids_brainmask.train.transforms.augment import smooth_field
 from bids_brainmask.train.transforms.contrast import paint, sphere
 from bids_brainmask.train.windows import Window

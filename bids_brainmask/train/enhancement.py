@@ -6,7 +6,8 @@ from __future__ import annotations
 import numpy as np
 
 from bids_brainmask.train.growth import SHEETS, Tumor
-from bids_brainmask.train.ranges import CODE, TISSUES, Core, Tumors
+from bids_brainmask.train.ranges import Core, Tumors
+from bids_brainmask.train.tissues import CODE, TISSUES
 from bids_brainmask.train.transforms.augment import smooth_field
 from bids_brainmask.train.windows import Window
 

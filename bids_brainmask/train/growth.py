@@ -13,7 +13,8 @@ import numpy as np
 from scipy import ndimage
 
 from bids_brainmask.train.label_maps import FALX, TENTORIUM
-from bids_brainmask.train.ranges import CODE, Tumors
+from bids_brainmask.train.ranges import Tumors
+from bids_brainmask.train.tissues import CODE
 from bids_brainmask.train.transforms import anatomy
 from bids_brainmask.train.transforms.augment import smooth_field
 from bids_brainmask.train.transforms.tumor import gradient

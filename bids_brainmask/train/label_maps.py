@@ -20,7 +20,7 @@ from scipy import ndimage
 from bids_brainmask.errors import ImageError, UsageError
 from bids_brainmask.train import records
 from bids_brainmask.train.dataset import depth_of
-from bids_brainmask.train.ranges import TISSUES
+from bids_brainmask.train.tissues import TISSUES
 from bids_brainmask.voxels import grid, image
 from bids_brainmask.voxels.image import Volume
 

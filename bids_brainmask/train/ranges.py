@@ -8,31 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import msgspec
 from msgspec import Meta, field
 
+from bids_brainmask.train.tissues import TISSUES
 from bids_brainmask.train.transforms.geometry import Geometry
-
-TISSUES = (
-    *("air", "white", "cortex", "deep", "csf", "stem", "cerebellum", "choroid", "lesion"),
-    *("artery", "vein", "dura", "eye", "nerve", "mucosa", "skin", "muscle", "fat", "cord"),
-    *("bone", "marrow"),
-)
-"""Tissues that have an intensity. In a table, ``soft`` stands for muscle and fat together."""
 
 Share = Annotated[float, Meta(ge=0, le=1)]
 Amount = Annotated[float, Meta(ge=0)]
-CODE = {tissue: number for number, tissue in enumerate(TISSUES)}
-"""Number of each tissue."""
-
-GROUPS = {
-    "air": ("air",),
-    "brain": ("white", "cortex", "deep", "stem", "cerebellum", "lesion", "cord"),
-    "fluid": ("csf", "choroid"),
-    "vessels and dura": ("artery", "vein", "dura"),
-    "mucosa": ("mucosa",),
-    "bone": ("bone", "marrow"),
-    "soft tissue": ("eye", "nerve", "skin", "muscle", "fat"),
-}
-"""Tissues that an auxiliary output of a training tells apart."""
-
 if TYPE_CHECKING:
     Tissue = str
 else:  # the names stand once, in TISSUES

@@ -23,6 +23,7 @@ from bids_brainmask.train.config import Config, Stage, Variant
 from bids_brainmask.train.dataset import Head
 from bids_brainmask.train.label_maps import LabelMap, LabelTable
 from bids_brainmask.train.ranges import Synthesis
+from bids_brainmask.train.tissues import UNKNOWN
 from bids_brainmask.train.transforms import augment, steps
 from bids_brainmask.train.transforms.augment import Example
 from bids_brainmask.train.transforms.geometry import crop
@@ -39,7 +40,7 @@ class Sampler:
     """Batches of random windows, (N, I, J, K, 1) images and labels.
 
     Labels have a second channel where the training has a loss on tissues: the number of the group
-    of tissues, `synthesis.UNKNOWN` in real heads.
+    of tissues, `UNKNOWN` in real heads.
 
     A batch depends on the seed, the epoch and its number only, not on the process that makes it.
     Augmenting a head takes longer than cropping it, so a stage may take several windows of each
@@ -101,7 +102,7 @@ class Sampler:
         example = changed(head, variant, self.config, rng)
         for center in centers:
             image, label = cropped(example, head, center, self.stage, variant, self.config, rng)
-            yield image, self._with_groups(label, np.full(label.shape, synthesis.UNKNOWN))
+            yield image, self._with_groups(label, np.full(label.shape, UNKNOWN))
 
     def _with_groups(self, label: np.ndarray, groups: np.ndarray) -> np.ndarray:
         """Join label and groups of tissues as channels, if the training has a loss on these."""

@@ -18,7 +18,7 @@ import numpy as np
 
 from bids_brainmask.errors import UsageError
 from bids_brainmask.models.unet import Architecture, unet3d
-from bids_brainmask.train.ranges import GROUPS
+from bids_brainmask.train.tissues import GROUPS
 
 
 def widen(

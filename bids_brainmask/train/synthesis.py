@@ -18,30 +18,19 @@ from bids_brainmask.train import acquisition, distractors, enhancement, growth
 from bids_brainmask.train.distractors import Painter
 from bids_brainmask.train.label_maps import LabelMap, LabelTable
 from bids_brainmask.train.ranges import (
-    CODE,
-    GROUPS,
-    TISSUES,
     Anatomy,
     Contrast,
     FieldOfView,
     Synthesis,
     Tumors,
 )
+from bids_brainmask.train.tissues import CODE, GROUP_OF, TISSUES, UNKNOWN
 from bids_brainmask.train.transforms.augment import smooth_field
 from bids_brainmask.train.windows import Window, crop, tissues_of
 from bids_brainmask.voxels.scaling import levelling
 
 COARSE = 4
 """Voxels of the label map to a voxel of the coarse image, along each axis."""
-
-UNKNOWN = np.int8(-1)
-"""Of a voxel whose group of tissues is not known."""
-
-GROUP_OF = np.array(
-    [next(n for n, group in enumerate(GROUPS.values()) if name in group) for name in TISSUES],
-    np.int8,
-)
-"""Number of the group in `GROUPS` of each of `TISSUES`."""
 
 
 def draw(

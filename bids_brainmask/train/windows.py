@@ -10,7 +10,8 @@ import numpy as np
 from scipy import ndimage
 
 from bids_brainmask.train.label_maps import LabelMap, LabelTable
-from bids_brainmask.train.ranges import CODE, Synthesis
+from bids_brainmask.train.ranges import Synthesis
+from bids_brainmask.train.tissues import CODE
 from bids_brainmask.train.transforms.geometry import bend, random_matrix
 
 SIGNED = ("falx", "tentorium")

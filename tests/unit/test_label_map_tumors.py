@@ -18,17 +18,15 @@ from bids_brainmask.train import (
 )
 from bids_brainmask.train.config import read
 from bids_brainmask.train.ranges import (
-    CODE,
     CORES,
-    GROUPS,
     SITES,
-    TISSUES,
     Contrast,
     Distractors,
     Enhancement,
     Synthesis,
     Tumors,
 )
+from bids_brainmask.train.tissues import CODE, GROUPS, TISSUES, UNKNOWN
 
 SHAPE = (96, 96, 96)
 NONE = Distractors(
@@ -217,7 +215,7 @@ def test_groups_are_those_of_the_tissues_and_unknown_in_tumors(head, table):
     how = (head, table, ranges(count=(0, 1)), head.middle, SHAPE)
     _, label, groups = synthesis.draw_all(*how, np.random.default_rng(1), contrast="gd")
     assert (label > 0).any()
-    assert (groups[label > 0] == synthesis.UNKNOWN).all()
+    assert (groups[label > 0] == UNKNOWN).all()
     found = windows.crop(*how[:2], how[2], *how[3:], np.random.default_rng(1))
     names = list(GROUPS)
     for name in ("white", "csf", "bone"):

@@ -9,13 +9,13 @@ from synthetic_heads import NOTHING, RAMP, label_map, laid_out
 from bids_brainmask.train import acquisition, label_maps, synthesis, windows
 from bids_brainmask.train.config import read
 from bids_brainmask.train.ranges import (
-    TISSUES,
     Acquisition,
     Anatomy,
     Contrast,
     FieldOfView,
     Synthesis,
 )
+from bids_brainmask.train.tissues import TISSUES
 from bids_brainmask.train.transforms.geometry import Geometry
 
 PLAIN = Contrast(share=1.0, tissues=RAMP | {"air": (0.0, 0.0)}, spread=(0, 0))
