@@ -116,6 +116,10 @@ class Measure:
     rank: int = 0
     """Its place, from 1, among the measures that the group's page plots first; 0: after them."""
 
+    is_doubt: bool = False
+    """Whether its value says why the mask may be wrong, in words with semicolons between them. The
+    group's page shows them with the image, and such images first."""
+
     def value(self, reading: Reading) -> Value:
         """Read the measure from the written files; None if it is unknown."""
         return self.read(reading) if self.read else known_number(reading.quality.get(self.name))

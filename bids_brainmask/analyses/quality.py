@@ -130,6 +130,13 @@ def _volume(reading: Reading) -> Value:
     return known_number(measured.get("volume_ml"))
 
 
+def _doubts(reading: Reading) -> Value:
+    """Join the reasons to doubt the mask; None if there are none."""
+    found = reading.record.get("Doubts")
+    reasons = found if isinstance(found, list) else []
+    return "; ".join(each for each in reasons if isinstance(each, str) and each) or None
+
+
 def _row(
     name: str,
     title: str,
@@ -318,6 +325,16 @@ MEASURES: tuple[Measure, ...] = (
         Metric("boundary uncertainty", "high", 0.02),
         read=lambda reading: known_number(reading.record.get("BoundaryUncertainty")),
         rank=8,
+    ),
+    Measure(
+        "doubts",
+        {
+            "LongName": "Doubts",
+            "Description": "Why the mask may be wrong: Doubts of the mask's sidecar, with "
+            "semicolons between them; n/a if nothing is doubtful",
+        },
+        read=_doubts,
+        is_doubt=True,
     ),
 )
 """Measures of brain masks. Sizes of images and voxels are of the image, and are not compared."""

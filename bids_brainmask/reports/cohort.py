@@ -168,6 +168,8 @@ def measures(record: Mapping, peers: Peers | None) -> list[ShownMeasure]:
         return []
     described = []
     for row in quality.MEASURES:
+        if row.is_doubt:  # the page says it above
+            continue
         key, column = row.name, row.column
         value = finite_number(found.get(key) if row.compute else row.value(Reading(record)))
         spread = _spread(peers.percentiles(key), value) if peers else None

@@ -61,6 +61,17 @@ def first_metrics() -> tuple[str, ...]:
     return tuple(sorted(ranks, key=ranks.__getitem__))
 
 
+def doubts() -> tuple[str, ...]:
+    """Names of the columns that say why a mask may be wrong."""
+    return tuple(
+        group_tables.page_names(row.name)[each.name]
+        for row in catalog.ANALYSES
+        if row.name == "brain" or row.on_page
+        for each in row.measures()
+        if each.is_doubt
+    )
+
+
 def page(
     rows: Sequence[Row],
     columns: Mapping[str, Mapping[str, str]],
@@ -142,12 +153,13 @@ def page(
 
 
 def counts(rows: Iterable[Row]) -> dict[str, int]:
-    """Count images, participants, sessions and outliers for the report's header."""
-    rows = list(rows)
+    """Count images, participants, sessions, doubts and outliers for the report's header."""
+    rows, columns = list(rows), doubts()
     return {
         "images": len(rows),
         "participants": len({row.values["participant_id"] for row in rows}),
         "sessions": len({(row.values["participant_id"], session(row)) for row in rows}),
+        "doubtful": sum(any(row.values.get(name) for name in columns) for row in rows),
         "outliers": sum(map(is_outlier, rows)),
     }
 
@@ -177,7 +189,7 @@ def content(
     dict
         ``columns``, the ``first`` ones, the ``count`` of images, and ``rows`` of their values in
         that order; ``names``, ``links``, ``masks``, ``thumbnails`` and candidate ``lesions`` of
-        the same images; indices of the ``outliers``;
+        the same images; indices of the ``outliers``; ``doubts``, columns of reasons to doubt;
         ``metrics``, whose ``columns`` are indices of columns; ``constant``, those that are the
         same everywhere; ``facts``, columns by which images are grouped; ``reasons`` of ratings by
         their letters; ``plots`` of volumes over sessions; ``key``, under which the browser keeps
@@ -204,6 +216,7 @@ def content(
         **of_images(rows, columns),
         "reasons": ratings.LETTERS,
         "facts": list(facts),
+        "doubts": [name for name in doubts() if name in columns],
         "outliers": [index for index, row in enumerate(rows) if is_outlier(row)],
         "metrics": shown,
         "constant": constant,

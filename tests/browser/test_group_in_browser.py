@@ -133,6 +133,28 @@ def test_outliers_come_first_with_reasons_and_pictures(browser):
     browser.photograph("group")
 
 
+def test_doubtful_masks_come_before_outliers_with_their_reasons(chromium, tmp_path):
+    doubt = "volume of 512 mL is small"
+    rows = [row(number, outlier_score=None) for number in range(1, 5)]
+    rows[1] = row(2, outlier_score=9.0, outlier_reasons=REASON)
+    rows[2] = row(3, outlier_score=None, doubts=f"{doubt}; shape too long")
+    rows[3] = row(4, outlier_score=None, outlier_reasons="fewer than 8 similar images")
+    chromium.open(write(tmp_path, rows))
+    assert names(chromium) == ["sub-0003", "sub-0002", "sub-0001", "sub-0004"]
+    assert chromium.run(VALUES, ".shot:first-child .doubt") == [doubt, "shape too long"]
+    chromium.press("v")
+    assert doubt in chromium.one("#view-said").text
+    chromium.press(Keys.ESCAPE)
+    assert chromium.one("[data-only=doubtful]").text == "Doubtful 1"
+    chromium.one("[data-only=doubtful]").click()
+    assert names(chromium) == ["sub-0003"]
+    show = "document.getElementById('quality').scrollIntoView({behavior: 'instant'})"
+    chromium.run(show)
+    cell = f'.tabulator-cell[tabulator-field="{field_of("doubts")}"]'
+    chromium.wait("return document.querySelectorAll('.tabulator-row').length === 4")
+    assert f"{doubt}; shape too long" in chromium.run(VALUES, cell)
+
+
 def test_only_the_images_of_one_page_are_in_the_document(browser):
     assert len(browser.all("#cards img")) == 24
     browser.one("#next").click()

@@ -7,6 +7,7 @@ import json
 import math
 import re
 import time
+from dataclasses import replace
 from datetime import UTC, datetime
 from html.parser import HTMLParser
 from urllib.parse import unquote, urlsplit
@@ -14,7 +15,8 @@ from urllib.parse import unquote, urlsplit
 import pytest
 from group_rows import COLUMNS, row
 
-from bids_brainmask.analyses import quality
+from bids_brainmask.analyses import catalog, quality
+from bids_brainmask.analyses.measures import Measure
 from bids_brainmask.dataset.session_order import Sessions
 from bids_brainmask.reports import group_page, page_data, session_plots
 from bids_brainmask.reports.page_data import Row
@@ -116,16 +118,28 @@ def test_smallest_margin_is_that_of_known_ones():
 def test_head_counts():
     rows = [
         row(1, "ses-1", outlier_reasons="roughness", outlier_score=4.0),
-        row(1, "ses-2"),
+        row(1, "ses-2", doubts="predicted Dice 0.73; shape too long"),
         row(2, "ses-1", outlier_reasons="fewer than 8 similar images", outlier_score=None),
     ]
     assert group_page.counts(rows) == {
         "images": 3,
         "participants": 2,
         "sessions": 3,
+        "doubtful": 1,
         "outliers": 1,
     }
-    assert page(rows).data["outliers"] == [0]
+    data = page(rows).data
+    assert data["outliers"] == [0]
+    assert data["doubts"] == ["doubts"]
+
+
+def test_a_measure_that_is_a_doubt_is_named_as_one(monkeypatch):
+    """Also one of an analysis whose columns are beside those of the brain mask."""
+    tumor = catalog.analysis("meningioma")
+    more = Measure("doubts", {"Description": "Why"}, read=lambda reading: "x", is_doubt=True)
+    tumor = replace(tumor, measures=lambda: (more,))
+    monkeypatch.setattr(catalog, "ANALYSES", (catalog.analysis("brain"), tumor))
+    assert group_page.doubts() == ("doubts", "meningioma_doubts")
 
 
 def test_head_says_when_by_what_and_for_what():

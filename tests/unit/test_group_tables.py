@@ -121,6 +121,25 @@ def test_what_is_not_known_is_not_applicable(cohort):
     assert empty["roughness"] == empty["predicted_dice"] == "n/a"
 
 
+@pytest.mark.parametrize(
+    ("said", "wanted"),
+    [
+        (["predicted Dice 0.73", "shape\ttoo long"], "predicted Dice 0.73; shape too long"),
+        ([], "n/a"),
+        (["", 3, None, "shape too long"], "shape too long"),
+        ("shape too long", "n/a"),
+        (None, "n/a"),
+    ],
+)
+def test_doubts_are_in_the_table_and_in_the_page(tmp_path, said, wanted):
+    put(tmp_path, "sub-01", content=record(head(0)) | {"Doubts": said})
+    group.write(settings(tmp_path))
+    assert table(tmp_path, QUALITY)[0]["doubts"] == wanted
+    assert ("shape" in (tmp_path / group.PAGE).read_text().split('"rows":')[1].split("]")[0]) == (
+        wanted != "n/a"
+    )
+
+
 def test_the_page_has_every_image(cohort):
     page = (cohort / group.PAGE).read_text(encoding="utf-8")
     for number in range(33):

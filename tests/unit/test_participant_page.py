@@ -516,6 +516,11 @@ def test_the_scale_has_the_usual_values_in_its_middle_half():
         assert measure.spread.drawn == (37.5, 75, 112.5, place)
 
 
+def test_doubts_are_no_measure_of_the_page_which_has_them_as_a_warning():
+    shown = cohort.measures({"Quality": {"volume_ml": 1}, "Doubts": ["shape too long"]}, None)
+    assert [one.key for one in shown] == [row.name for row in quality.MEASURES if not row.is_doubt]
+
+
 def test_the_scale_of_a_group_of_equal_values():
     peers = cohort.Peers("", [{"volume_ml": "3"}] * 9, ())
     for value, place, words in ((2, 6, "low"), (3, 75, "usual"), (4, 144, "high")):

@@ -5,6 +5,7 @@ const PER_PAGE = 24;
 
 const CHIPS = {
   all: ["All", () => true],
+  doubtful: ["Doubtful", (image) => image.doubts.length > 0],
   outliers: ["Outliers", (image) => image.outlier],
   unrated: ["Unrated", (image) => !rated(image).rating],
   accept: [DONE.accept, (image) => rated(image).rating === "accept"],
@@ -30,8 +31,16 @@ function byNumber(of, direction) {
 }
 
 const FIRST = 1e6; // more than a score is
+
+/** Place of an image by its doubts, then as an outlier, then by its score. */
+function doubtfulFirst(image) {
+  const score = value(image, SCORE);
+  const place = 2 * (image.doubts.length > 0) + image.outlier;
+  return place || score !== null ? -FIRST * place - score : Infinity;
+}
+
 const orders = new Map([
-  ["Outliers first", (image) => byNumber((i) => value(i, SCORE), -1)(image) - FIRST * image.outlier],
+  ["Doubtful, then outliers", doubtfulFirst],
   ["By name", () => 0],
 ]);
 for (const metric of data.metrics) {
@@ -132,7 +141,13 @@ function card(image) {
       score === null ? null : make("span", badge, score.toFixed(1)),
       ` ${numbers}`,
     ),
-    make("ul", { className: `reasons${score === null ? " plain" : ""}` }, ...image.reasons.map((text) => make("li", {}, text))),
+    make(
+      "ul",
+      { className: `reasons${score === null ? " plain" : ""}` },
+      ...image.reasons.map((text, index) => {
+        return make("li", { className: index < image.doubts.length ? "doubt" : "" }, text);
+      }),
+    ),
     make("p", { className: "small stale", hidden: true }, "The mask has changed since this rating."),
     make("p", { className: "small said" }),
     image.lesions.length ? lesionList(image, MOST_ON_CARD) : null,
@@ -197,7 +212,7 @@ function select(image, reveal = true) {
   for (const one of [before, image]) {
     if (!one) continue;
     if (one.card) dress(one);
-    const row = table && rowOf(one);
+    const row = tableReady && rowOf(one); // while it is made, it finds none
     if (row) row.getElement().classList.toggle("here", one === selected);
   }
   pointLater();

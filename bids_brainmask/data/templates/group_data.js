@@ -123,8 +123,9 @@ function parse(text) {
 const SCORE = "outlier_score";
 const outliers = new Set(data.outliers);
 for (const image of images) {
-  const reasons = value(image, "outlier_reasons");
-  image.reasons = reasons ? `${reasons}`.split(/;\s*/) : [];
+  const reasons = (name) => `${value(image, name) ?? ""}`.split(/;\s*/).filter(Boolean);
+  image.doubts = data.doubts.flatMap(reasons);
+  image.reasons = [...image.doubts, ...reasons("outlier_reasons")];
   image.outlier = outliers.has(image.index);
   image.group = value(image, "group") === null ? "" : `${value(image, "group")}`;
   image.label = plotText(image.name);

@@ -44,7 +44,8 @@ function columns() {
     sorter: "number",
     headerFilterFunc: (text, number) => condition(text)(number),
   };
-  const first = [SCORE, "outlier_reasons", "group", ...data.first].filter((name) => at.has(name));
+  const shown = [SCORE, ...data.doubts, "outlier_reasons", "group", ...data.first];
+  const first = shown.filter((name) => at.has(name));
   const others = [...new Set([...first, ...at.keys()])].map((name) => {
     const { title, units, description, number } = data.columns[at.get(name)];
     const head = units ? `${title}, ${units}` : title;
