@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import itertools
 import json
 from collections.abc import Iterator
@@ -13,49 +14,115 @@ from unittest import mock
 from hypothesis import strategies as st
 
 from bids_brainmask.analyses import lesion_table, quality
-from bids_brainmask.dataset import storage
+from bids_brainmask.dataset import decisions, storage
 from bids_brainmask.reports import group, group_page
 from bids_brainmask.settings import Settings
 from bids_brainmask.tables import tsv
 
 MODEL = {"Model": "embedded", "ModelVersion": "0.3.0", "ModelSHA256": "0" * 64, "Threshold": 0.5}
 
-COMMON = {
-    "Sources": ["bids:raw:sub-x/anat/sub-x_T1w.nii.gz"],
-    "SourceFile": {"Bytes": 1000, "SHA256": "0" * 64},
-    "Parameters": MODEL,
-    "ContrastEnhanced": True,
-    "Seconds": 2.5,
-    "Software": {"bids_brainmask": "0.2.0"},
-    "Warning": "none",
-}
+CONTENT = b"mask"
+"""Content of each mask: only its hash counts."""
 
-BRAIN = COMMON | {
+SHA256 = hashlib.sha256(CONTENT).hexdigest()
+
+MASK, TUMORS = (
+    f"sub-x/anat/sub-x_{name}_mask" for name in ("desc-brain", "label-tumor_desc-meningioma")
+)
+
+
+def common(mask: str) -> dict:
+    """Fields of the sidecar of a mask, whatever made it."""
+    return {
+        "Type": "ROI",
+        "Description": "A mask",
+        "Manual": False,
+        "Sources": ["bids:raw:sub-x/anat/sub-x_T1w.nii.gz"],
+        "SpatialReference": "orig",
+        "SourceFile": {"Bytes": 1000, "SHA256": "0" * 64},
+        "Parameters": MODEL,
+        "ContrastEnhanced": True,
+        "Seconds": 2.5,
+        "IntendedUse": "research",
+        "Command": "bids-brainmask",
+        "ModelCitation": "none",
+        "Software": {"bids_brainmask": "0.2.0"},
+        "MadeFrom": {"brain": "1" * 64},
+        "VoxelsSHA256": "1" * 64,
+        "Files": {f"{mask.split('/')[-1]}.nii.gz": {"Bytes": len(CONTENT), "SHA256": SHA256}},
+    }
+
+
+BRAIN = common(MASK) | {
     "BrainVolume": 1400.0,
+    "BrainVolumeUnits": "mL",
     "BoundaryUncertainty": 0.2,
     "PredictedDice": 0.97,
+    "Doubts": ["shape too long"],
+    "Warning": "none",
     "AlreadyStripped": False,
+    "HeadOrientation": "RAS",
+    "IntensitiesShown": "as they are",
     "Quality": {row.name: 1.0 for row in quality.MEASURES[:3]},
+    "Chosen": {"Time": "2026-01-01T00:00:00+00:00", "Threshold": 0.5},
 }
 
-TUMOR = COMMON | {"LesionCount": 1, "LesionVolume": 2.5, "LesionVolumeUnits": "mL"}
+TUMOR = common(TUMORS) | {
+    "CandidateCount": 1,
+    "LesionCount": 1,
+    "LesionVolume": 2.5,
+    "LesionVolumeUnits": "mL",
+    "ModelNotice": "check",
+    "Decisions": {"1": "accepted"},
+}
+
+RUN = {
+    "Source": "/data/sub-x/anat/sub-x_T1w.nii.gz",
+    "SHA256": "0" * 64,
+    "Modified": 1,
+    "Command": ["bids-brainmask"],
+    "Host": "here",
+    "Chosen": {},
+    "Manual": {},
+    "Results": {f"{MASK.split('/')[-1]}.nii.gz": {"SHA256": SHA256, "Modified": 1}},
+}
 
 CRASH = {
     "Time": "2026-01-01T00:00:00+00:00",
     "Source": "sub-x/anat/sub-x_T2w.nii.gz",
+    "Error": "ImageError",
     "Message": "no head",
     "Reason": "no head",
+    "Traceback": "in a line",
+    "Command": ["bids-brainmask"],
+    "Version": "0.2.0",
+    "Python": "3.11.0",
+    "Host": "here",
+    "PeakMemory": "1.0 GB",
 }
 
-TABLE = [list(lesion_table.COLUMNS), ["1", *["2.5"] * (len(lesion_table.COLUMNS) - 1)]]
+LESIONS = [list(lesion_table.COLUMNS), ["1", *["2.5"] * (len(lesion_table.COLUMNS) - 1)]]
+
+DECISIONS = [list(decisions.COLUMNS), ["1", "accepted", "1" * 64, "Anna", "2026-01-01"]]
 
 FILES = {
-    "sub-x/anat/sub-x_desc-brain_mask.json": BRAIN,
-    "sub-x/anat/sub-x_label-tumor_desc-meningioma_mask.json": TUMOR,
+    f"{MASK}.json": BRAIN,
+    f"{TUMORS}.json": TUMOR,
+    "logs/sub-x/sub-x_T1w_run.json": RUN,
     "logs/sub-x/sub-x_T2w_crash-1.json": CRASH,
-    "sub-x/anat/sub-x_desc-meningioma_lesions.tsv": TABLE,
+    "sub-x/anat/sub-x_desc-meningioma_lesions.tsv": LESIONS,
+    "sub-x/anat/sub-x_desc-meningioma_decisions.tsv": DECISIONS,
 }
-"""Records of a participant."""
+"""Records of a participant that the group level reads."""
+
+BESIDE = {
+    f"{MASK}.nii.gz": CONTENT,
+    f"{TUMORS}.nii.gz": CONTENT,
+    "sub-x/anat/sub-x_desc-meningioma_dseg.json": (
+        b'{"Parameters": {}, "VoxelsSHA256": "%s"}' % (b"1" * 64)
+    ),
+}
+"""Files that these records are compared with."""
 
 SOUND = ["sub-0", "sub-1"]
 
@@ -144,15 +211,13 @@ def groups(folder: Path, participants: list[dict[str, bytes]]) -> str:
     root = folder / "derivatives"
     if not root.is_dir():
         for label in SOUND:
-            for name, content in FILES.items():
-                put(root / name.replace("sub-x", label), encoded(content))
+            put(root, label, {name: encoded(content) for name, content in FILES.items()})
     for number, files in enumerate(participants):
-        for name, content in files.items():
-            put(root / name.replace("sub-x", f"sub-x{number}"), content)
+        put(root, f"sub-x{number}", files)
     written: dict[str, bytes] = {}
 
     def page(rows, columns, *, title, volumes, failures, **_) -> str:
-        assert all({"Source", "Message", "Log"} <= each.keys() for each in failures)
+        assert all({"Source", "Message"} <= each.keys() for each in failures)
         return group_page.in_script(group_page.content(rows, columns, title, volumes))
 
     def write(path: Path, content: bytes) -> None:
@@ -168,7 +233,9 @@ def groups(folder: Path, participants: list[dict[str, bytes]]) -> str:
     return "all" if min(counts) == len(SOUND) + len(participants) else "some"
 
 
-def put(path: Path, content: bytes) -> None:
-    """Write a file, and its folders."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content)
+def put(root: Path, label: str, files: dict[str, bytes]) -> None:
+    """Write the files of a participant, and their folders."""
+    for name, content in (BESIDE | files).items():
+        path = root / name.replace("sub-x", label)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content.replace(b"sub-x", label.encode()))

@@ -119,8 +119,8 @@ def checked(place: str, row: Mapping[str, str]) -> tuple[int, Decision | None]:
         They are none.
     """
     index, decision = row["index"].strip(), row["decision"].strip()
-    if not (index.isascii() and index.isdigit() and int(index)):
-        raise UsageError(f"{place}: expected an index from 1 on, found {index!r}.")
+    if not (index.isascii() and index.isdigit() and len(index) < 10 and int(index)):
+        raise UsageError(f"{place}: expected an index from 1 on, found {index[:40]!r}.")
     if decision in ("", "n/a"):
         return int(index), None
     if decision not in DECISIONS:

@@ -167,4 +167,4 @@ def _table(path: Path) -> list[dict[str, str]]:
 def natural(label: str) -> list:
     """Key that sorts labels with numbers by their values: 2 before 10."""
     parts = re.split(r"(\d+)", label)
-    return [(int(part) if part.isdigit() else -1, part) for part in parts]
+    return [(int(part) if part.isdecimal() else -1, part) for part in parts]

@@ -238,7 +238,7 @@ class Handler(BaseHTTPRequestHandler):
             self._refuse(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "expected application/json")
         elif self.headers.get("Origin") != self.server.origin:
             self._refuse(HTTPStatus.FORBIDDEN, "another origin")
-        elif not size.isdigit() or int(size) > MOST:
+        elif not size.isdecimal() or len(size) > 9 or int(size) > MOST:
             self._refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"expected at most {MOST} bytes")
         else:
             self._take(self.rfile.read(int(size)))

@@ -174,7 +174,8 @@ def test_who_lacks_the_token_or_comes_from_elsewhere_is_refused(server):
     assert give(server, rating(), **{"Content-Type": "text/plain"})[0] == 415
     assert ask(server, "elsewhere", "POST", "[]", **{"Content-Type": "application/json"})[0] == 404
     large = {"Content-Type": "application/json", "Content-Length": str(rating_server.MOST + 1)}
-    assert ask(server, "ratings", "POST", b"", **large)[0] == 413
+    for size in (large["Content-Length"], "9" * 5000, "\u00b2", "-1"):
+        assert ask(server, "ratings", "POST", b"", **large | {"Content-Length": size})[0] == 413
     assert not server.table.path.exists()
 
 

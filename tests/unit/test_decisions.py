@@ -50,6 +50,7 @@ def test_no_decision(tmp_path, text):
         (HEADER + "1.0\taccepted\ta\n", "expected an index"),
         (HEADER + "-1\taccepted\ta\n", "expected an index"),
         (HEADER + "\u0661\taccepted\ta\n", "expected an index"),
+        (HEADER + "1" * 5000 + "\taccepted\ta\n", "expected an index"),
         (HEADER + "1\taccepted\n", "more or fewer cells"),
         (HEADER + "1\taccepted\ta\tb\n", "more or fewer cells"),
         (HEADER + "1\taccepted\ta\n1\trejected\ta\n", "accepted and rejected"),

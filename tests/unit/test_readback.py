@@ -146,3 +146,4 @@ def test_labels_with_numbers_are_sorted_by_them():
     assert sorted(["10", "2", "b10", "b9", "a"], key=natural) == [
         "2", "10", "a", "b9", "b10",
     ]  # fmt: skip
+    assert sorted(["\u00b2", "2"], key=natural) == ["2", "\u00b2"]  # a digit, and no number
