@@ -330,6 +330,50 @@ def test_what_does_not_fit_any_more_is_removed_and_said_so(study):
     assert not left
 
 
+def test_no_figure_of_a_former_image_is_left_where_none_is_drawn(study):
+    study.data.add(f"{NAME}_T1w.nii.gz", scale.head(2))
+    assert f"removed, because it does not fit any more: {NAME}_desc-brain_T1w.webp" in study.run(
+        "--no-reports"
+    )
+    assert not list((study.out / "sub-01/figures").iterdir())
+
+
+@pytest.mark.parametrize("words", [(), ("--analyses", "brain")])
+def test_the_union_is_of_the_present_brain_or_is_removed(study, words):
+    union = study.anat / f"{NAME}_desc-brainandtumor_mask.nii.gz"
+    before = image.read_mask(union)
+    study.run("--border", "3", *words)
+    mask = image.read_mask(study.mask)
+    assert (mask & ~before).any()
+    if words:
+        assert not union.exists()
+        assert not union.with_name(study.stem(union) + ".json").exists()
+    else:
+        assert study.is_of(mask)
+
+
+def test_nothing_of_an_image_that_lost_its_contrast_agent_is_shown(tmp_path):
+    study = Study(tmp_path)
+    path = study.data.add("sub-01_T1w.nii.gz", scale.head(1), ContrastBolusIngredient="GD")
+    study.run()
+    study.run(level="group")
+    assert len(rows(study, "meningioma_qc")) == len(rows(study, "meningioma_volumes")) == 1
+    path.with_name("sub-01_T1w.json").unlink()
+    study.run(level="group", status=3)  # before the participant level: nothing is of this image
+    assert not rows(study, "meningioma_qc")
+    assert not rows(study, "meningioma_volumes")
+    assert "made again: other contrast enhancement" in study.run()
+    sidecars = [json.loads(each.read_text()) for each in study.anat.glob("*.json")]
+    assert sidecars
+    assert not any(each["ContrastEnhanced"] for each in sidecars)
+    left = [each.name for each in study.out.rglob("sub-01*") if "logs" not in each.parts]
+    assert not [name for name in left if "meningioma" in name or "lesion" in name]
+    study.run(level="group")
+    assert len(rows(study)) == 1
+    assert not rows(study, "meningioma_qc")
+    assert set(study.states().values()) == {"current"}
+
+
 def test_tumors_of_another_image_go_with_its_contrast(study):
     row = study.run("--analyses", "brain")
     assert "removed" not in row, "the tumors are still of this image"

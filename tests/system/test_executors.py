@@ -265,6 +265,22 @@ def test_a_driver_that_is_told_to_end_ends_its_processes(tmp_path, number):
     assert not list(temporary.iterdir())
 
 
+@pytest.mark.parametrize("seconds", [0.02, 0.3, 1, 2])
+def test_a_signal_in_the_first_seconds_leaves_nothing(dataset, tmp_path, seconds):
+    """Before Python hears signals, they just end it."""
+    dataset.add("sub-01_T1w.nii.gz")
+    temporary, out = tmp_path / "temporary", tmp_path / "out"
+    temporary.mkdir()
+    words = ("--executor", "local", "--n-cpus", "2")
+    run = Process(dataset.root, out, *words, TMPDIR=str(temporary))
+    time.sleep(seconds)
+    run.popen.send_signal(signal.SIGTERM)
+    assert run.wait(60) in (-signal.SIGTERM, 128 + signal.SIGTERM)
+    assert "Traceback" not in run.said
+    assert not list(temporary.iterdir())
+    assert not list(out.rglob(".bids_brainmask-*"))
+
+
 def test_without_shared_memory_the_reason_is_told():
     mount = f"mount -t tmpfs -o ro tmpfs {dask_workers.SHARED_MEMORY}"
     apart = ("unshare", "--mount", "sh", "-c", f'{mount} && exec "$@"', "sh")

@@ -4,6 +4,7 @@
 import gzip
 import json
 import platform
+import shutil
 from pathlib import Path
 
 import nibabel as nb
@@ -13,7 +14,7 @@ from conftest import Dataset, describe
 from light import scale
 
 from bids_brainmask.cli import bids_app
-from bids_brainmask.models import backends
+from bids_brainmask.models import backends, registry
 from bids_brainmask.voxels import image
 
 NAME = "Mustermann"
@@ -40,14 +41,19 @@ def ran(tmp_path_factory):
     """Both levels, on a dataset whose texts, path, user and machine have one name."""
     place = tmp_path_factory.mktemp("private") / f"home {NAME}" / NAME.lower()
     data = Dataset(place / "raw" / "bids")
-    data.add("sub-01_ce-gd_T1w.nii.gz", signed_head())
+    said = dict.fromkeys(("PatientName", "OperatorsName", "DeviceSerialNumber"), NAME)
+    data.add("sub-01_ce-gd_T1w.nii.gz", signed_head(), **said)
     data.add("sub-02_T1w.nii.gz", signed_head()[:2000])
     describe(data.root, "Heads")
     choice = place / "choice.json"
     choice.write_text("{}")
+    model = shutil.copy(registry.find("embedded"), place / "mine.npz")
     with pytest.MonkeyPatch.context() as patch:
-        for name in ("USER", "LOGNAME", "HOSTNAME"):
+        for name in ("USER", "LOGNAME", "HOSTNAME", "SLURMD_NODENAME", "SUDO_USER", "EMAIL"):
             patch.setenv(name, NAME)
+        (place / "tmp").mkdir()
+        for name in ("HOME", "TMPDIR"):
+            patch.setenv(name, str(place / "tmp"))
         patch.setenv("APPTAINER_CONTAINER", str(place / "image.sif"))
         patch.setattr(platform, "node", lambda: NAME)
         patch.setattr(backends, "load", None)
@@ -56,6 +62,7 @@ def ran(tmp_path_factory):
         words = (str(data.root), str(place / "out" / "masks"))
         patch.setattr("sys.argv", ["bids-brainmask", *words, "participant"])
         options = ("--outputs", "mask", "brain", "probseg", "--bids-filter-file", str(choice))
+        options += ("--model", f"brain={model}")
         status = bids_app.main(
             [*words, "participant", *options, "--viewer", "--executor", "serial"]
         )
@@ -98,6 +105,7 @@ def test_the_command_in_the_sidecars_has_no_paths(ran):
     path = next(ran.glob("sub-01/anat/*_desc-brain_mask.json"))
     command = json.loads(path.read_text(encoding="utf-8"))["Command"]
     assert command.startswith("bids-brainmask BIDS_DIR OUTPUT_DIR participant --bids-filter-file ")
+    assert "--model brain=mine.npz" in command
 
 
 @pytest.mark.parametrize("kind", [nb.Nifti1Image, nb.Nifti2Image])
