@@ -3,13 +3,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from bids_brainmask.analyses import confidence, plausibility, quality
-from bids_brainmask.analyses.probability import answers
+from bids_brainmask.analyses.probability import CUBE_SPACING, Answers
 from bids_brainmask.analyses.second_look import View, best_view
 from bids_brainmask.errors import ImageError
 from bids_brainmask.models.backends import Network
@@ -194,19 +194,30 @@ def _find(
     expected_ml: tuple[float, float],
 ) -> View:
     """Let the network look at the image, and look again where it is not sure."""
-    volume, answer = source.volume, answers(source, model, network, options)
+    volume, answer = source.volume, Answers(source, model, network, options)
 
     def see(look: Look, *, once: bool = False) -> View:
         found = answer(look, once=once)
         cleaned = cleanup.brain(found >= threshold)
-        trust = _trust(cleaned, found, volume)
+        trust = _trust(cleaned, found, volume.spacing)
         own = trust
         if threshold != model.threshold:  # a threshold of one's own is no doubt about the look
-            own = _trust(cleanup.brain(found >= model.threshold), found, volume)
+            own = _trust(cleanup.brain(found >= model.threshold), found, volume.spacing)
         dice = trust.predicted_dice(model.confidence) if trust else None
         # Without a brain at the threshold there is nothing to measure, whatever the look.
         rank = own.predicted_dice(model.confidence) if trust and own else None
         return View(look, found, cleaned, trust, dice, rank or 0.0)
+
+    def glance(view: View) -> Callable[[Look], float]:
+        coarse = answer.in_cube(view.cleaned.mask)
+
+        def rank(look: Look) -> float:
+            found = coarse(look)[::2, ::2, ::2]  # the network's own layers are as coarse
+            cleaned = cleanup.brain(found >= model.threshold)
+            trust = _trust(cleaned, found, np.full(3, 2 * CUBE_SPACING))
+            return (trust and trust.predicted_dice(model.confidence)) or 0.0
+
+        return rank
 
     def measures(view: View) -> dict[str, float]:
         return plausibility.measure(volume, view.cleaned.mask, view.cleaned.removed)
@@ -217,13 +228,13 @@ def _find(
     def is_object(view: View) -> bool:
         return plausibility.is_object(measures(view), expected_ml)
 
-    return best_view(see, is_object, is_brain)
+    return best_view(see, glance, is_object, is_brain)
 
 
 def _trust(
-    cleaned: cleanup.Cleaned, probability: np.ndarray, volume: image.Volume
+    cleaned: cleanup.Cleaned, probability: np.ndarray, spacing: np.ndarray
 ) -> confidence.Confidence | None:
     """Measure the confidence in a mask; None for an empty one."""
     if not cleaned.mask.any():
         return None
-    return confidence.of(cleaned.mask, probability, volume.spacing, cleaned.removed)
+    return confidence.of(cleaned.mask, probability, spacing, cleaned.removed)

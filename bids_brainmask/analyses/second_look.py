@@ -30,7 +30,10 @@ UNSURE = 0.955
 """Predicted Dice under which the image is also seen inverted and, if in vain, turned."""
 
 OTHER_GAIN = 0.02
-"""Gain in predicted Dice from which the inverted or a turned look is kept."""
+"""Gain in predicted Dice over the first look from which the inverted or a turned look is kept."""
+
+COMPARED = 3
+"""Turned looks that are compared on the whole grid, the best ones of a coarse comparison."""
 
 
 @dataclass(frozen=True)
@@ -53,14 +56,22 @@ class See(Protocol):
         """Find the brain in one look; `once` as in `inference.probability`."""
 
 
+Glance = Callable[[View], Callable[[Look], float]]
+"""From a view to coarse, fast answers about its surroundings: the rank of a look."""
+
+
 def best_view(
-    see: See, is_object: Callable[[View], bool], is_brain: Callable[[View], bool]
+    see: See,
+    glance: Glance,
+    is_object: Callable[[View], bool],
+    is_brain: Callable[[View], bool],
 ) -> View:
     """Look at an image once or, if the first look leaves doubts, in several ways.
 
     Parameters
     ----------
     see : See
+    glance : Glance
     is_object : callable
         Whether what was found is no head, whatever the look: there is no second one then.
     is_brain : callable
@@ -72,21 +83,27 @@ def best_view(
     View
         The first one if no other is better by its gain, and if no brain is found in it.
     """
-    view = see(AS_IT_IS)
+    first = view = see(AS_IT_IS)
     if not HOPELESS <= view.rank < SURE or is_object(view):
         return view
     darker = see(DARKER)
     if darker.rank >= view.rank + DARKER_GAIN:
         view = darker
     if view.rank < UNSURE:
-        view = _keep(see(INVERTED), view, is_brain)
+        view = _keep(see(INVERTED), view, first, is_brain)
     if view.rank < UNSURE:
-        # One pass each shows which one it is; that one then gets all.
-        best = max(TURNED, key=lambda look: see(look, once=True).rank)
-        view = _keep(see(best), view, is_brain)
+        # A coarse pass each shows which few it may be, one pass which it is; that one gets all.
+        few = sorted(TURNED, key=glance(view), reverse=True)[:COMPARED]
+        best = max(few, key=lambda look: see(look, once=True).rank)
+        view = _keep(see(best), view, first, is_brain)
     return view
 
 
-def _keep(other: View, view: View, is_brain: Callable[[View], bool]) -> View:
-    """Choose the other look if it gains enough and shows a brain."""
-    return other if other.rank >= view.rank + OTHER_GAIN and is_brain(other) else view
+def _keep(other: View, view: View, first: View, is_brain: Callable[[View], bool]) -> View:
+    """Choose the other look if it is better, gains enough over the first and shows a brain.
+
+    The darker look may be the one that is kept so far. It has other intensities, so that its gain
+    says nothing about a turned look.
+    """
+    gains = other.rank > view.rank and other.rank >= first.rank + OTHER_GAIN
+    return other if gains and is_brain(other) else view

@@ -66,6 +66,14 @@ class Network:
 
     def __init__(self, answers, otherwise=0.8):
         self.answers, self.otherwise, self.seen = answers, otherwise, []
+        self.coarse, self.coarsely_seen = {}, []
+
+    def glance(self, view):
+        def rank(look):
+            self.coarsely_seen.append(look)
+            return self.coarse.get(look, self.otherwise or 0.0)
+
+        return rank
 
     def see(self, look, *, once=False):
         assert once == (look in TURNED and look not in self.seen)
@@ -77,7 +85,7 @@ class Network:
         )
 
     def best(self, *, is_object=False, is_brain=True):
-        return best_view(self.see, lambda view: is_object, lambda view: is_brain).look
+        return best_view(self.see, self.glance, lambda view: is_object, lambda view: is_brain).look
 
 
 def test_a_sure_mask_is_looked_at_once():
@@ -114,10 +122,20 @@ def test_an_inverted_look_that_is_sure_ends_the_search():
 def test_the_best_turned_look_is_kept_if_it_gains_enough_and_looks_like_a_brain(
     best, is_brain, kept
 ):
-    network = Network({AS_IT_IS: 0.90, TURNED[3]: 0.925, TURNED[7]: best})
+    network = Network({AS_IT_IS: 0.90, TURNED[3]: 0.925, TURNED[7]: best, TURNED[9]: 0.99})
+    network.coarse = {TURNED[7]: 0.86, TURNED[3]: 0.85, TURNED[12]: 0.84, TURNED[9]: 0.79}
     assert network.best(is_brain=is_brain) == kept
     again = TURNED[7] if best > 0.925 else TURNED[3]
-    assert network.seen == [AS_IT_IS, DARKER, INVERTED, *TURNED, again]
+    assert network.coarsely_seen == [*TURNED]
+    few = [TURNED[7], TURNED[3], TURNED[12]]
+    assert network.seen == [AS_IT_IS, DARKER, INVERTED, *few, again]
+
+
+@pytest.mark.parametrize(("dice", "kept"), [(0.951, TURNED[7]), (0.949, DARKER)])
+def test_a_turned_look_gains_over_the_first_look_and_is_better_than_the_darker_one(dice, kept):
+    network = Network({AS_IT_IS: 0.92, DARKER: 0.95, TURNED[7]: dice})
+    network.coarse = {TURNED[7]: 0.86}
+    assert network.best() == kept
 
 
 def test_an_object_gets_no_second_look():
