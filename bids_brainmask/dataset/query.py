@@ -327,13 +327,13 @@ def select_participants(bids_dir: Path, select: Mapping[str, str]) -> list[str]:
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             rows = list(csv.DictReader(file, delimiter="\t"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, csv.Error) as error:
         raise UsageError(f"{path}: cannot be read: {error}") from error
     columns = list(rows[0]) if rows else []
     if missing := sorted({"participant_id", *select} - set(columns)):
         raise UsageError(f"{path}: no column {', '.join(missing)}; found {', '.join(columns)}")
     labels = {
-        row["participant_id"].removeprefix("sub-")
+        (row["participant_id"] or "").removeprefix("sub-")
         for row in rows
         if all(row[column] == value for column, value in select.items())
     }

@@ -147,15 +147,16 @@ def _rows(path: Path, option: str) -> list[dict[str, str]]:
     """Read the rows of a table, separated by tabs or commas; n/a is empty."""
     try:
         text = path.read_text(encoding="utf-8-sig")
-    except (OSError, ValueError) as error:
+        separator = "\t" if "\t" in text.partition("\n")[0] else ","
+        table = list(csv.DictReader(io.StringIO(text), delimiter=separator))
+    except (OSError, ValueError, csv.Error) as error:
         raise UsageError(f"{option}: {path} cannot be read: {error}") from error
-    separator = "\t" if "\t" in text.partition("\n")[0] else ","
     rows = [
         {
             str(key).strip().lower(): "" if value in (None, "n/a") else str(value).strip()
             for key, value in row.items()
         }
-        for row in csv.DictReader(io.StringIO(text), delimiter=separator)
+        for row in table
     ]
     if not rows or not {"rating", "rater_1"} & set(rows[0]):
         raise UsageError(

@@ -85,6 +85,8 @@ def test_a_choice_that_finds_nothing_is_an_error(root, data, message):
         (["participant_id\tage", "sub-01\t30"], "no column split; found participant_id, age"),
         (["participant_id\tsplit", "sub-01\tdev"], "no participant with an image folder has"),
         (["participant_id\tsplit", "sub-09\ttrain"], "no participant with an image folder has"),
+        (["split\tparticipant_id", "train"], "no participant with an image folder has"),
+        (["participant_id\tsplit", "x" * 200_000], "cannot be read: field larger than"),
     ],
 )
 def test_a_table_without_the_rows_is_an_error(root, rows, message):

@@ -94,6 +94,7 @@ def test_a_rating_of_another_mask_is_stale_and_decides_nothing(root):
             HEADER + line("sub-01", "Ada", "fine"),
             "found the rating 'fine' of sub-01; expected",
         ),
+        (HEADER + f'sub-01\t"{"x" * 200_000}', "cannot be read: field larger than"),
     ],
 )
 def test_what_is_no_table_of_ratings_is_refused(root, text, said):
