@@ -48,6 +48,9 @@ class Extraction:
 
 SCANNERS = [("Siemens", "Prisma", 3), ("GE", "MR750", 3), ("Philips", "Achieva", 1.5)]
 
+PICTURES = (("slices", ".webp"), ("overlays", ".png"))
+"""Figures of the view of one image, and their endings."""
+
 MOVES = 40
 """Images that are gone through."""
 
@@ -180,8 +183,8 @@ def measure_next(out: Path, images: int) -> str:
     for number in range(images):
         label = f"sub-{number:04}"
         thumbnail = f"{label}/figures/{label}_desc-thumbnail_T1w.webp"
-        for name, content in zip(("slices", "overlays"), pictures, strict=True):
-            path = out / thumbnail.replace("thumbnail", name)
+        for content, (name, ending) in zip(pictures, PICTURES, strict=True):
+            path = (out / thumbnail.replace("thumbnail", name)).with_suffix(ending)
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
         values = dict.fromkeys(quality.columns(), 1.0 + number)

@@ -199,7 +199,7 @@ def kind_of(path: Path) -> str:
     """Tell what a file or folder of the derivatives, by its path in there, belongs to."""
     if path.parts[0] == "logs":
         return "logs"
-    if "figures" in path.parts or path.suffix in (".html", ".webp"):
+    if "figures" in path.parts or path.suffix in (".html", ".png", ".webp"):
         return "reports"
     if path.suffix == ".gz":
         return path.name.removesuffix(".nii.gz").rpartition("_")[2]  # mask, T1w, probseg

@@ -156,6 +156,7 @@ WHOLE: dict[str, Callable[[bytes], object]] = {
     ".gz": _nifti,
     ".html": _page,
     ".tsv": _table,
+    ".png": lambda content: Image.open(io.BytesIO(content)).load(),
     ".webp": lambda content: Image.open(io.BytesIO(content)).load(),
     ".md": lambda content: content.decode()[-4:].index("-->\n"),
 }

@@ -315,7 +315,7 @@ FIGURES: tuple[Figure, ...] = (
     Figure(
         "tiles",
         "brain",
-        {name: (name, "{suffix}.webp") for name in ("slices", "overlays")},
+        {"slices": ("slices", "{suffix}.webp"), "overlays": ("overlays", "{suffix}.png")},
         drawn.tiles,
         apart=True,
     ),
@@ -332,7 +332,10 @@ FIGURES: tuple[Figure, ...] = (
     Figure(
         "lesions",
         "meningioma",
-        {name: (name, "{suffix}.webp") for name in ("lesionthumbnail", "lesionoverlays")},
+        {
+            "lesionthumbnail": ("lesionthumbnail", "{suffix}.webp"),
+            "lesionoverlays": ("lesionoverlays", "{suffix}.png"),
+        },
         drawn.lesions,
         apart=True,
     ),

@@ -31,7 +31,7 @@ from bids_brainmask.voxels.image import Volume
 PAGE = Frame(width=1480, shortest=0, tallest=1600, header=36, caption=22, gap=6)
 THUMBNAIL = Frame(width=240, shortest=80, tallest=80, header=0, caption=0, gap=2)
 
-MOSAIC_BYTES, UNCERTAINTY_BYTES, TUMORS_BYTES, THUMBNAIL_BYTES = 250_000, 150_000, 150_000, 6_000
+MOSAIC_BYTES, UNCERTAINTY_BYTES, TUMORS_BYTES, THUMBNAIL_BYTES = 250_000, 180_000, 150_000, 6_000
 """Most that each picture takes: one of much noise is stored at a lower quality to that end."""
 
 DIMMED = 0.8

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation
@@ -17,6 +18,9 @@ from scipy import ndimage
 
 from bids_brainmask.voxels.image import Volume
 from bids_brainmask.voxels.masks import air_level, bounds
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 MARGIN = 15.0
 """mm of the head that are shown around a mask."""
@@ -147,24 +151,22 @@ class Sheet:
         (height, width) array
             0 between the cuts.
         """
-        from PIL import Image
-
         sheet = np.zeros((self.height, self.frame.width), shade(array[:1, 0]).dtype)
         for panel in self.panels:
-            plane = np.ascontiguousarray(shade(self.view.plane(array, panel.cut)))
-            size = (panel.width, panel.height)
-            sheet[panel.pixels] = Image.fromarray(plane).resize(size, Image.Resampling[method])
+            plane = shade(self.view.plane(array, panel.cut))
+            sheet[panel.pixels] = resized(plane, panel.width, panel.height, method)
         return sheet
 
     def colors(self) -> np.ndarray:
         """Draw the image's cuts in gray on the background, (height, width, 3) uint8."""
-        sheet = np.empty((self.height, self.frame.width, 3), np.uint8)
-        sheet[:] = BACKGROUND
-        image = self.view.volume.data
-        shades = self.compose(image, lambda plane: gray(plane, self.view.window), "BICUBIC")
+        from PIL import Image
+
+        sheet = Image.new("RGB", (self.frame.width, self.height), BACKGROUND)
         for panel in self.panels:
-            sheet[panel.pixels] = shades[panel.pixels][..., None]
-        return sheet
+            shades = gray(self.view.plane(self.view.volume.data, panel.cut), self.view.window)
+            cut = resized(shades, panel.width, panel.height, "BICUBIC")
+            sheet.paste(cut.convert("RGB"), (panel.x, panel.y))
+        return np.array(sheet)
 
     def line(self, panel: Panel, ends: Sequence[Sequence[float]]) -> np.ndarray:
         """Place two points in mm, RAS+, on a panel: pixels from the top left, (2, 2)."""
@@ -253,12 +255,20 @@ def widen(box: Box, volume: Volume, margin: float, smallest: float = 0.0) -> Box
 
 
 def window(volume: Volume, box: Box) -> tuple[float, float]:
-    """Percentiles 0.5 and 99.5 of the head in a box, from every 2nd mm."""
-    steps = np.maximum(np.round(2 / volume.spacing), 1).astype(int).tolist()
+    """Percentiles 0.5 and 99.5 of the head in a box, from every 3rd mm."""
+    steps = np.maximum(np.round(3 / volume.spacing), 1).astype(int).tolist()
     values = volume.data[box][tuple(slice(None, None, step) for step in steps)]
     bright = values > air_level(values)
     low, high = np.percentile(values[bright] if bright.any() else values, (0.5, 99.5))
     return float(low if low < high else values.min()), float(high)
+
+
+def resized(plane: np.ndarray, width: int, height: int, method: str) -> Image.Image:
+    """Resize a plane of uint8 or float32 to pixels, by one of Pillow's methods."""
+    from PIL import Image
+
+    picture = Image.fromarray(np.ascontiguousarray(plane))
+    return picture.resize((width, height), Image.Resampling[method])
 
 
 def gray(values: np.ndarray, window: tuple[float, float]) -> np.ndarray:

@@ -8,6 +8,7 @@ without the mask: `data/templates/group_view.js` has the same order of tiles.
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -36,7 +37,10 @@ SAMPLED = 1_000_000
 """Voxels from which on the window is taken from a quarter of them."""
 
 LEVELS = 5
-"""Steps of coverage and of uncertainty, so that the lossless picture is small."""
+"""Steps of coverage and of uncertainty: with the clear ground, they are 12 colors, in 4 bits."""
+
+STEPS = np.round(np.arange(256) / 255 * LEVELS).astype(np.uint8)
+"""Of a coverage of 0 to 255."""
 
 SLICES_BYTES = 300_000
 """Most that the picture of the slices takes."""
@@ -59,8 +63,8 @@ def pictures(volume: Volume, mask: np.ndarray, probability: np.ndarray) -> tuple
     slices : bytes
         WebP of ``SIDE`` by ``SIDE`` tiles: intensities, cropped to the mask and 15 mm around it.
     overlays : bytes
-        Lossless WebP with transparency, of the same width and twice the height: the mask, and
-        below it the uncertain voxels, whose probability is in `UNCERTAIN`.
+        PNG of a palette with transparency, of the same width and twice the height: the mask,
+        and below it the uncertain voxels, whose probability is in `UNCERTAIN`.
 
     Raises
     ------
@@ -71,28 +75,23 @@ def pictures(volume: Volume, mask: np.ndarray, probability: np.ndarray) -> tuple
     window = _window(view, mask)
     scale = TILE / max(view.extent(axis).max() for axis in range(3))
     gray = np.zeros((SIDE * TILE, SIDE * TILE), np.uint8)
-    covered, unsure = np.zeros_like(gray), np.zeros(gray.shape, np.float32)
+    covered, unsure = np.zeros((2, *gray.shape), np.uint8)  # steps; 0 is clear
+    low, high = UNCERTAIN
     for cut, place in _places(view, scale):
         shades = slices.gray(view.plane(view.volume.data, cut), window)
         gray[place] = _resized(shades, place, "BICUBIC")
-        covered[place] = _resized(view.plane(mask, cut) * np.uint8(255), place, "BILINEAR")
-        chances = view.plane(probability, cut).astype(np.float32)
-        unsure[place] = _resized(chances, place, "NEAREST")
-    overlays = np.zeros((2, *gray.shape, 4), np.uint8)
-    overlays[0, ..., :3] = rgb(BRAIN)
-    steps = np.round(np.arange(256) / 255 * LEVELS) * (255 // LEVELS)
-    overlays[0, ..., 3] = np.take(steps.astype(np.uint8), covered)
-    low, high = UNCERTAIN
-    band = np.nonzero((unsure > low) & (unsure < high))
-    found = np.round((unsure[band] - low) / (high - low) * LEVELS).astype(int)
-    overlays[1][band] = _band()[found]
-    return _lossy(gray), _lossless(overlays.reshape(-1, *overlays.shape[2:]))
-
-
-def _band() -> np.ndarray:
-    """Opaque colors of the steps of uncertainty, (LEVELS + 1, 4) uint8."""
-    colors = band_colors(np.linspace(*UNCERTAIN, LEVELS + 1))
-    return np.c_[colors, np.full(len(colors), 255, np.uint8)]
+        cover = _resized(view.plane(mask, cut) * np.uint8(255), place, "BILINEAR")
+        covered[place] = np.take(STEPS, cover)
+        # Voxel by voxel: interpolated, a step from 0 to 1 would pass through the band.
+        chance = view.plane(probability, cut).astype(np.float32)
+        steps = np.round((chance - low) / (high - low) * LEVELS) + (LEVELS + 1)
+        found = np.where((chance > low) & (chance < high), steps, 0).astype(np.uint8)
+        unsure[place] = _resized(found, place, "NEAREST")
+    alphas = np.arange(LEVELS + 1) * (255 // LEVELS)
+    palette = [[*rgb(BRAIN), alpha] for alpha in alphas.tolist()]
+    band = band_colors(np.linspace(low, high, LEVELS + 1))
+    palette += [[*color, 255] for color in band.tolist()]
+    return _lossy(gray), _png(np.concatenate([covered, unsure]), palette)
 
 
 def lesion_overlays(
@@ -110,7 +109,7 @@ def lesion_overlays(
     Returns
     -------
     bytes
-        Lossless WebP with transparency, of the size of the slices' picture.
+        PNG of a palette with transparency, of the size of the slices' picture.
 
     Raises
     ------
@@ -119,14 +118,15 @@ def lesion_overlays(
     """
     view, (mask, counted, others) = slices.look(volume, mask, counted, others)
     scale = TILE / max(view.extent(axis).max() for axis in range(3))
-    overlay = np.zeros((SIDE * TILE, SIDE * TILE, 4), np.uint8)
-    for array, color in ((others, ALARM), (counted, TUMOR)):
+    overlay = np.zeros((SIDE * TILE, SIDE * TILE), np.uint8)
+    palette = [[0, 0, 0, 0], [*rgb(ALARM), 255], [*rgb(TUMOR), 255]]
+    for color, array in ((1, others), (2, counted)):
         for cut, place in _places(view, scale):
             plane = view.plane(array, cut)
             if plane.any():
                 inside = _resized(plane * np.uint8(255), place, "BILINEAR") > 127
-                overlay[place][inside] = [*rgb(color), 255]
-    return _lossless(overlay)
+                overlay[place][inside] = color
+    return _png(overlay, palette)
 
 
 def _window(view: View, mask: np.ndarray) -> tuple[float, float]:
@@ -155,13 +155,9 @@ def _places(view: View, scale: float) -> list[tuple[Cut, tuple[slice, slice]]]:
 
 
 def _resized(plane: np.ndarray, place: tuple[slice, slice], method: str) -> np.ndarray:
-    from PIL import Image
-
     rows, columns = place
     size = (columns.stop - columns.start, rows.stop - rows.start)
-    return np.asarray(
-        Image.fromarray(np.ascontiguousarray(plane)).resize(size, Image.Resampling[method])
-    )
+    return np.asarray(slices.resized(plane, *size, method))
 
 
 def _lossy(gray: np.ndarray) -> bytes:
@@ -178,9 +174,13 @@ def _lossy(gray: np.ndarray) -> bytes:
     return content
 
 
-def _lossless(overlays: np.ndarray) -> bytes:
+def _png(colors: np.ndarray, palette: Sequence[Sequence[int]]) -> bytes:
+    """Encode a picture of at most 16 colors: a sixth of the time of lossless WebP."""
     from PIL import Image
 
+    table = np.array(palette, np.uint8)
+    picture = Image.fromarray(colors)
+    picture.putpalette(table[:, :3].tobytes())
     stream = io.BytesIO()
-    Image.fromarray(overlays, "RGBA").save(stream, "WEBP", lossless=True, quality=20, method=1)
+    picture.save(stream, "PNG", bits=4, transparency=table[:, 3].tobytes())
     return stream.getvalue()

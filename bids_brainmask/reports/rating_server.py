@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 
 HOST = "127.0.0.1"
 
-SERVED = {".html", ".js", ".webp"}
+SERVED = {".html", ".js", ".png", ".webp"}
 """Extensions of the files that pages consist of; no other file is served."""
 
 MOST = 64_000_000

@@ -26,6 +26,7 @@ from bids_brainmask.voxels.image import Volume
 
 __all__ = ["chromium"]
 
+PICTURES = (("slices", ".webp"), ("overlays", ".png"))
 COUNT = 12
 
 LABELS = "sub-0001/anat/sub-0001_ses-1_desc-meningioma_dseg.nii.gz"
@@ -73,12 +74,13 @@ def root(tmp_path_factory):
     path.parent.mkdir(parents=True)
     Image.new("RGB", (240, 80), "gray").save(path)
     overlay = tiles.lesion_overlays(volume, mask, ball(80, 6, 8), ball(80, 4, -8))
-    path.with_name(path.name.replace("thumbnail", "overlays")).write_bytes(overlay)
+    other = path.with_name(path.name.replace("thumbnail", "overlays"))
+    other.with_suffix(".png").write_bytes(overlay)
     cuts = path.with_name(path.name.replace("lesionthumbnail", "meningioma"))
     Image.new("RGB", (300, 200), "red").save(cuts)
     for one in rows:
-        for name, content in zip(("slices", "overlays"), pictures, strict=True):
-            path = folder / one.thumbnail.replace("thumbnail", name)
+        for content, (name, ending) in zip(pictures, PICTURES, strict=True):
+            path = (folder / one.thumbnail.replace("thumbnail", name)).with_suffix(ending)
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
         Image.new("RGB", (24, 8), "gray").save(folder / one.thumbnail)

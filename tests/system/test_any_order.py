@@ -64,6 +64,7 @@ IMAGES = {  # endings of image files of results, and the analyses whose masks ea
     "desc-brainauto_mask": "brain",
     "label-tumor_desc-meningiomaauto_mask": "meningioma",
 }
+PICTURES = (".webp", ".png")
 OPTIONS = {
     "threshold": [(), ("--threshold", "brain=0.3")],
     "outputs": [(), ("--outputs", "mask"), ("--outputs", "mask", "brain", "probseg")],
@@ -190,7 +191,7 @@ class Files:
                 return "stale"
         for file, before in record["Files"].items():
             place = self.out / self.folder(name) / file
-            if "desc-" in file and file.endswith(".webp"):
+            if "desc-" in file and file.endswith(PICTURES):
                 place = self.out / name.split("_")[0] / "figures" / file
                 if not place.exists():
                     continue  # it may have been deleted
@@ -521,7 +522,7 @@ class AnyOrder(RuleBasedStateMachine):
             spoilt = [path for path in images if path.name not in listed]
             files = [*found, *self.files.figures(name)]
             changed = [p for p in files if p.name in listed and sha(p) != listed[p.name]["SHA256"]]
-            tables = [p for p in files if p.suffix in (".tsv", ".webp") and p.name not in listed]
+            tables = [p for p in files if p.suffix in (".tsv", *PICTURES) and p.name not in listed]
             lost = [path for path in found if path.suffix == ".json" and not any(records)]
             by_hand = any(key[0] == which for key in self.person)
             assert by_hand or spoilt or changed or tables or lost, found

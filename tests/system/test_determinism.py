@@ -38,7 +38,7 @@ def found(out):
     """Bytes of all that was found: images, tables, figures, and the sidecars' words."""
     files = {}
     for path in sorted(out.rglob("*")):
-        if path.suffix in (".gz", ".tsv", ".webp"):
+        if path.suffix in (".gz", ".png", ".tsv", ".webp"):
             files[path.relative_to(out)] = path.read_bytes()
         if path.suffix == ".json" and not path.name.endswith("_run.json"):
             record = json.loads(path.read_text())

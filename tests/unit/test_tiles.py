@@ -21,11 +21,14 @@ def ball(radius, shape=(60, 60, 60)):
 def drawn(data, mask, chance=None, spacing=(2.0, 2, 2)):
     volume = Volume(np.asarray(data, np.float32), np.diag([*spacing, 1]))
     chance = mask.astype(np.float32) if chance is None else chance
-    gray, overlays = (
-        np.asarray(Image.open(io.BytesIO(content)))
-        for content in tiles.pictures(volume, mask, chance)
-    )
+    gray, overlays = tiles.pictures(volume, mask, chance)
+    overlays = seen(overlays)
+    gray = np.asarray(Image.open(io.BytesIO(gray)))
     return gray[..., 0].astype(int), overlays[: 5 * TILE], overlays[5 * TILE :]
+
+
+def seen(content):
+    return np.asarray(Image.open(io.BytesIO(content)).convert("RGBA"))
 
 
 def tile(picture, number):
@@ -53,12 +56,8 @@ def test_candidate_lesions_lie_on_the_same_tiles_in_two_colors():
     others = ball(16) & ~counted
     _, covered, _ = drawn(mask * 100.0, mask)
     volume = Volume(mask * 100.0, np.diag([2.0, 2, 2, 1]))
-    found = np.asarray(
-        Image.open(io.BytesIO(tiles.lesion_overlays(volume, mask, counted, others)))
-    )
-    whole = np.asarray(
-        Image.open(io.BytesIO(tiles.lesion_overlays(volume, mask, mask, ~mask & mask)))
-    )
+    found = seen(tiles.lesion_overlays(volume, mask, counted, others))
+    whole = seen(tiles.lesion_overlays(volume, mask, mask, ~mask & mask))
     assert found.shape == covered.shape
     assert ((whole[..., 3] > 0) == (covered[..., 3] > 127)).mean() > 0.999
     middle = tile(found, 4)[TILE // 2]

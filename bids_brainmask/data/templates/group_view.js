@@ -16,7 +16,10 @@ const PICTURES = ["slices", "overlays", "plain", "lesions", "cuts"];
 const loaded = new Map(); // pictures by the index of their image: PICTURES
 let drawing = 0;
 
-const figure = (image, name) => image.thumbnail?.replace("desc-thumbnail_", `desc-${name}_`);
+const figure = (image, name) => {
+  const address = image.thumbnail?.replace("desc-thumbnail_", `desc-${name}_`);
+  return name.endsWith("overlays") ? address?.replace(/webp$/, "png") : address;
+};
 
 /** Load a picture and decode it; null if there is none. */
 async function decoded(address) {
