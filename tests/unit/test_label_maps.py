@@ -129,6 +129,14 @@ def test_a_damaged_label_map_is_refused(source, tmp_path):
         label_maps.lay_out(source, read_table(), (), tmp_path / "out")
 
 
+@pytest.mark.parametrize("content", [b"", b"{}", b'[{"name": 1}]', b"\xff"])
+def test_damaged_records_of_a_folder_are_told_of(source, tmp_path, content):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/label_maps.json").write_bytes(content)
+    with pytest.raises(UsageError, match=r"not a list of LabelMapRecord: .*Remove"):
+        label_maps.lay_out(source, read_table(), (), tmp_path / "out")
+
+
 def test_folders_without_label_maps_are_told_of(tmp_path):
     with pytest.raises(UsageError, match=r"no file \*_dseg.nii.gz"):
         label_maps.lay_out(tmp_path, read_table(), (), tmp_path / "out")
