@@ -459,6 +459,10 @@ def test_the_status_of_every_file(study):
     assert study.states()[study.mask.name] == "stale"
     said = study.tool("status", study.out, status=1)
     assert f"stale\tsub-01/anat/{study.mask.name}\t{study.mask.name} has changed" in said
+    for form in ("tsv", "json"):
+        assert f"{study.mask.name} has changed" in study.tool(
+            *("status", study.out, "--format", form), status=1
+        )
     study.run()
     assert study.states()[study.mask.name] == "manual"
     assert study.states()[study.automatic.name] == "current"
@@ -475,6 +479,7 @@ def test_a_failed_image_has_that_status_until_it_is_done(study):
     study.data.add(f"{NAME}_T1w.nii.gz", b"")
     study.run(status=1)
     assert study.states()[f"{NAME}_T1w.nii.gz"] == "failed"
+    assert "1 failed" in study.tool("status", study.out, status=1)
     page = study.out / "sub-01.html"
     assert "the file is empty" in page.read_text()
     study.data.add(f"{NAME}_T1w.nii.gz", content)
