@@ -73,7 +73,7 @@ OPTIONS = {
     "analyses": [(), (), ("--analyses", "brain")],
     "model": [(), ("--model", "brain=MODEL")],
 }
-RUNS = int(os.environ.get("RUNS", "30"))
+RUNS = int(os.environ.get("RUNS", "31"))
 """Runs with each seed."""
 
 SEEDS = [int(os.environ["SEED"])] if "SEED" in os.environ else [*range(9)]
