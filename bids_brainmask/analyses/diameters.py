@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
-from scipy import ndimage
+import scipy
 
 SMOOTHING = 1.2
 """Standard deviation, voxels, of the Gaussian for the surface's normals. A larger value is more
@@ -212,7 +212,7 @@ def surface(
     """
     beyond = None if within is None else np.pad(within, 1, constant_values=True)
     piece = np.pad(piece, 2)
-    smooth = ndimage.gaussian_filter(piece.astype(np.float64), SMOOTHING, mode="constant")
+    smooth = scipy.ndimage.gaussian_filter(piece.astype(np.float64), SMOOTHING, mode="constant")
     gradients = np.stack(np.gradient(smooth))
     to_world = np.linalg.inv(affine[:3, :3]).T
     total = free = 0.0

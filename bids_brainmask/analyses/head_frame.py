@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy import optimize
+import scipy
 
 STEP_MM = 5.0
 """Distance of the points of the brain mask that are used, mm."""
@@ -73,7 +73,7 @@ def find(brain: np.ndarray, affine: np.ndarray) -> Frame | None:
         return 1 - _inside(mirrored, brain, to_voxel).mean()
 
     simplex = np.vstack([np.zeros(3), FIRST * np.diag([1, 1, 20])])
-    best = optimize.minimize(
+    best = scipy.optimize.minimize(
         asymmetry,
         np.zeros(3),
         method="Nelder-Mead",

@@ -12,8 +12,7 @@ from collections import Counter
 from typing import Literal, get_args
 
 import numpy as np
-from scipy import ndimage
-from scipy.spatial.transform import Rotation
+import scipy
 
 from bids_brainmask.analyses.head_frame import Frame
 
@@ -95,8 +94,12 @@ def find(
     if frame is None or frame.symmetry < LEAST_SYMMETRY:
         return None, None
     spacing = np.sqrt((affine[:3, :3] ** 2).sum(0))
-    surface = piece & ~ndimage.binary_erosion(piece)
-    away = ndimage.distance_transform_edt(within, spacing)[surface] if not within.all() else None
+    surface = piece & ~scipy.ndimage.binary_erosion(piece)
+    away = (
+        scipy.ndimage.distance_transform_edt(within, spacing)[surface]
+        if not within.all()
+        else None
+    )
     points = np.argwhere(surface) @ affine[:3, :3].T + affine[:3, 3]
     depth = np.full(len(points), np.inf) if away is None else away - 0.5 * spacing.min()
     told = [_place(points, depth, one, near) for one, near in _changed(frame)]
@@ -111,7 +114,9 @@ def _changed(frame: Frame) -> list[tuple[Frame, float]]:
     changed = [(frame, NEAR_MM), *((frame, near) for near in NEARS_MM)]
     for axis in np.eye(3):
         for sign in (-1, 1):
-            turn = Rotation.from_rotvec(np.radians(sign * TURNS_DEG) * axis).as_matrix()
+            turn = scipy.spatial.transform.Rotation.from_rotvec(
+                np.radians(sign * TURNS_DEG) * axis
+            ).as_matrix()
             changed.append((frame.turned(turn, none), NEAR_MM))
             changed.append((frame.turned(still, sign * SHIFTS_MM * axis), NEAR_MM))
     return changed

@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import Literal
 
 import numpy as np
-from scipy import ndimage
+import scipy
 
 from bids_brainmask.analyses import diameters, head_frame, lesion_place
 from bids_brainmask.analyses.diameters import Ends
@@ -159,7 +159,7 @@ def measure(
     """
     _check_shapes(mask, probability, brain)
     labels = _labels(mask, affine, smallest_ml)
-    boxes = ndimage.find_objects(labels)
+    boxes = scipy.ndimage.find_objects(labels)
     around = Surroundings(brain, labels > 0, affine) if brain is not None and boxes else None
     field = field or tuple(slice(0, length) for length in mask.shape)
     found = (
@@ -181,7 +181,7 @@ def _labels(mask: np.ndarray, affine: np.ndarray, smallest_ml: float) -> np.ndar
     labels = np.zeros(mask.shape, np.int32)
     if not (box := bounds(mask)):
         return labels
-    pieces, _ = ndimage.label(mask[box], np.ones((3, 3, 3)))
+    pieces, _ = scipy.ndimage.label(mask[box], np.ones((3, 3, 3)))
     where = np.nonzero(pieces)
     sizes = np.bincount(pieces[where])
     sums = [np.bincount(pieces[where], weights=axis) for axis in where]
@@ -267,7 +267,7 @@ def _thickness(piece: np.ndarray, affine: np.ndarray) -> float:
     voxel before it, along the axis that leads there.
     """
     padded, spacing = np.pad(piece, 1), _spacing(affine)
-    away = ndimage.distance_transform_edt(padded, sampling=spacing)
+    away = scipy.ndimage.distance_transform_edt(padded, sampling=spacing)
     depth = float(away.max())
     deep = np.argwhere(away > depth - 1e-6)
     middle = np.argwhere(padded).mean(0)
@@ -294,7 +294,7 @@ class Surroundings:
         sums = [brain.sum(tuple({0, 1, 2} - {axis})) for axis in range(3)]
         middle = [np.arange(len(each)) @ each / max(each.sum(), 1) for each in sums]
         self.middle_x = float(affine[0] @ [*middle, 1])
-        self.within = ndimage.binary_fill_holes(brain | lesions)
+        self.within = scipy.ndimage.binary_fill_holes(brain | lesions)
         self.frame = None if _is_cut(brain, self.spacing) else head_frame.find(brain, affine)
 
     def measure(self, piece: np.ndarray, box: Box) -> dict:
@@ -308,7 +308,7 @@ class Surroundings:
         """
         brain = self.brain[box][piece]
         within = self._around(self.within, box, beyond=True)
-        near = ndimage.binary_dilation(np.pad(piece, 1))
+        near = scipy.ndimage.binary_dilation(np.pad(piece, 1))
         touches = bool(brain.any() or (near & self._around(self.brain, box, beyond=False)).any())
         away: float | None = 0.0
         skull: float | None = None
@@ -385,7 +385,7 @@ def _gap(inside: np.ndarray, piece: np.ndarray, box: Box, spacing: np.ndarray) -
     """
     if inside.all():
         return None
-    places = ndimage.distance_transform_edt(
+    places = scipy.ndimage.distance_transform_edt(
         inside, sampling=spacing, return_distances=False, return_indices=True
     )
     own = np.argwhere(piece) + [side.start for side in box]

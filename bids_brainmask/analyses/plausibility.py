@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import cast
 
 import numpy as np
-from scipy import ndimage
+import scipy
 
 from bids_brainmask.voxels import masks
 from bids_brainmask.voxels.image import Volume
@@ -175,12 +175,12 @@ class Body:
     def smoothed(self, width: float) -> np.ndarray:
         """Intensities, averaged over neighbors in the mask by a Gaussian of a width, mm."""
         widths = width / self.spacing
-        weights = np.maximum(ndimage.gaussian_filter(self.share, widths), 1e-3)
-        return ndimage.gaussian_filter(self.sums, widths) / weights
+        weights = np.maximum(scipy.ndimage.gaussian_filter(self.share, widths), 1e-3)
+        return scipy.ndimage.gaussian_filter(self.sums, widths) / weights
 
     def at(self, values: np.ndarray, places: np.ndarray) -> np.ndarray:
         """Interpolate blocks linearly at places (N, 3), mm; 0 beyond the array."""
-        return ndimage.map_coordinates(values, (places / self.spacing).T, order=1)
+        return scipy.ndimage.map_coordinates(values, (places / self.spacing).T, order=1)
 
 
 def area_at_edge(mask: np.ndarray, spacing: np.ndarray) -> float:
@@ -254,7 +254,7 @@ def texture(body: Body) -> dict[str, float]:
     level, variance = float(values.mean()), float(values.var())
     if variance <= (1e-6 * level) ** 2:
         return {"gyri": 0.0}
-    distances = ndimage.distance_transform_edt(np.pad(body.share >= 0.5, 1), body.spacing)
+    distances = scipy.ndimage.distance_transform_edt(np.pad(body.share >= 0.5, 1), body.spacing)
     step = (distances[1:-1, 1:-1, 1:-1][whole] / BLOCK_MM).astype(int)
     means = np.bincount(step, values) / np.maximum(np.bincount(step), 1)
     return {

@@ -6,8 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from scipy import ndimage
-from scipy.spatial.transform import Rotation
+import scipy
 
 from bids_brainmask.voxels import image, registration
 from bids_brainmask.voxels.image import Source, Volume
@@ -55,7 +54,7 @@ def standard_deviations(
         moved = Volume(registration.onto(volume, volume, motion, order=1), volume.affine)
         found = probability(image.Source(moved, source.file)) >= threshold
         where = registration.onto(volume, Volume(labels, volume.affine), motion)
-        pieces, _ = ndimage.label(found, np.ones((3, 3, 3)))
+        pieces, _ = scipy.ndimage.label(found, np.ones((3, 3, 3)))
         sizes = np.bincount(pieces.ravel()) * voxel_ml
         sizes[0] = 0
         touched = (np.unique(pieces[where == index + 1]) for index in range(len(volumes[0])))
@@ -68,6 +67,8 @@ def _motion(volume: Volume, rng: np.random.Generator) -> np.ndarray:
     middle = volume.affine @ [*(np.array(volume.data.shape) / 2), 1]
     found = np.eye(4)
     angles = rng.uniform(-MOST_DEGREES, MOST_DEGREES, 3)
-    found[:3, :3] = Rotation.from_euler("xyz", angles, degrees=True).as_matrix()
+    found[:3, :3] = scipy.spatial.transform.Rotation.from_euler(
+        "xyz", angles, degrees=True
+    ).as_matrix()
     found[:3, 3] = middle[:3] - found[:3, :3] @ middle[:3] + rng.uniform(-MOST_MM, MOST_MM, 3)
     return found

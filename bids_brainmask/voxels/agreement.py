@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import ndimage
+import scipy
 
 from bids_brainmask.voxels.masks import boundary, bounds
 
@@ -293,7 +293,7 @@ def _distances(start: np.ndarray, end: np.ndarray, spacing: np.ndarray) -> np.nd
     """Distance of each True voxel of `start` to the nearest of `end`, mm."""
     if not end.any():
         return np.full(np.count_nonzero(start), np.nan)
-    return ndimage.distance_transform_edt(~end, sampling=spacing)[start]
+    return scipy.ndimage.distance_transform_edt(~end, sampling=spacing)[start]
 
 
 def _box(a: np.ndarray, b: np.ndarray) -> tuple[slice, ...]:

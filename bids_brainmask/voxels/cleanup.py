@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import ndimage
+import scipy
 
 from bids_brainmask.voxels.masks import bounds
 
@@ -44,12 +44,12 @@ def brain(mask: np.ndarray) -> Cleaned:
     """
     if not (box := bounds(mask)):
         return Cleaned(mask.copy(), 0, 0)
-    components, count = ndimage.label(mask[box])
+    components, count = scipy.ndimage.label(mask[box])
     sizes = np.bincount(components.ravel())
     sizes[0] = 0
     largest = components == sizes.argmax()
     # One layer of background around the box connects all open cavities; the others are holes.
-    cavities, background_and_holes = ndimage.label(np.pad(~largest, 1, constant_values=True))
+    cavities, background_and_holes = scipy.ndimage.label(np.pad(~largest, 1, constant_values=True))
     filled = (cavities != cavities[0, 0, 0])[1:-1, 1:-1, 1:-1]
     kept = np.zeros_like(mask)
     kept[box] = filled
@@ -119,9 +119,9 @@ def move_border(mask: np.ndarray, spacing: np.ndarray, distance: float) -> np.nd
     )
     moved, part = mask.copy(), mask[box]
     if distance > 0:
-        moved[box] = ndimage.distance_transform_edt(~part, spacing) <= distance
+        moved[box] = scipy.ndimage.distance_transform_edt(~part, spacing) <= distance
     elif not part.all():
-        moved[box] = ndimage.distance_transform_edt(part, spacing) > -distance
+        moved[box] = scipy.ndimage.distance_transform_edt(part, spacing) > -distance
     return moved
 
 
@@ -143,7 +143,7 @@ def with_peak(mask: np.ndarray, probability: np.ndarray, peak: float) -> np.ndar
     (I, J, K) bool array
         Each component is kept as a whole, or removed.
     """
-    components, count = ndimage.label(mask, np.ones((3, 3, 3)))
+    components, count = scipy.ndimage.label(mask, np.ones((3, 3, 3)))
     kept = np.zeros(count + 1, bool)
     kept[components[mask & (probability >= peak)]] = True
     return kept[components]
@@ -170,10 +170,10 @@ def near(mask: np.ndarray, brain: np.ndarray, spacing: np.ndarray, distance: flo
     (I, J, K) bool array
         Each component is kept as a whole, or removed.
     """
-    components, _ = ndimage.label(mask, np.ones((3, 3, 3)))
+    components, _ = scipy.ndimage.label(mask, np.ones((3, 3, 3)))
     kept = np.zeros_like(mask)
     reach = np.ceil(distance / np.asarray(spacing)).astype(int)
-    for index, box in enumerate(ndimage.find_objects(components), 1):
+    for index, box in enumerate(scipy.ndimage.find_objects(components), 1):
         # Voxels farther than `distance` from the component's box do not matter.
         wider = tuple(
             slice(max(side.start - more, 0), side.stop + more)
@@ -184,7 +184,7 @@ def near(mask: np.ndarray, brain: np.ndarray, spacing: np.ndarray, distance: flo
         if not there.any():
             continue
         if (component & there).any() or (
-            ndimage.distance_transform_edt(~there, spacing)[component].min() <= distance
+            scipy.ndimage.distance_transform_edt(~there, spacing)[component].min() <= distance
         ):
             kept[wider] |= component
     return kept

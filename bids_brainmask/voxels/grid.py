@@ -10,8 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation
-from scipy import ndimage
 
 from bids_brainmask.voxels.image import Volume
 from bids_brainmask.voxels.masks import air_level
@@ -150,7 +150,7 @@ def resample(volume: Volume, grid: Grid, outside: float = 0.0) -> np.ndarray:
     if len(set(source)) < 3 or stray > 1e-4:
         data = np.ascontiguousarray(volume.data)
         options = {"output": np.float32, "order": 1, "prefilter": False, "cval": outside}
-        return ndimage.affine_transform(data, matrix, offset, grid.shape, **options)
+        return scipy.ndimage.affine_transform(data, matrix, offset, grid.shape, **options)
     data = np.ascontiguousarray(volume.data.transpose(source))
     places = [
         start + step * np.arange(size)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import ndimage
+import scipy
 
 from bids_brainmask.voxels import masks
 from bids_brainmask.voxels.agreement import dice, hd95, surface_distances
@@ -128,8 +128,8 @@ def _pairs(
     prediction: np.ndarray, reference: np.ndarray, spacing: np.ndarray, minimum_iou: float
 ) -> tuple[LesionPair, ...]:
     """Match components one to one; the largest intersection over union first."""
-    found, number_found = ndimage.label(prediction, TOUCHING)
-    wanted, number_wanted = ndimage.label(reference, TOUCHING)
+    found, number_found = scipy.ndimage.label(prediction, TOUCHING)
+    wanted, number_wanted = scipy.ndimage.label(reference, TOUCHING)
     table = np.zeros((number_wanted + 1, number_found + 1), np.int64)
     np.add.at(table, (wanted.ravel(), found.ravel()), 1)
     sizes_wanted, sizes_found = table.sum(1), table.sum(0)
@@ -191,12 +191,12 @@ def brats(
     https://arxiv.org/abs/2405.18383
     """
     wide = np.pad(reference, 2)
-    near = ndimage.distance_transform_edt(~wide, spacing) <= DILATION_MM + 1e-6
+    near = scipy.ndimage.distance_transform_edt(~wide, spacing) <= DILATION_MM + 1e-6
     if not wide.any():
         near = wide
     near = near[2:-2, 2:-2, 2:-2]
-    wanted, number = ndimage.label(near, TOUCHING)
-    found, number_found = ndimage.label(prediction, TOUCHING)
+    wanted, number = scipy.ndimage.label(near, TOUCHING)
+    found, number_found = scipy.ndimage.label(prediction, TOUCHING)
     voxel = float(np.prod(spacing))
     scores, touched = [], np.zeros(number_found + 1, bool)
     for lesion in range(1, number + 1):

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import ndimage
+import scipy
 
 from bids_brainmask.voxels.scaling import scale_robustly
 
@@ -74,8 +74,8 @@ def inverted(data: np.ndarray) -> np.ndarray:
         In [0, 1].
     """
     scaled = np.minimum(scale_robustly(data), 1)
-    coarse = ndimage.gaussian_filter(scaled[::2, ::2, ::2], 1) > 0.1
-    head = ndimage.binary_fill_holes(ndimage.binary_closing(coarse, iterations=4))
+    coarse = scipy.ndimage.gaussian_filter(scaled[::2, ::2, ::2], 1) > 0.1
+    head = scipy.ndimage.binary_fill_holes(scipy.ndimage.binary_closing(coarse, iterations=4))
     fine = head.repeat(2, 0).repeat(2, 1).repeat(2, 2)[tuple(map(slice, data.shape))]
     return np.where(fine, 1 - scaled, np.float32(0))
 

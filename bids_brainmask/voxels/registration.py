@@ -11,7 +11,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import ndimage
+import scipy
 
 from bids_brainmask.errors import ImageError, UsageError
 from bids_brainmask.voxels import agreement
@@ -137,7 +137,7 @@ def onto(fixed: Volume, moving: Volume, motion: np.ndarray, order: int = 0) -> n
     matrix = np.linalg.inv(moving.affine) @ motion @ fixed.affine
     data = moving.data.astype(np.uint8) if moving.data.dtype == bool else moving.data
     where = (matrix[:3, :3], matrix[:3, 3])
-    found = ndimage.affine_transform(data, *where, fixed.data.shape, order=order)
+    found = scipy.ndimage.affine_transform(data, *where, fixed.data.shape, order=order)
     return found.astype(moving.data.dtype)
 
 
