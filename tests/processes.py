@@ -21,7 +21,7 @@ BEGUN = re.compile(r"INFO (started|started again) on \S+, process (\d+)")
 def heads(root: Path, count: int) -> Dataset:
     """Make a dataset of participants with the same phantom head, from 01."""
     data = Dataset(root)
-    data.add("sub-01_T1w.nii.gz", head_phantom())
+    data.add("sub-01_T1w.nii.gz", head_phantom((46, 46, 46)))  # cut close: 0.6 of the time
     content = next(root.glob("sub-01/anat/*.nii.gz")).read_bytes()
     for number in range(2, count + 1):
         data.add(f"sub-{number:02}_T1w.nii.gz", content)

@@ -10,7 +10,6 @@ of unknown content and type, is escaped where it is shown, and may be missing.
 from __future__ import annotations
 
 import base64
-import functools
 import importlib.resources
 import zlib
 from collections.abc import Sequence
@@ -160,7 +159,6 @@ def participant(
     return page.encode("utf-8", "backslashreplace").decode()
 
 
-@functools.cache
 def environment() -> jinja2.Environment:
     """Jinja2, as of `templates.environment`, with the words that this page shows values in.
 

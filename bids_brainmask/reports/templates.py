@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
 import importlib.resources
 from collections.abc import Callable
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 from bids_brainmask.settings import RESEARCH_ONLY
 
 
+@functools.cache  # a template is compiled once
 def environment(**filters: Callable) -> jinja2.Environment:
     """Jinja2 with the package's templates: all values are escaped, and a missing one is an error.
 

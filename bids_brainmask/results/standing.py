@@ -70,8 +70,8 @@ def of_image(dataset: Dataset, result: Result) -> Iterator[tuple[Path, Verdict]]
         there = path.is_file() or storage.sidecar(path).is_file()
         if files.is_image(row.name) and there:
             yield path, currency.judge(present, row.name)
+    images = {present.path(row.name) for row in catalog.OUTPUTS if row.sidecar}
     listed = {name for record in present.records.values() for name in record.get("Files", ())}
     for name, path in present.compared.items():
-        is_image = any(path == present.path(row.name) for row in catalog.OUTPUTS if row.sidecar)
-        if not is_image and name not in listed and path.is_file():
+        if path not in images and name not in listed and path.is_file():
             yield path, Verdict("stale" if present.is_listed else "orphaned", UNLISTED)
