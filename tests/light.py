@@ -17,7 +17,7 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from multiprocessing import forkserver
 from pathlib import Path
@@ -165,17 +165,26 @@ WHOLE: dict[str, Callable[[bytes], object]] = {
 
 def files(folder: Path) -> dict[str, Path]:
     """Files in a folder by their paths in it, of which some may go at any time."""
-    found = {}
-    for place, _, names in os.walk(folder):
-        for name in names:
-            path = Path(place, name)
-            found[str(path.relative_to(folder))] = path
-    return found
+    return {name: Path(entry.path) for name, entry in entries(str(folder))}
+
+
+def entries(folder: str, inside: str = "") -> Iterator[tuple[str, os.DirEntry]]:
+    """Files in a folder by their paths in it; `Watcher` asks for them all the time."""
+    with suppress(FileNotFoundError), os.scandir(folder) as found:
+        for entry in found:
+            if entry.is_dir(follow_symlinks=False):
+                yield from entries(entry.path, f"{inside}{entry.name}{os.sep}")
+            else:
+                yield inside + entry.name, entry
 
 
 def begun(folder: Path) -> list[str]:
     """Files that were begun and not finished."""
     return [name for name, path in files(folder).items() if BEGUN.fullmatch(path.name)]
+
+
+def _state(status: os.stat_result) -> tuple[int, int, int]:
+    return status.st_ino, status.st_mtime_ns, status.st_size
 
 
 class Watcher(threading.Thread):
@@ -205,15 +214,15 @@ class Watcher(threading.Thread):
 
     def look(self) -> None:
         """Look at the files that have changed."""
-        now = {name: path for name, path in files(self.folder).items() if path.name[0] != "."}
+        now = {name: one for name, one in entries(str(self.folder)) if one.name[0] != "."}
         self.gone |= self.seen.keys() - now.keys()
-        for name, path in now.items():
+        for name, entry in now.items():
             try:
+                if self.seen.get(name) == _state(entry.stat()):
+                    continue
+                path = Path(entry.path)
                 with path.open("rb") as file:
-                    status = os.fstat(file.fileno())
-                    state = (status.st_ino, status.st_mtime_ns, status.st_size)
-                    if self.seen.get(name) == state:
-                        continue
+                    state = _state(os.fstat(file.fileno()))
                     content = file.read()
                 self.seen[name], self.looks = state, self.looks + 1
                 WHOLE[path.suffix](content)

@@ -22,11 +22,11 @@ PREFIX = "sub-01_ses-1_ce-gad"
 
 @pytest.fixture(scope="module")
 def out(tmp_path_factory):
-    """Results of two images of a phantom, with the viewer, and the group's page."""
+    """Results of two images of a phantom at 2 mm, with the viewer, and the group's page."""
     folder = tmp_path_factory.mktemp("reports")
     data = Dataset(folder / "bids")
     for name, contrast in (("sub-01_ses-1_T1w", False), (f"{PREFIX}_T1w", True)):
-        data.add(f"{name}.nii.gz", phantom.head(2, contrast=contrast)[0])
+        data.add(f"{name}.nii.gz", phantom.head(2, spacing=2.0, contrast=contrast)[0])
     command = [str(data.root), str(folder / "out")]
     assert bids_app.main([*command, "participant", "--viewer", "--skip-bids-validation"]) == 0
     assert bids_app.main([*command, "group"]) == 0

@@ -8,6 +8,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from images import BARE_PODMAN, ROOT, TOOLS, USER, Image, build, done
 
 from bids_brainmask import __version__
 from bids_brainmask.cli import container
-from bids_brainmask.demo import phantom_dataset
+from bids_brainmask.demo import phantom, phantom_dataset
 from bids_brainmask.models import registry
 from bids_brainmask.voxels import image as pictures
 from bids_brainmask.voxels.agreement import dice
@@ -38,8 +39,10 @@ def image() -> Image:
 
 @pytest.fixture(scope="session")
 def heads(tmp_path_factory) -> Path:
-    """Make the demonstration's dataset."""
-    return phantom_dataset.write_dataset(tmp_path_factory.mktemp("heads") / "bids")
+    """Make the demonstration's dataset, at 2 mm."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(phantom, "head", partial(phantom.head, spacing=2.0))
+        return phantom_dataset.write_dataset(tmp_path_factory.mktemp("heads") / "bids")
 
 
 @pytest.fixture

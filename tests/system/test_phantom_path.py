@@ -175,7 +175,7 @@ def datalad(tmp_path):
 
 
 @pytest.mark.slow
-def test_datalad_runs_it_and_runs_it_again(folder, datalad):
+def test_datalad_runs_it_and_runs_it_again(folder, datalad, small_head):
     """The commands of the page, with and without a container; rerun gives the same images.
 
     The program `apptainer` is a script that runs the app outside of a container.
@@ -184,7 +184,9 @@ def test_datalad_runs_it_and_runs_it_again(folder, datalad):
     page = (ROOT / "docs/use-elsewhere.md").read_text().split("## Indexes and DataLad")[1]
     run, container = re.findall(r"^```sh\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
     add, containers_run = container.split("datalad containers-run")
-    shutil.copytree(folder / "bids/sub-phantom01", root / "raw/sub-phantom01")
+    anat = root / "raw/sub-01/anat"
+    anat.mkdir(parents=True)
+    nb.save(small_head, anat / "sub-01_T1w.nii.gz")
     shutil.copy(folder / "bids/dataset_description.json", root / "raw")
     call("datalad", "save", "-m", "Add the data")
     call("sh", "-e", "-c", add.replace("/path/to", '"$HOME"'))

@@ -18,17 +18,11 @@ FIGURES = {
 
 
 @pytest.fixture(scope="module")
-def raw(shared, tmp_path_factory):
-    """Two participants, the first with two sessions, of small real heads."""
+def raw(small_head, tmp_path_factory):
+    """Two participants, the first with two sessions."""
     data = Dataset(tmp_path_factory.mktemp("reports") / "bids")
-    heads = shared / "data/heads"
-    for name, head in (
-        ("sub-01_ses-1_T1w", "ixi014"),
-        ("sub-01_ses-2_ce-gad_T1w", "ixi015"),
-        ("sub-02_T1w", "ixi033"),
-    ):
-        content = (heads / f"sub-{head}/anat/sub-{head}_T1w.nii.gz").read_bytes()
-        data.add(f"{name}.nii.gz", content)
+    for name in ("sub-01_ses-1_T1w", "sub-01_ses-2_ce-gad_T1w", "sub-02_T1w"):
+        data.add(f"{name}.nii.gz", small_head)
     (data.root / "participants.tsv").write_text("participant_id\nsub-01\nsub-02\n")
     return data.root
 

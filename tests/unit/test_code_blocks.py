@@ -30,6 +30,7 @@ NOT_HERE = {
         "their own code takes our files in tests/system/test_hpc.py and test_descriptor.py",
     ),
     "datalad": "run by tests/system/test_phantom_path.py, block by block",
+    "mike": "run by tests/system/test_site_versions.py, without its server",
     "cosign": "run by the workflow, on the images that it pushes",
     "twine": "`check` is run by tests/system/test_release.py; `upload` by the workflow",
     "docker": "the image is built and run so by tests/container",

@@ -179,7 +179,7 @@ def test_every_job_of_the_workflow_is_defined():
     assert used == set(config["jobs"])
     assert used == {
         *("check", "audit", "docs", "test", "oldest", "image", "arm64", "macos", "windows"),
-        *("publish_wheel", "build_image", "publish_image"),
+        *("publish_wheel", "build_image", "publish_image", "publish_docs"),
     }
 
 
@@ -209,6 +209,16 @@ def test_images_are_listed_signed_and_for_both_processors():
     }
     assert ends == {"-amd64", "-arm64", "-gpu"}
     assert all(f"$image{end}" in signed for end in ends)
+
+
+def test_the_site_of_a_release_is_put_beside_those_before():
+    jobs = yaml.safe_load(text(".circleci/config.yml"))["jobs"]
+    (deploy,) = re.findall(r"mike deploy .*", yaml.dump(jobs["publish_docs"], width=999))
+    assert deploy.startswith("mike deploy --push --update-aliases ")
+    assert yaml.safe_load(text("mkdocs.yml").split("\nplugins:")[0])["extra"]["version"] == {
+        "provider": "mike",
+        "alias": True,
+    }
 
 
 def test_the_lock_for_arm64_differs_in_tensorflow_alone():
