@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tomllib
 from fnmatch import fnmatch
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -259,6 +260,32 @@ def test_the_recipe_of_conda_has_the_requirements():
     }
     scripts = {f"{name} = {target}" for name, target in project["scripts"].items()}
     assert set(recipe["build"]["python"]["entry_points"]) == scripts
+
+
+def test_the_recipe_of_conda_has_what_conda_forge_asks_for():
+    """Rules of the linter of conda-smithy, which only conda's own channels have."""
+    recipe = yaml.safe_load(text("conda/recipe.yaml"))
+    sections = ["context", "package", "source", "build", "requirements", "tests", "about", "extra"]
+    assert list(recipe) == ["schema_version", *sections]
+    assert list(recipe["requirements"]) == ["host", "run"]  # noarch: nothing is compiled
+    assert recipe["build"]["noarch"] == "python"
+    assert recipe["build"]["number"] == 0
+    assert "skip" not in recipe["build"]
+    of_tests = [each.get("requirements", {}).get("run", []) for each in recipe["tests"]]
+    for line in chain(*recipe["requirements"].values(), *of_tests):
+        assert re.fullmatch(r"[a-z0-9-]+( (>=)?[\w.]+| (>=)?\${{ python_min }}(\.\*)?)?", line), (
+            line
+        )
+    assert "python ${{ python_min }}.*" in recipe["requirements"]["host"]
+    assert "python >=${{ python_min }}" in recipe["requirements"]["run"]
+    assert recipe["tests"][0]["python"]["python_version"] == "${{ python_min }}.*"
+    assert recipe["source"]["url"].startswith("https://pypi.org/packages/source/b/bids-brainmask/")
+    assert re.fullmatch(r"[0-9a-f]{64}", recipe["source"]["sha256"])
+    about = recipe["about"]
+    assert {"license", "license_file", "summary", "homepage"} <= set(about)
+    assert about["license"] == tomllib.loads(text("pyproject.toml"))["project"]["license"]
+    assert all((ROOT / name).is_file() for name in about["license_file"])
+    assert recipe["extra"]["recipe-maintainers"]
 
 
 @pytest.mark.parametrize("line", ["  run_time: []\n", "  noarch: ruby\n"])
