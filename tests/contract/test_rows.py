@@ -14,6 +14,7 @@ import msgspec
 import nibabel as nb
 import numpy as np
 import pytest
+from tiny_head import phantom
 
 from bids_brainmask import plan
 from bids_brainmask.analyses import catalog, measures, quality, rows
@@ -25,6 +26,8 @@ from bids_brainmask.models import registry
 from bids_brainmask.reports import group_tables, outliers
 from bids_brainmask.settings import Settings
 from bids_brainmask.train.config import Config
+
+__all__ = ["phantom"]
 
 COLUMNS = {
     "voxels": {"LongName": "Voxels", "Description": "Voxels over the percentile"},

@@ -7,11 +7,14 @@ import re
 
 import nibabel as nb
 import pytest
+from tiny_head import phantom
 
 from bids_brainmask.analyses.rows import SUFFIXES
 from bids_brainmask.dataset import query
 from bids_brainmask.errors import NothingToDo
 from bids_brainmask.settings import Settings
+
+__all__ = ["phantom"]
 
 PREFIX = "sub-01/ses-1/anat/sub-01_ses-1"
 
