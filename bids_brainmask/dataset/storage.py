@@ -9,7 +9,7 @@ import os
 import re
 import uuid
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -31,8 +31,20 @@ TRIES = 10
 """Attempts to write a file, in case another process removes it as a killed one's."""
 
 
-def write_bytes(path: Path, content: bytes) -> None:
+def write_bytes(path: Path, content: bytes, check: Callable[[], None] | None = None) -> int:
     """Write a file that appears complete: first under a hidden name beside it, then renamed.
+
+    Parameters
+    ----------
+    path : Path
+    content : bytes
+    check : callable, optional
+        Is called just before the file is renamed, and may raise to leave the former one.
+
+    Returns
+    -------
+    int
+        Its modification time, ns since 1970.
 
     Raises
     ------
@@ -40,17 +52,15 @@ def write_bytes(path: Path, content: bytes) -> None:
         The disk is full, the folder is not writable, or a file has the name of a folder.
     """
     with output_errors(path):
-        for attempt in range(1, TRIES + 1):
+        for _ in range(TRIES - 1):
             path.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                _write_once(path, content)
-                return
-            except FileNotFoundError:
-                if attempt == TRIES:
-                    raise
+            with suppress(FileNotFoundError):
+                return _write_once(path, content, check)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return _write_once(path, content, check)
 
 
-def _write_once(path: Path, content: bytes) -> None:
+def _write_once(path: Path, content: bytes, check: Callable[[], None] | None) -> int:
     """Write a file as `write_bytes` does; its folder exists.
 
     The lock shows `clear` of other processes that this process is running. If the file system's
@@ -64,10 +74,14 @@ def _write_once(path: Path, content: bytes) -> None:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())  # else a power failure may leave an empty file
+            modified = os.fstat(file.fileno()).st_mtime_ns
+            if check:
+                check()
             if fcntl:  # still locked
                 os.replace(hidden, path)  # noqa: PTH105 - this call is atomic
         if not fcntl:  # Windows does not rename a file that is open
             os.replace(hidden, path)  # noqa: PTH105
+        return modified
     finally:
         hidden.unlink(missing_ok=True)
 

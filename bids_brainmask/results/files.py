@@ -6,8 +6,11 @@ Sidecars are written last, so a scan with its sidecars is finished.
 
 from __future__ import annotations
 
+import hashlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -18,7 +21,7 @@ from bids_brainmask.analyses.rows import Findings
 from bids_brainmask.dataset import currency, storage
 from bids_brainmask.dataset.currency import Present
 from bids_brainmask.errors import OutputError
-from bids_brainmask.hashes import fingerprint, sha256, unchanged
+from bids_brainmask.hashes import sha256, unchanged
 from bids_brainmask.plan import Run, ScanPlan
 from bids_brainmask.voxels import masks
 
@@ -85,22 +88,29 @@ def write(
         A file cannot be written, or a mask has been changed since it was looked at.
     """
     storage.clear(*plan.folders)  # a worker may have been killed while it wrote here
-    for kind, path in plan.files.items():
-        if path in seen and seen[path] != state(path) and not _holds(path, files[kind]):
-            raise OutputError(
-                f"{path}: the mask was changed while the image was processed; it is left as it "
-                "is. Run the same command again."
-            )
+    checks = {
+        kind: partial(_check_unchanged, path, seen[path], files[kind]) if path in seen else None
+        for kind, path in plan.files.items()
+    }
+    for check in filter(None, checks.values()):
+        check()
+    former = {}
     for kind, path in plan.sidecars.items():
         if not records[kind].get("Manual"):
-            with storage.output_errors(path):
-                path.unlink(missing_ok=True)  # of an earlier run, whose file is replaced below
+            with storage.output_errors(path), suppress(FileNotFoundError):
+                former[kind] = path.read_bytes()
+                path.unlink()  # of an earlier run, whose file is replaced below
+    prints = {}
     for kind, path in plan.files.items():
-        storage.write_bytes(path, files[kind])
+        try:
+            prints[path.name] = _write_one(path, files[kind], checks[kind])
+        except OutputError:
+            if kind in former and path in seen and seen[path] != state(path):
+                # Without it, nothing would tell that this mask is a person's.
+                storage.write_bytes(plan.sidecars[kind], former[kind])
+            raise
     for kind, path in plan.figures.items():
-        storage.write_bytes(path, figures[kind])
-    with storage.output_errors(plan.folder):
-        prints = {path.name: fingerprint(path) for path in _all(plan)}
+        prints[path.name] = _write_one(path, figures[kind])
     _write_private(plan, private, prints)
     source = {
         "Sources": [f"bids:raw:{quote(plan.scan.relative)}"],
@@ -183,6 +193,22 @@ def look(plan: ScanPlan) -> dict[Path, tuple | None]:
     """Look at the masks of a scan that a person may change."""
     rows = [catalog.analysis(name) for name in plan.analyses]
     return {plan.path(row.main): state(plan.path(row.main)) for row in rows if row.correctable}
+
+
+def _write_one(path: Path, content: bytes, check: Callable[[], None] | None = None) -> dict:
+    """Write a file, and give its fingerprint, whatever takes its place at once."""
+    modified = storage.write_bytes(path, content, check)
+    digest = hashlib.sha256(content).hexdigest()
+    return {"Bytes": len(content), "Modified": modified, "SHA256": digest}
+
+
+def _check_unchanged(path: Path, before: tuple | None, content: bytes) -> None:
+    """Raise an OutputError if a person has saved a mask since it was looked at."""
+    if before != state(path) and not _holds(path, content):
+        raise OutputError(
+            f"{path}: the mask was changed while the image was processed; it is left as it is. "
+            "Run the same command again."
+        )
 
 
 def _holds(path: Path, content: bytes) -> bool:

@@ -18,8 +18,9 @@ import pytest
 from bench import load
 from conftest import Dataset
 
-from bids_brainmask.analyses import catalog
+from bids_brainmask.analyses import catalog, rendering
 from bids_brainmask.cli import bids_app, brainmask
+from bids_brainmask.dataset import storage
 from bids_brainmask.results import files
 from bids_brainmask.voxels import image, masks
 
@@ -304,6 +305,45 @@ def test_a_mask_that_does_not_fit_is_left_untouched(study, how):
         assert {path: path.read_bytes() for path in there} == there
     study.run("--overwrite-manual")
     assert study.record()["Manual"] is False
+
+
+@pytest.mark.parametrize("moment", ["figures are drawn", "the mask is to be written"])
+def test_a_mask_that_is_saved_while_its_image_is_processed_is_left(study, monkeypatch, moment):
+    saved = []
+    places = {"figures are drawn": (rendering, "draw")}
+    module, name = places.get(moment, (storage, "write_bytes"))
+    usual = getattr(module, name)
+
+    def meanwhile(first, *args):
+        if not saved and (module is rendering or first == study.mask):
+            saved.append(study.edit())
+        return usual(first, *args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, name, meanwhile)
+        assert "changed while the image was processed" in study.run("--overwrite", status=1)
+    np.testing.assert_array_equal(image.read_mask(study.mask), saved[0])
+    assert study.record()["Manual"] is False  # as before the run: the mask is known to be changed
+    assert "manual mask" in study.run()
+    assert study.is_of(saved[0])
+
+
+def test_a_mask_that_is_saved_just_after_its_image_is_processed_is_known(study, monkeypatch):
+    """The sidecar, which is written after it, is bound to the mask that the run wrote."""
+    saved, usual = [], storage.write_bytes
+
+    def meanwhile(path, *args):
+        modified = usual(path, *args)
+        if path == study.mask:
+            saved.append(study.edit())
+        return modified
+
+    with monkeypatch.context() as patch:
+        patch.setattr(storage, "write_bytes", meanwhile)
+        study.run("--overwrite")
+    assert study.states()[study.mask.name] == "stale"
+    assert "manual mask" in study.run()
+    assert study.is_of(saved[0])
 
 
 def test_manual_masks_are_replaced_where_that_is_asked_for_and_counted_before(study, caplog):

@@ -256,7 +256,7 @@ def test_other_parameters_are_not_finished(written):
 
 
 def test_sidecars_go_before_their_images_change(written, monkeypatch):
-    def refuse(path, content):
+    def refuse(path, content, _check=None):
         assert not any(sidecar.exists() for sidecar in written.sidecars.values())
         raise OutputError(str(path))
 
