@@ -37,7 +37,7 @@ def copy_participants(settings: Settings) -> list[Path]:
         path = out / name
         try:
             content = merge(raw, path.read_bytes(), out) if path.is_file() else raw
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             log.warning("%s: left as it is, it cannot be merged with the raw one: %s", path, error)
             continue
         storage.write_changed(path, content)

@@ -236,6 +236,15 @@ def test_a_table_that_cannot_be_merged_is_left_alone(text, raw, tmp_path, caplog
     assert caplog.text.count("left as it is, it cannot be merged") == 2
 
 
+@pytest.mark.parametrize("content", [b"[" * 100_000, b"\xff", b"[1]"])
+def test_descriptions_that_cannot_be_merged_are_left_alone(content, raw, tmp_path, caplog):
+    (raw / "participants.json").write_text("{}")
+    (tmp_path / "participants.json").write_bytes(content)
+    copied(raw, tmp_path)
+    assert (tmp_path / "participants.json").read_bytes() == content
+    assert "left as it is, it cannot be merged" in caplog.text
+
+
 def test_single_files_do_not_replace_those_of_a_dataset(raw, tmp_path):
     image = raw / "sub-01/anat/sub-01_T1w.nii.gz"
     with pytest.raises(UsageError, match="exists already in the raw dataset 'Phantoms'"):
