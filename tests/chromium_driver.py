@@ -6,6 +6,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -118,22 +119,32 @@ def until(done: Callable, what: str, seconds: float = 20):
     return found
 
 
-@pytest.fixture(scope="session")
-def chromium(tmp_path_factory) -> Iterator[Browser]:
-    """Chromium with a profile of its own; `Browser.open` makes it as new."""
+@contextmanager
+def launched(folder: Path) -> Iterator[Browser]:
+    """Start Chromium with a profile of its own in a folder, and end it afterwards."""
     programs = [shutil.which(name) for name in ("chromium", "chromedriver")]
     if None in programs:
         missing("chromium and chromedriver are not both installed")
     options = webdriver.ChromeOptions()
     options.binary_location = programs[0]
-    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
+    for flag in (*FLAGS, f"--user-data-dir={folder / 'profile'}"):
         options.add_argument(flag)
     options.set_capability("goog:loggingPrefs", {"performance": "ALL", "browser": "ALL"})
     driver = webdriver.Chrome(options, webdriver.ChromeService(programs[1]))
-    downloads = tmp_path_factory.mktemp("downloads")
+    downloads = folder / "downloads"
+    downloads.mkdir()
     where = {"behavior": "allow", "downloadPath": str(downloads)}
     driver.execute_cdp_cmd("Browser.setDownloadBehavior", where)
-    blank = tmp_path_factory.mktemp("blank") / "blank.html"
+    blank = folder / "blank.html"
     blank.write_text("<title>Blank</title>", encoding="utf-8")
-    yield Browser(driver, downloads, blank)
-    driver.quit()
+    try:
+        yield Browser(driver, downloads, blank)
+    finally:
+        driver.quit()
+
+
+@pytest.fixture(scope="session")
+def chromium(tmp_path_factory) -> Iterator[Browser]:
+    """One Chromium for all tests; `Browser.open` makes it as new."""
+    with launched(tmp_path_factory.mktemp("chromium")) as browser:
+        yield browser

@@ -4,13 +4,16 @@
 import csv
 import io
 import json
+import subprocess
+import sys
 import threading
+from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from axe import violations
-from chromium_driver import chromium, until
+from chromium_driver import chromium, launched, until
 from group_rows import COLUMNS, row
 from PIL import Image
 from selenium.webdriver.common.action_chains import ActionChains
@@ -197,6 +200,54 @@ def test_nothing_is_lost_when_the_server_is_away_and_comes_back(chromium, root, 
     chromium.driver.get(again)
     progress_is(chromium, f"1 of {COUNT} rated")
     until(lambda: [one["rating"] for one in table(root)] == ["exclude"], "the rating")
+
+
+RATE = "import sys; from bids_brainmask.cli.brainmask import main; sys.exit(main(sys.argv[1:]))"
+
+
+@contextmanager
+def rate(root):
+    """`brainmask rate` in a process of its own, which is killed at the end; its address."""
+    command = [sys.executable, "-c", RATE, "rate", str(root), "--no-browser"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            yield process.stdout.readline().split()[-1]
+        finally:
+            process.kill()
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("serve")  # which removes the ratings
+def test_two_browsers_lose_nothing_when_the_server_is_killed_and_started_again(
+    chromium, root, tmp_path
+):
+    """Two people rate the same images, each in a Chromium of his or her own."""
+    with launched(tmp_path) as second:
+        people = {"Ada": chromium, "Bo": second}
+        with rate(root) as address:
+            for name, browser in people.items():
+                browser.open(Page(address))
+                browser.wait("return document.body.classList.contains('live')")
+                browser.one("#rater").send_keys(name, Keys.TAB)
+            for browser, verdict in ((chromium, "1"), (second, "2")):
+                browser.run("document.activeElement.blur()")
+                browser.press(verdict)
+            until(lambda: len(table(root)) == 2, "both ratings")
+            chromium.wait("return document.getElementById('cards').innerText.includes('Bo: ')")
+        for browser in people.values():
+            browser.press(Keys.ARROW_RIGHT, "3")
+            said = "return /does not answer/.test(document.getElementById('notices').textContent)"
+            browser.wait(said)
+        assert len(table(root)) == 2
+        with rate(root) as again:
+            for browser in people.values():
+                browser.driver.get(again)
+            until(lambda: len(table(root)) == 4, "all four ratings")
+    found = sorted((one["image"], one["rater"], one["rating"]) for one in table(root))
+    assert [each[1:] for each in found] == [
+        *(("Ada", "accept"), ("Bo", "exclude"), ("Ada", "unsure"), ("Bo", "unsure")),
+    ]
+    assert len({each[0] for each in found}) == 2
 
 
 def test_two_raters_are_compared_as_by_the_group_level(chromium, root, serve):
