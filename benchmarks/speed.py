@@ -12,9 +12,12 @@ python benchmarks/speed.py scaling WORK HEAD         processes and threads
 python benchmarks/speed.py memory WORK               over 200 scans in one process
 python benchmarks/speed.py startup WORK [--participants 10000]
 python benchmarks/speed.py document WORK HEAD [--markdown docs/speed.md]
+python benchmarks/speed.py all WORK HEAD --python VENV/bin/python [--small HEAD]
+    [--network unet.h5] [--heads HEADS] [--markdown docs/speed.md]
 
 WORK is a folder for what is written. Each part prints its table and keeps it there, and `document`
-lays out all that are kept. This file imports little, for `startup`.
+lays out all that are kept. `all` measures every part whose arguments are given, and writes the
+document; HEAD of `--small` is that of `scaling`. This file imports little, for `startup`.
 """
 
 from __future__ import annotations
@@ -67,6 +70,14 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("work", type=Path)
     command.add_argument("head", type=Path, help="that was measured on")
     command.add_argument("--markdown", type=Path, help="file to write")
+    command = commands.add_parser("all", help="measure every part, and write all")
+    command.add_argument("work", type=Path)
+    for name, what in ARGUMENTS.items():
+        given = [name] if name == "head" else [f"--{name}"]
+        command.add_argument(*given, type=Path, help=what)
+    command.add_argument("--small", type=Path, help="head for `scaling`, such as one of 2 mm")
+    command.add_argument("--repeat", type=int, default=5, help="times, after one more")
+    command.add_argument("--markdown", type=Path, help="file to write")
     command = commands.add_parser("inside", help="measure within this process; for the others")
     command.add_argument("kind")
     command.add_argument("words", nargs="*")
@@ -104,6 +115,20 @@ def measure(args: argparse.Namespace) -> list[list[str]]:
             return processes.measure_memory(args.work)
 
 
+def every_part(args: argparse.Namespace) -> list[list[str]]:
+    """Write the arguments of each part that `all` measures, and of the document."""
+    commands = []
+    for part, names in PARTS.items():
+        given = {name: getattr(args, name) for name in names}
+        if part == "scaling":
+            given["head"] = args.small or args.head
+        if part != "models" and all(given.values()):
+            words = [part, args.work, *given.values(), "--repeat", args.repeat]
+            commands.append([str(word) for word in words])
+    last = ["document", str(args.work), str(args.head)]
+    return [*commands, last + (["--markdown", str(args.markdown)] if args.markdown else [])]
+
+
 def main(words: Sequence[str] | None = None) -> None:
     """Measure a part, keep it and print it; or write what was kept."""
     args = parser().parse_args(words)
@@ -111,6 +136,10 @@ def main(words: Sequence[str] | None = None) -> None:
         import speed_inside
 
         speed_inside.main(args.kind, args.words)
+        return
+    if args.part == "all":
+        for command in every_part(args):
+            main(command)
         return
     import speed_text
 

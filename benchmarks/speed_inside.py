@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
+from speed_processes import precisions
 from speed_text import THREADS
 
 from bids_brainmask import app, machine
@@ -90,9 +91,8 @@ def stages(head: Path) -> dict[str, tuple[float, float]]:
     from bids_brainmask.drawing import figures
 
     model = registry.resolve("embedded")
-    network, half = (
-        backends.load(model, "openvino", THREADS, name) for name in ("float32", "bfloat16")
-    )
+    networks = {one: backends.load(model, "openvino", THREADS, one) for one in precisions()}
+    network = networks["float32"]
     found: dict[str, tuple[float, float]] = {}
 
     def step(name: str, task: Callable):
@@ -126,7 +126,8 @@ def stages(head: Path) -> dict[str, tuple[float, float]]:
     volume = source.volume
     target, conformed = step("conform", conform)
     scaled = step("scale", lambda: scaling.scale_robustly(conformed))
-    step("network in bfloat16", lambda: inference.run(scaled, half.run, 0))
+    for name in [*networks][1:]:
+        step(f"network in {name}", lambda name=name: inference.run(scaled, networks[name].run, 0))
     answer = step("network", lambda: inference.run(scaled, network.run, 0))
     probability = step("restore", lambda: grid.restore(answer, target, volume))
     cleaned = step("clean", lambda: cleanup.brain(probability >= model.threshold))

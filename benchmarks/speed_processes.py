@@ -24,8 +24,26 @@ from speed_text import COMPARED, STEPS, THREADS
 
 PROGRAM = Path(__file__).with_name("speed.py")
 
-PEERS = (("deepbet", False), ("deepbet", True), ("BET", False))
-"""Of benchmarks/peers the fast ones, and whether all is loaded before: slow ones gain nothing."""
+PEERS = (
+    ("deepbet", False),
+    ("deepbet", True),
+    ("HD-BET", False),
+    ("HD-BET", True),
+    ("BET", False),
+    ("ROBEX", False),
+)
+"""Tools of benchmarks/peers, and whether all is loaded before: BET and ROBEX gain nothing."""
+
+LONG = ("HD-BET", "BET", "ROBEX")
+"""Tools that take much longer than ours: a few times are enough."""
+
+
+def precisions() -> tuple[str, ...]:
+    """Number formats that the embedded network has on this processor."""
+    from bids_brainmask import machine
+
+    bfloat16 = ("bfloat16",) * bool(machine.instructions() & {"avx512_bf16", "amx_bf16"})
+    return ("float32", *bfloat16, *("int8",) * machine.multiplies_int8())
 
 
 @dataclass(frozen=True)
@@ -112,9 +130,10 @@ def measure_cold(head: Path, work: Path, repeat: int) -> list[list[str]]:
     one = study(work / "one", head, 1)
     tasks = {
         "`brainmask extract HEAD -m MASK`": lambda: extract(head, work / "mask.nii.gz"),
-        "the same, `--precision bfloat16`": lambda: extract(
-            head, work / "mask.nii.gz", "bfloat16"
-        ),
+        **{
+            f"the same, `--precision {one}`": partial(extract, head, work / "mask.nii.gz", one)
+            for one in precisions()[1:]
+        },
         "`bids-brainmask`, mask alone": lambda: app(
             one, work / "out", "--no-reports", "--outputs", "mask"
         ),
@@ -143,18 +162,14 @@ def measure_warm(head: Path, work: Path, repeat: int, more: int = 5) -> list[lis
     """What each further head takes in a process: of six heads less of one, over five."""
     one, many = study(work / "one", head, 1), study(work / "many", head, 1 + more)
     rows = []
-    for name, words in {
-        "mask alone": ("--no-reports", "--outputs", "mask"),
-        "mask alone, `--precision bfloat16`": (
-            "--no-reports",
-            "--outputs",
-            "mask",
-            "--precision",
-            "bfloat16",
-        ),
-        "mask and brain": ("--no-reports",),
-        "with the report": (),
-    }.items():
+    alone, last = ("--no-reports", "--outputs", "mask"), precisions()[-1]
+    kinds: dict[str, tuple[str, ...]] = {"mask alone": alone}
+    for one in precisions()[1:]:
+        kinds[f"mask alone, `--precision {one}`"] = (*alone, "--precision", one)
+    kinds |= {"mask and brain": ("--no-reports",), "with the report": ()}
+    if last != "float32":
+        kinds[f"with the report, `--precision {last}`"] = ("--precision", last)
+    for name, words in kinds.items():
         words = (*words, "--executor", "serial")
         tasks = {
             "one": lambda words=words: app(one, work / "out", *words),
@@ -193,14 +208,17 @@ def peer(python: Path, tool: str, head: Path, mask: Path, *, again: bool) -> Usa
 
 
 def measure_peers(head: Path, work: Path, repeat: int, python: Path) -> list[list[str]]:
-    """Other tools, each by turns with ours: whole processes, and heads with all loaded."""
+    """Other tools, each by turns with ours: whole processes, and heads with all loaded.
+
+    A tool of `LONG` runs once to warm up and once more.
+    """
     rows = []
     for tool, again in PEERS:
         mask, our_mask = work / f"{tool}.nii.gz", work / "ours.nii.gz"
         own = loaded if again else extract
-        tasks = {p: partial(own, head, our_mask, p) for p in ("float32", "bfloat16")}
+        tasks = {p: partial(own, head, our_mask, p) for p in precisions()}
         tasks[tool] = partial(peer, python, tool, head, mask, again=again)
-        found = by_turns(tasks, repeat)
+        found = by_turns(tasks, 1 if tool in LONG else repeat)
         theirs = found.pop(tool)
         for precision, ours in found.items():
             seconds = (theirs.wall, theirs.cpu, ours.wall, ours.cpu)
@@ -242,17 +260,24 @@ def measure_precision(root: Path) -> list[list[str]]:
 
 def measure_scaling(head: Path, work: Path, repeat: int, count: int = 8) -> list[list[str]]:
     """Scans a minute, with two processors divided in two ways, and with one."""
-    data = study(work / "scaling", head, count)
+    name = head.name.split(".")[0]
+    data = study(work / f"scaling-{name}", head, count)
     serial, local = ("--executor", "serial"), ("--executor", "local")
+    alone, last = ("--no-reports", "--outputs", "mask"), precisions()[-1]
     tasks = {
         "1 process of 1 thread": lambda: app(data, work / "out", *serial, threads=1),
         "1 process of 2 threads": lambda: app(data, work / "out", *serial),
         "2 processes of 1 thread": lambda: app(data, work / "out", *local),
+        "2 processes of 1 thread, mask alone": lambda: app(data, work / "out", *local, *alone),
     }
+    if last != "float32":
+        tasks[f"2 processes of 1 thread, mask alone, `--precision {last}`"] = lambda: app(
+            data, work / "out", *local, *alone, "--precision", last
+        )
     found = by_turns(tasks, repeat)
     return [
-        [name, f"{u.wall:.1f}", f"{60 * count / u.wall:.1f}", f"{u.cpu / count:.1f}"]
-        for name, u in found.items()
+        [how, name, f"{u.wall:.1f}", f"{60 * count / u.wall:.1f}", f"{u.cpu / count:.1f}"]
+        for how, u in found.items()
     ]
 
 

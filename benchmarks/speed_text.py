@@ -28,9 +28,10 @@ NOTES = {
     "peers": "Each tool with its own defaults, on the same two processors, alternating with ours, "
     "which is `brainmask extract`. Whole process: from the command to the written mask, with "
     "all imports. All loaded: from the image's file to the mask, for the second head of a "
-    "process; our time includes writing. BET is brainextractor, FSL's algorithm in Python. "
-    "Not measured: FSL itself, ROBEX, which takes minutes, and tools without weights on "
-    "package indexes (SynthStrip, HD-BET, MindGrab).",
+    "process; our time includes writing. BET is brainextractor, FSL's algorithm in Python. HD-BET "
+    "is one of its five networks, without mirrored copies of the head. Tools that take much "
+    "longer than ours (HD-BET, BET, ROBEX) run once after a run that does not count. Not "
+    "measured: FSL itself, and tools without weights on package indexes (SynthStrip, MindGrab).",
     "seed": "Untrained weights with the shapes of the published ones, on noise, so that no block "
     "is constant. Blocks with a single value are computed only once, because the network's "
     "output is the same for all of them; the result does not change, whatever the threshold. "
@@ -73,7 +74,7 @@ TITLES = {
     "stages": ("Time of each step", ["step", "s", "CPU s", "how it is made fast"]),
     "scaling": (
         "Several processes on two processors",
-        ["eight heads", "s", "scans a minute", "CPU s a scan"],
+        ["eight heads", "head", "s", "scans a minute", "CPU s a scan"],
     ),
     "startup": (
         "Help, and finding images",
@@ -83,13 +84,25 @@ TITLES = {
 }
 """Title and columns of each part."""
 
+INSTRUCTIONS = ("avx", "amx", "asimd", "sve")
+"""How the names of instructions begin that decide about the network's time."""
+
+GPU = """\
+## On a GPU
+
+Not measured: there was no GPU. `KERAS_BACKEND=torch python benchmarks/gpu.py --markdown FILE`
+measures the embedded network and the published U-Net there in ten minutes, in Keras on PyTorch, in
+float32, TF32 and bfloat16. It was rehearsed on a processor with small images, where it ran to its
+end; those times say nothing about GPUs.
+"""
+
 ONCE = ("memory", "precision")
 """Parts that are measured once."""
 
 STEPS = {
     "interpreter and imports": "only light modules for the options; a mask needs "
-    "neither TensorFlow, Keras nor Matplotlib, and of SciPy only ndimage; the OpenVINO graph is "
-    "built without them",
+    "neither TensorFlow, Keras nor Matplotlib, and of SciPy only ndimage, which is imported while "
+    "the network runs; the OpenVINO graph is built without them",
     "read": "one pass with a fast gzip library; scaled and reordered to the network's axis "
     "order plane by plane",
     "conform": "to the bounding box of the head, found from sums along lines, not to 256^3; for "
@@ -97,14 +110,15 @@ STEPS = {
     "scale": "percentiles of every eighth voxel; float32 throughout",
     "network": "input and output at 1 mm, most layers at 2 mm; OpenVINO, compiled for the "
     "processor",
-    "network in bfloat16": "instead of the row above, if requested",
+    "network in bfloat16": "instead of the network in float32, if requested",
+    "network in int8": "instead of the network in float32, if requested",
     "restore": "as conform, directly to the scan's voxels",
     "clean": "in the mask's bounding box",
     "confidence and quality": "in the mask's bounding box; rims and boundaries with shifted "
     "masks, not with filters",
     "write the mask": "one pass with a fast gzip library, of bytes, not of floats",
     "write the brain": "the stored values, which are not scaled again",
-    "figures": "Matplotlib's image writer, without windows; not with --no-reports",
+    "figures": "arrays and Pillow; not with --no-reports",
 }
 """The steps of a scan, and what was done about the time of each."""
 
@@ -132,6 +146,7 @@ def write_up(head: Path, found: Mapping) -> str:
     import document
     import nibabel as nb
 
+    from bids_brainmask import machine
     from bids_brainmask.models import backends, registry
 
     picture = nb.load(head)
@@ -143,7 +158,9 @@ def write_up(head: Path, found: Mapping) -> str:
     )
     network = backends.load(model := registry.resolve("embedded"), "openvino", THREADS)
     parts = [WHAT, document.origin(command, [(model, network)])]
+    known = sorted(name for name in machine.instructions() if name.startswith(INSTRUCTIONS))
     parts.append(f"- Python {platform.python_version()}, {os.cpu_count()} processors")
+    parts.append(f"- processor: {machine.processor() or 'not known'}; {', '.join(known)}")
     parts.append(f"- the head: {size} voxels of {spacing} mm, {head.name}\n")
     for part, (title, columns) in TITLES.items():
         if part in found:
@@ -151,4 +168,5 @@ def write_up(head: Path, found: Mapping) -> str:
             times = found[part]["repeat"]
             median = "" if part in ONCE else f" Medians of {times}."
             parts.append(f"## {title}\n\n{NOTES[part]}{median}\n\n{table}")
+    parts.append(GPU)
     return "\n".join(parts)

@@ -72,12 +72,27 @@ def memory_gb(root: Path = CGROUP) -> float:
 
 def multiplies_int8() -> bool:
     """Whether the processor has one of the instructions of `INT8`; False if it is not known."""
+    return bool(instructions() & set(INT8))
+
+
+def instructions() -> set[str]:
+    """Names of the instructions of the processor, as Linux has them; empty if not known."""
+    return set(_described("flags").split())
+
+
+def processor() -> str:
+    """Name of the processor, as Linux has it; empty if not known."""
+    return _described("model name")
+
+
+def _described(key: str) -> str:
+    """Value of a key in Linux's description of the first processor."""
     try:
         text = CPUINFO.read_text(encoding="utf-8", errors="replace")
     except OSError:  # macOS and Windows
-        return False
-    flags = next((line for line in text.splitlines() if line.startswith("flags")), "")
-    return bool(set(INT8) & set(flags.split()))
+        return ""
+    lines = (line.partition(":") for line in text.splitlines())
+    return next((value.strip() for name, _, value in lines if name.strip() == key), "")
 
 
 def peak_memory_gb() -> float:

@@ -11,6 +11,8 @@ import pytest
 from bench import BENCHMARKS, load
 from conftest import head_phantom
 
+from bids_brainmask import machine
+
 speed, text, _, processes, inside = map(
     load, ("speed", "speed_text", "document", "speed_processes", "speed_inside")
 )
@@ -78,6 +80,8 @@ def test_a_part_is_kept_printed_and_written(tmp_path, monkeypatch, capsys):
     assert "Medians of 2." in document
     assert "60 x 70 x 64 voxels of 3 x 3 x 3 mm, head.nii.gz" in document
     assert "Comparison with other tools" not in document
+    assert "processor: " in document
+    assert "Not measured: there was no GPU" in document
 
 
 def test_what_is_measured_inside_is_printed_as_json(tmp_path, capsys, monkeypatch):
@@ -91,3 +95,23 @@ def test_a_clock_gives_seconds_of_a_task():
     assert wall > 0
     assert cpu > 0
     assert memory > 0.01
+
+
+def test_all_measures_every_part_whose_arguments_are_given():
+    top = ["all", "work", "head.nii", "--small", "small.nii", "--repeat", "2"]
+    ran = speed.every_part(speed.parser().parse_args([*top, "--python", "py"]))
+    parts = ["cold", "warm", "peers", "stages", "scaling", "memory", "startup", "document"]
+    assert [words[0] for words in ran] == parts
+    assert ran[2] == ["peers", "work", "head.nii", "py", "--repeat", "2"]
+    assert ran[4] == ["scaling", "work", "small.nii", "--repeat", "2"]
+    for words in ran:
+        speed.parser().parse_args(words)
+
+
+def test_precisions_are_those_of_the_processor(tmp_path, monkeypatch):
+    path = tmp_path / "cpuinfo"
+    monkeypatch.setattr(machine, "CPUINFO", path)
+    assert processes.precisions() == ("float32",)
+    path.write_text("model name\t: Some CPU\nflags\t\t: sse avx512_bf16 avx512_vnni\n")
+    assert processes.precisions() == ("float32", "bfloat16", "int8")
+    assert machine.processor() == "Some CPU"
