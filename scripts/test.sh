@@ -10,6 +10,8 @@ for kind in $kinds; do folders="$folders tests/$kind"; done
 [ -z "${COVERAGE:-}" ] || rm -rf build/coverage
 status=0
 sh scripts/check.sh "$@" || status=1
+# One process more than processors: these tests also wait, for the disk, a batch system, browsers.
+export WORKERS="${WORKERS:-$(($(nproc) + 1))}"
 # shellcheck disable=SC2086 # folders are words
 sh scripts/pytest.sh $folders -m "slow or not unit" "$@" || status=1
 if [ -n "${COVERAGE:-}" ]; then

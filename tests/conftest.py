@@ -37,8 +37,8 @@ SLURM = ("munged", "slurmctld", "slurmd", "sbatch")
 """Programs of a SLURM of one node."""
 
 LONGEST = (
-    *("test_any_order", "test_kills", "test_slurm", "test_executors", "test_container"),
-    *("test_app", "test_train", "test_participant_in_browser", "test_hpc", "test_fuzz"),
+    *("test_any_order", "test_slurm", "test_train", "test_kills", "test_container"),
+    *("test_executors", "test_app", "test_participant_in_browser", "test_hpc", "test_fuzz"),
     *("test_meningioma", "test_faults_outputs", "test_determinism", "test_group_in_browser"),
     *("test_benchmark_scale", "test_dataset", "test_faults_inputs", "test_lesions"),
 )
@@ -78,6 +78,21 @@ def shared() -> Path:
     if not SHARED.is_dir():
         missing(f"real data not found at {SHARED}")
     return SHARED
+
+
+@pytest.fixture(scope="session")
+def near_brain(shared):
+    """A real head, (R, A, S), within 20 mm of its brain, and its brain by another program."""
+    folder = shared / "data/heads"
+    path = "sub-pumi/anat/sub-pumi"
+    picture = nb.as_closest_canonical(nb.load(folder / f"{path}_T1w.nii.gz"))
+    mask = nb.load(folder / f"derivatives/deepbet/{path}_desc-brain_mask.nii.gz")
+    brain = np.asanyarray(nb.as_closest_canonical(mask).dataobj) > 0
+    reach = np.ceil(20 / np.array(picture.header.get_zooms()[:3])).astype(int)
+    places = np.argwhere(brain)
+    first = np.maximum(places.min(0) - reach, 0)
+    box = tuple(map(slice, first, places.max(0) + reach))
+    return picture.slicer[box], brain[box]
 
 
 @pytest.fixture(autouse=True)

@@ -69,15 +69,7 @@ NO_HEADS = (uniform, gaussian, speckles, sphere, cube, ramp, stripes, tomogram, 
 
 
 @pytest.fixture(scope="module")
-def head(shared):
-    """A real head, small, and its brain by another program."""
-    folder = shared / "data/heads"
-    mask = "derivatives/deepbet/sub-pumi/anat/sub-pumi_desc-brain_mask.nii.gz"
-    return nb.load(folder / "sub-pumi/anat/sub-pumi_T1w.nii.gz"), image.read_mask(folder / mask)
-
-
-@pytest.fixture(scope="module")
-def run(head, tmp_path_factory):
+def run(near_brain, tmp_path_factory):
     """Exit status, closing table and folders of one run over all of them."""
     folder = tmp_path_factory.mktemp("no_heads")
     data = Dataset(folder / "bids")
@@ -85,24 +77,16 @@ def run(head, tmp_path_factory):
     for make in NO_HEADS:
         made = nb.Nifti1Image(make(rng).astype(np.float32), AFFINE)
         data.add(f"sub-{make.__name__}_T1w.nii.gz", made)
-    picture, brain = head
+    picture, brain = near_brain
     voxels = picture.get_fdata(dtype=np.float32)
     brain = ndimage.binary_dilation(brain)
     stripped = nb.Nifti1Image(np.where(brain, voxels, 0), picture.affine)
     data.add("sub-stripped_T1w.nii.gz", stripped)
-    along = nb.io_orientation(picture.affine)[:, 0].argmin()  # the axis from left to right
-    data.add("sub-half_T1w.nii.gz", picture.slicer[half(picture.shape, along)])
+    data.add("sub-half_T1w.nii.gz", picture.slicer[: picture.shape[0] // 2])
     status = bids_app.main(
         [str(data.root), str(folder / "out"), "participant", "--analyses", "brain"]
     )
     return status, data.root, folder / "out"
-
-
-def half(shape, axis):
-    """Places of the voxels of one half along an axis."""
-    places = [slice(None)] * 3
-    places[axis] = slice(shape[axis] // 2)
-    return tuple(places)
 
 
 NAMES = [*(make.__name__ for make in NO_HEADS), "stripped", "half"]
@@ -133,7 +117,7 @@ def test_a_mask_or_a_refusal(name, run):
     assert record["Doubts"] or name == "stripped"
 
 
-def test_a_brain_without_a_skull_is_kept_whole(run, head):
+def test_a_brain_without_a_skull_is_kept_whole(run):
     _, root, out = run
     assert sidecar(out, "stripped")["AlreadyStripped"] is True
     there = image.read(root / "sub-stripped/anat/sub-stripped_T1w.nii.gz").volume.data != 0
@@ -141,8 +125,7 @@ def test_a_brain_without_a_skull_is_kept_whole(run, head):
     assert agreement.dice(found, there) > 0.99
 
 
-def test_half_a_head_has_half_a_brain(run, head):
-    picture, brain = head
-    along = nb.io_orientation(picture.affine)[:, 0].argmin()
+def test_half_a_head_has_half_a_brain(run, near_brain):
+    _, brain = near_brain
     found = image.read_mask(run[2] / "sub-half/anat/sub-half_desc-brain_mask.nii.gz")
-    assert agreement.dice(found, brain[half(picture.shape, along)]) > 0.85
+    assert agreement.dice(found, brain[: len(brain) // 2]) > 0.85
