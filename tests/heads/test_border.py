@@ -15,8 +15,8 @@ from bids_brainmask.errors import UsageError
 
 
 @pytest.fixture(scope="module")
-def head(shared):
-    return shared / "data/heads/sub-pumi/anat/sub-pumi_T1w.nii.gz"
+def head(near_brain_file):
+    return near_brain_file
 
 
 def read(path):

@@ -18,8 +18,8 @@ from bids_brainmask.voxels import image
 
 
 @pytest.fixture(scope="module")
-def head(shared):
-    return shared / "data/heads/sub-pumi/anat/sub-pumi_T1w.nii.gz"
+def head(near_brain_file):
+    return near_brain_file
 
 
 def test_extract_writes_what_was_asked_for(head, tmp_path, capsys):
