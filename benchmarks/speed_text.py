@@ -36,7 +36,13 @@ NOTES = {
     "is constant. Blocks with a single value are computed only once, because the network's "
     "output is the same for all of them; the result does not change, whatever the threshold. "
     "For a conformed head in the center of 256^3, each of the eight blocks contains part of "
-    "the head, so this saves time only for small fields of view and with `--overlap`.",
+    "the head, so this saves time only for small fields of view and with `--overlap`. "
+    "In 8-bit integers it is not offered: the time of a block of 96^3 was 0.26 of that in "
+    "float32 (AVX-512 VNNI, one thread), but with weights of this architecture that gave soft "
+    "probabilities, masks of blocks of a phantom agreed with those in float32 by a Dice of "
+    "0.986 only. The intervals of the activations were the percentiles 0.01 and 99.99 in two "
+    "blocks of another phantom. With the least and the largest values it was 0.985, with the "
+    "image and the last level in float32 0.989; 0.995 was wanted.",
     "precision": "The embedded network on the development heads, in float32, which every "
     "processor supports, and with `--precision bfloat16`, for processors with AMX.",
     "stages": "The steps for one head, in a process that has processed it once before. Only the "
