@@ -478,14 +478,15 @@ class AnyOrder(RuleBasedStateMachine):
         """End a participant or group level at a file that it writes."""
         count, write = [0], storage._write_once
 
-        def write_once(path, content):
+        def write_once(path, content, check):
             count[0] += 1
             if count[0] == at and not after:
                 (path.parent / f".bids_brainmask-{at:032x}").write_bytes(content[:10])
                 raise Killed
-            write(path, content)
+            modified = write(path, content, check)
             if count[0] == at:
                 raise Killed
+            return modified
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(storage, "_write_once", write_once)
