@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -138,8 +139,8 @@ def main(words: Sequence[str] | None = None) -> None:
         speed_inside.main(args.kind, args.words)
         return
     if args.part == "all":
-        for command in every_part(args):
-            main(command)
+        for command in every_part(args):  # in processes of their own, for `startup`
+            subprocess.run([sys.executable, __file__, *command], check=True)
         return
     import speed_text
 

@@ -159,7 +159,8 @@ def write_up(head: Path, found: Mapping) -> str:
     size = " x ".join(map(str, picture.shape))
     spacing = " x ".join(f"{n:.2g}" for n in picture.header.get_zooms()[:3])
     command = (
-        "python benchmarks/speed.py PART WORK ...    (each part by itself; --help lists them)\n"
+        "python benchmarks/speed.py all WORK HEAD --python PEERS/bin/python ...    (--help lists "
+        "the parts, which can be measured by themselves)\n"
         "    python benchmarks/speed.py document WORK HEAD"
     )
     network = backends.load(model := registry.resolve("embedded"), "openvino", THREADS)
