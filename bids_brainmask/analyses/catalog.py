@@ -292,6 +292,7 @@ OUTPUTS = _MADE + tuple(
 """In the order in which they are written."""
 
 VIEWED = (("image", "{suffix}"), ("labels", "dseg"))
+OF_LESIONS = (("lesionthumbnail", "webp"), ("lesionoverlays", "png"))
 FIGURES: tuple[Figure, ...] = (
     Figure(
         name="brain",
@@ -332,10 +333,7 @@ FIGURES: tuple[Figure, ...] = (
     Figure(
         "lesions",
         "meningioma",
-        {
-            "lesionthumbnail": ("lesionthumbnail", "{suffix}.webp"),
-            "lesionoverlays": ("lesionoverlays", "{suffix}.png"),
-        },
+        {name: (name, f"{{suffix}}.{end}") for name, end in OF_LESIONS},
         drawn.lesions,
         apart=True,
     ),
@@ -394,8 +392,7 @@ def figure(file: str) -> Figure:
 def figure_path(prefix: str, suffix: str, name: str) -> str:
     """Path of a figure's file in the output folder."""
     desc, ending = figure(name).files[name]
-    folder = f"{prefix.split('_')[0]}/figures"
-    return f"{folder}/{file_name(prefix, suffix, {'desc': desc}, ending)}"
+    return f"{prefix.split('_')[0]}/figures/{file_name(prefix, suffix, {'desc': desc}, ending)}"
 
 
 def figure_files() -> tuple[str, ...]:
