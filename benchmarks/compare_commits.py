@@ -52,7 +52,7 @@ LEVELS = (
 
 FREE_KEYS = {
     *("Command", "Seconds", "Version", "bids_brainmask"),
-    *("Time", "Traceback", "Host", "PeakMemory", "CreationTime"),
+    *("Time", "Traceback", "Host", "PeakMemory", "CreationTime", "Modified"),
 }
 """Keys of JSON files that may differ."""
 

@@ -11,21 +11,21 @@ compare_commits = load("compare_commits")
 
 FILES = {
     "mask.nii.gz": gzip.compress(b"voxels", mtime=0),
-    "mask.json": json.dumps({"Seconds": 1.5, "Threshold": 0.5}).encode(),
+    "mask.json": json.dumps({"Seconds": 1.5, "Modified": 1, "Threshold": 0.5}).encode(),
     "group_qc.tsv": b"image\tvolume_ml\tseconds\nsub-01\t1500\t1.5\n",
     "sub-01.html": b"<p>Made 2026-11-26 10:11 UTC by bids_brainmask 0.1.0</p><p>fine</p>",
     "figure.webp": b"picture",
 }
 
 FREE = {
-    "mask.json": json.dumps({"Seconds": 9.0, "Threshold": 0.5}).encode(),
+    "mask.json": json.dumps({"Seconds": 9.0, "Modified": 2, "Threshold": 0.5}).encode(),
     "group_qc.tsv": b"image\tvolume_ml\tseconds\nsub-01\t1500\t9.5\n",
     "sub-01.html": b"<p>Made 2027-01-01 09:09 UTC by bids_brainmask 0.2.0</p><p>fine</p>",
 }
 
 DIFFERENT = {
     "mask.nii.gz": gzip.compress(b"other voxels", mtime=0),
-    "mask.json": json.dumps({"Seconds": 1.5, "Threshold": 0.6}).encode(),
+    "mask.json": json.dumps({"Seconds": 1.5, "Modified": 1, "Threshold": 0.6}).encode(),
     "group_qc.tsv": b"image\tvolume_ml\tseconds\nsub-01\t1501\t1.5\n",
     "sub-01.html": b"<p>Made 2026-11-26 10:11 UTC by bids_brainmask 0.1.0</p><p>failed</p>",
     "figure.webp": b"other picture",
