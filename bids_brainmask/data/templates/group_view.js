@@ -15,6 +15,7 @@ const shownAs = { slice: -1, mask: true, fill: false, unsure: false, sessions: f
 const PICTURES = ["slices", "overlays", "plain", "lesions", "cuts"];
 const loaded = new Map(); // pictures by the index of their image: PICTURES
 let drawing = 0;
+let aheadOf = null; // the image whose next one is painted
 
 const figure = (image, name) => {
   const address = image.thumbnail?.replace("desc-thumbnail_", `desc-${name}_`);
@@ -57,8 +58,9 @@ const siblings = (image) => {
   return images.filter((one) => one !== image && value(one, "participant_id") === participant);
 };
 
-/** Load what is needed next, and forget what is not. */
+/** Load what is needed next, paint the next image, and forget what is not needed. */
 function loadAhead() {
+  if (!$("view").open || !selected) return;
   const place = view.indexOf(selected);
   const wanted = AHEAD.map((step) => (place < 0 ? null : view[place + step])).filter(Boolean);
   if (place < 0) wanted.push(selected);
@@ -69,6 +71,10 @@ function loadAhead() {
     loaded.delete(index);
     for (const name of PICTURES) entry[name]?.close();
   }
+  const next = place < 0 ? null : view[place + 1];
+  if (!next || aheadOf === selected) return; // another look at it: the next one may have to wait
+  aheadOf = selected;
+  fetchPictures(next).done.then(() => whenIdle(() => paintAhead(next)));
 }
 
 /** Draw a tile's overlay: the mask, filled or as an outline, or the uncertain voxels. */
@@ -96,11 +102,35 @@ function overlay(context, picture, size, from, to, layer) {
   context.drawImage(sheet, left - pad, top - pad);
 }
 
-/** Draw the slices of an image on a canvas: all, or one. */
-function paintSlices(canvas, entry) {
+/** Do something when the browser has nothing else to do. */
+const whenIdle = (act) => (window.requestIdleCallback ?? setTimeout)(act);
+
+/** Paint an image that is shown next as the canvas that is on the screen, so that it is there. */
+function paintAhead(image) {
+  const entry = loaded.get(image.index);
+  const canvas = $("stages").querySelector("canvas");
+  if (!entry?.ready || !canvas || $("stages").children.length > 1) return;
+  const key = looks(canvas);
+  if (entry.painted?.key === key) return;
+  const sheet = make("canvas", { width: canvas.width, height: canvas.height });
+  paintSlices(sheet, entry);
+  entry.painted = { key, sheet };
+}
+
+/** Tell apart what is painted of one image. */
+const looks = (canvas) => JSON.stringify([canvas.width, canvas.height, shownAs]);
+
+/** Show the slices of an image on a canvas: all, or one. */
+function showSlices(canvas, entry) {
   const ratio = devicePixelRatio || 1;
   const box = canvas.getBoundingClientRect();
   [canvas.width, canvas.height] = [Math.round(box.width * ratio), Math.round(box.height * ratio)];
+  if (entry.painted?.key !== looks(canvas)) paintSlices(canvas, entry);
+  else canvas.getContext("2d").drawImage(entry.painted.sheet, 0, 0);
+}
+
+/** Paint the slices of an image on a canvas. */
+function paintSlices(canvas, entry) {
   const context = canvas.getContext("2d");
   const { width, height } = canvas;
   context.fillStyle = "#000";
@@ -137,7 +167,6 @@ function paintSlices(canvas, entry) {
 /** Show the selected image, if the view is open. */
 function showView() {
   if (!$("view").open || !selected) return;
-  loadAhead();
   dressView();
   if ($("view-title").textContent !== selected.name || !$("view-lesions").firstChild) {
     $("view-lesions").replaceChildren(...(selected.lesions.length ? [lesionList(selected)] : []));
@@ -159,10 +188,11 @@ function showView() {
     const entry = fetchPictures(image);
     const act = () => {
       if (mine !== drawing) return;
-      paintSlices(canvas, entry);
+      showSlices(canvas, entry);
       if (image !== selected) return;
       $("no-picture").hidden = Boolean(entry.slices || entry.plain);
       $("view").dataset.shown = image.name;
+      requestAnimationFrame(() => setTimeout(loadAhead)); // once this one is on the screen
     };
     if (entry.ready) act();
     else entry.done.then(act);
