@@ -226,3 +226,29 @@ def test_the_python_of_the_page_on_other_tools_runs(tmp_path, dataset):
     (out / "group_desc-brain_qc.tsv").write_text("image\toutlier_score\na\tn/a\nb\t2\n")
     exec(pandas.replace("OUTPUT_DIR", str(out)), names)
     assert len(names["quality"]) == 2
+
+
+UNCLEAR = {
+    "Mend it, or who may read it": "permissions",
+    "ask nothing of any host": "makes no network requests",
+    "On request, and at a price": "settings are slower",
+    "model that is not at hand": "is not installed",
+    "stands out from nothing": "cannot be detected as outliers",
+    "Killed, full and crowded": "Outputs, signals, parallel runs",
+    "Names lead to what was found": "Click an image name",
+    "Forget ratings": "Clear all ratings",
+    "Light or dark": "theme",
+    "No picture": "No figure",
+    "Query.NONE: 1": "--suffix UNIT1",
+}
+"""Words that new users did not understand, and those that stand in their place."""
+
+
+@pytest.mark.parametrize("unclear", UNCLEAR)
+def test_words_that_new_users_did_not_understand_are_gone(unclear):
+    paths = [ROOT / "README.md", *ROOT.glob("docs/*.md")]
+    for ending in ("py", "html", "js"):
+        paths += [*ROOT.glob(f"bids_brainmask/**/*.{ending}")]
+    texts = [path.read_text(encoding="utf-8") for path in paths if "data/web" not in str(path)]
+    assert not any(unclear in one for one in texts)
+    assert any(UNCLEAR[unclear] in one for one in texts)
