@@ -473,6 +473,9 @@ def test_the_view_fits_a_phone(view):
             assert box["right"] <= 390
             assert box["bottom"] <= 800
         assert view.one("#stages canvas").size["height"] > 250
+        view.press(Keys.ESCAPE)
+        assert view.run("return document.documentElement.scrollWidth") <= 390  # the group report
+        assert view.one("#cards [aria-current]").is_displayed()
     finally:
         view.driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 

@@ -464,6 +464,23 @@ def test_a_mask_from_elsewhere_is_adopted_listed_and_reverted(study, tmp_path, c
     assert not study.tool("adopt", study.out, "--list")
 
 
+def test_a_tumor_mask_is_adopted_with_each_of_its_lesions_and_reverted(study, tmp_path):
+    before, given = image.read_mask(study.tumor), tmp_path / study.tumor.name
+    mask = np.zeros_like(before)
+    mask[3, 3, 3] = mask[9:11, 9, 9] = True
+    nb.save(nb.Nifti1Image(mask.astype(np.uint8), nb.load(study.tumor).affine), given)
+    study.tool("adopt", study.out, given, "--editor", "Anna")
+    assert "2 candidate lesions of 0.08 mL" in study.run()
+    labels = nb.load(study.anat / f"{NAME}_desc-meningioma_dseg.nii.gz")
+    assert np.unique(np.asanyarray(labels.dataobj)[mask]).tolist() == [1, 2]
+    assert study.record(study.tumor)["CorrectedBy"] == "Anna"
+    assert study.tumor.name in study.tool("adopt", study.out, "--list")
+    study.tool("adopt", study.out, "--revert", study.tumor.name)
+    study.run()
+    np.testing.assert_array_equal(image.read_mask(study.tumor), before)
+    assert study.record(study.tumor)["Manual"] is False
+
+
 def test_a_mask_of_any_name_is_adopted_for_an_image(study, tmp_path):
     given = tmp_path / "mine.nii"
     shutil.copy(study.mask, tmp_path / "mine.nii.gz")
