@@ -68,6 +68,14 @@ def test_three_raters_are_merged_without_loss(root):
     assert list(ratings.agreement(found)["Conflicts"]["sub-01"]) == ["Ada", "Bo", "rater2"]
 
 
+def test_tables_of_qoala_t_are_read(root):
+    found = read(root, "participant_id\tRating\nsub-01\tExclude\nsub-02\tInclude\n")
+    assert [(one.image, one.verdict) for one in found] == [
+        ("sub-01", "exclude"),
+        ("sub-02", "accept"),
+    ]
+
+
 def test_the_newer_rating_of_one_rater_counts(root):
     old, new = line("sub-01", "Ada", "accept"), line("sub-01", "Ada", "exclude", "2026-02-01")
     for tables in ((HEADER + old, HEADER + new), (HEADER + new, HEADER + old)):
