@@ -16,7 +16,7 @@ from bids_brainmask.cli import brainmask
 from bids_brainmask.dataset import readback
 from bids_brainmask.errors import OutputError, UsageError
 from bids_brainmask.reports import participant_page, rating_server, rating_table, ratings
-from bids_brainmask.reports.rating_server import RatingServer
+from bids_brainmask.reports.rating_server import Decisions, GivenDecisions, RatingServer
 from bids_brainmask.reports.rating_table import Table
 
 MASK = "sub-01/anat/sub-01_desc-brain_mask.nii.gz"
@@ -195,6 +195,18 @@ def test_a_body_that_is_no_list_of_ratings_is_refused(server, body):
     status, said = ask(server, "ratings", "POST", body, **{"Content-Type": "application/json"})
     assert status == 400
     assert json.loads(said)["error"]
+
+
+def test_what_is_no_decision_about_a_lesion_is_refused(server):
+    status, said = give(server, {"candidates_sha256": "abc", "index": "1"})
+    assert status == 400
+    assert json.loads(said)["error"] == "decisions about candidate lesions are not taken here"
+    taken = []
+    server.lesions = GivenDecisions(Decisions(read=list, put=taken.extend))
+    status, said = give(server, {"candidates_sha256": "abc", "index": "1"})
+    assert status == 400
+    assert json.loads(said)["error"] == "expected an image, an index and a decision"
+    assert not taken
 
 
 def test_a_disk_that_is_full_is_told_of(server, monkeypatch, caplog):
