@@ -93,7 +93,7 @@ def learn(
     keras.mixed_precision.set_global_policy(config.policy)
     loss = losses.loss_of(config.loss, config.crossentropy, config.tissues)
     record = Record(out, config.patience)
-    model: Any = record.last({"total": loss})
+    model: Any = record.last({loss.__name__: loss})
     for number, start, stage in remaining(config, record.epochs):
         if record.stopped:
             break

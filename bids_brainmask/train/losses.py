@@ -91,11 +91,11 @@ def loss_of(name: str, weight: float, tissues: float = 0) -> Callable:
     if tissues:
         target = loss_of(name, weight)
 
-        def total(truth: Tensor, logits: Tensor) -> Tensor:
+        def with_tissues(truth: Tensor, logits: Tensor) -> Tensor:
             main = target(truth[..., :1], logits[..., :1])
             return main + tissues * tissue_loss(truth, logits)
 
-        return total
+        return with_tissues
     first, plus, _ = name.partition("+")
     if first == "crossentropy":
         return crossentropy
