@@ -31,6 +31,10 @@ SMALLEST_FIELD = 60.0
 LARGEST_SCALE = 3.0
 """Pixels of a mm at most."""
 
+BRIGHTEST = 1.25
+"""What is shown as white, relative to the brightest of the brain: fat that is brighter must not
+leave the brain dark, as under surface coils."""
+
 BACKGROUND = (14, 17, 22)
 """Color of a sheet between its cuts."""
 
@@ -214,7 +218,7 @@ def look(volume: Volume, mask: np.ndarray, *others: np.ndarray) -> tuple[View, l
     along = Volume(data, volume.affine @ inv_ornt_aff(order, volume.data.shape))
     core = around(along, arrays[0])
     shown = widen(core, along, MARGIN, SMALLEST_FIELD)
-    return View(along, core, shown, window(along, shown)), arrays
+    return View(along, core, shown, window(along, shown, arrays[0])), arrays
 
 
 def check_shapes(volume: Volume, *arrays: np.ndarray) -> None:
@@ -254,12 +258,22 @@ def widen(box: Box, volume: Volume, margin: float, smallest: float = 0.0) -> Box
     return i, j, k
 
 
-def window(volume: Volume, box: Box) -> tuple[float, float]:
-    """Percentiles 0.5 and 99.5 of the head in a box, from every 3rd mm."""
+def window(volume: Volume, box: Box, mask: np.ndarray | None = None) -> tuple[float, float]:
+    """Percentiles 0.5 and 99.5 of the head in a box, from every 3rd mm.
+
+    With a brain mask, (I, J, K) bool, white is at most `BRIGHTEST` times the percentile 99.5
+    within it. A quarter of the head at most is then white, wherever the mask lies.
+    """
     steps = np.maximum(np.round(3 / volume.spacing), 1).astype(int).tolist()
-    values = volume.data[box][tuple(slice(None, None, step) for step in steps)]
+    some = tuple(slice(None, None, step) for step in steps)
+    values = volume.data[box][some]
     bright = values > air_level(values)
-    low, high = np.percentile(values[bright] if bright.any() else values, (0.5, 99.5))
+    head = values[bright] if bright.any() else values
+    low, quarter, high = np.percentile(head, (0.5, 75, 99.5))
+    inside = values[mask[box][some]] if mask is not None else values[:0]
+    if inside.size:
+        white = BRIGHTEST * np.percentile(inside, 99.5)
+        high = min(high, max(white, quarter))
     return float(low if low < high else values.min()), float(high)
 
 

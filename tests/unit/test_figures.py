@@ -623,6 +623,25 @@ def test_what_the_viewer_gets_is_where_it_was(codes):
     assert image.data.max() == 255
 
 
+def test_bright_fat_does_not_leave_the_brain_dark():
+    """A shell of 250 around a ball of 100: white is 1.25 times the ball's, if a mask tells it."""
+    where = distance(np.eye(4), (60, 60, 60), (30, 30, 30))
+    data = np.where(where < 20, 100, np.where(where < 21.5, 250, 0)).astype(np.float32)
+    volume, ball, box = Volume(data, np.eye(4)), where < 20, np.s_[:, :, :]
+    assert slices.window(volume, box)[1] == 250
+    assert slices.window(volume, box, ball)[1] == pytest.approx(125)
+    assert slices.window(volume, box, where < 21.5)[1] == 250
+    assert slices.window(volume, box, ball & False)[1] == 250
+
+
+def test_a_mask_of_air_does_not_make_the_head_white():
+    """At most a quarter of it is, so that what is wrong with the mask can be seen."""
+    where = distance(np.eye(4), (60, 60, 60), (30, 30, 30))
+    data = np.where(where < 24, 100 + where, 0).astype(np.float32)
+    low, high = slices.window(Volume(data, np.eye(4)), np.s_[:, :, :], where > 28)
+    assert ((data[where < 24] - low) / (high - low) >= 1).mean() < 0.3
+
+
 @pytest.mark.parametrize("margin", [0.0, 5.0, 12.0, 500.0])
 def test_the_viewer_gets_the_margin_that_was_asked_for(margin):
     volume, _ = balls((70, 80, 75), (2, 2, 2.5))
