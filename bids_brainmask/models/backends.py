@@ -149,8 +149,6 @@ def start(
         As many as the process may use if None.
     """
     threads = threads or machine.cpus()
-    # Its import takes 0.2 s, and what it is for comes after the network.
-    Thread(target=importlib.import_module, args=("scipy.ndimage",)).start()
     network = load(model, engine, threads, precision)
     log.info("%s %s on %s, %d threads", model.name, model.version, network.engine, threads)
     if model.notice:
@@ -195,6 +193,9 @@ def load(model: Model, engine: str, threads: int, precision: str = "float32") ->
         stored = weights.load_keras(path, model.block)
         return keras_network(stored, model.divisor, probabilities=weights.ends_in_sigmoid(stored))
     if choose(engine) == "openvino":
+        # Its import takes 0.2 s, and what it is for comes after the network. TensorFlow imports
+        # parts of SciPy itself, which two threads must not do at once.
+        Thread(target=importlib.import_module, args=("scipy.ndimage",)).start()
         arrays = weights.read(path, architecture)
         intervals = registry.intervals(model) if precision == "int8" else None
         return openvino_network(architecture, arrays, threads, precision, intervals)
