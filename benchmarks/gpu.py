@@ -35,8 +35,6 @@ import numpy as np
 from bids_brainmask.models import registry, unet, weights
 from bids_brainmask.voxels import inference
 
-os.environ.setdefault("KERAS_BACKEND", "torch")
-
 NETWORKS = {"embedded": unet.COMPACT, "published": unet.SEED}
 """Architecture of each network; `published` is that of `brainy` and `ams`."""
 
@@ -258,4 +256,5 @@ def main(words: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
+    os.environ.setdefault("KERAS_BACKEND", "torch")  # before Keras is imported, and only for this
     main()

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The benchmark of GPUs: its image, its rows, and its end when the time is over."""
 
+import os
 import subprocess
 
 import numpy as np
@@ -8,6 +9,14 @@ import pytest
 from bench import load
 
 _, gpu = map(load, ("document", "gpu"))
+
+
+def test_its_import_leaves_the_environment_as_it_is(monkeypatch):
+    """The backend of Keras is chosen for this program alone, not for what imports it."""
+    monkeypatch.delenv("KERAS_BACKEND", raising=False)
+    before = dict(os.environ)
+    load("gpu")
+    assert dict(os.environ) == before
 
 
 def test_the_image_is_a_head_with_noise_everywhere():
