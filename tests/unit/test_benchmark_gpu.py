@@ -3,6 +3,7 @@
 
 import os
 import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ _, gpu = map(load, ("document", "gpu"))
 def test_its_import_leaves_the_environment_as_it_is(monkeypatch):
     """The backend of Keras is chosen for this program alone, not for what imports it."""
     monkeypatch.delenv("KERAS_BACKEND", raising=False)
+    monkeypatch.delitem(sys.modules, "gpu")
     before = dict(os.environ)
     load("gpu")
     assert dict(os.environ) == before
