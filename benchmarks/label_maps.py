@@ -80,7 +80,7 @@ def draws(
             head = maps[number % len(maps)]
             rng = np.random.default_rng([zlib.crc32(contrast.encode()), number])
             how = (head, table, ranges, head.middle, shape, rng)
-            data, label = synthesis.draw(*how, contrast=contrast)
+            data, label, _ = synthesis.draw(*how, contrast=contrast)
             seen = image.bounds(data != 0)
             if not seen or not (label[seen] >= 0.5).any():
                 continue  # the field of view ends before the brain

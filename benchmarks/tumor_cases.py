@@ -298,7 +298,7 @@ def draw(
 ) -> Case:
     """Draw a whole head from a label map, cropped to what is not 0; rounded to float16."""
     how = (head, table, ranges(clear=clear), head.middle, shape)
-    data, label = synthesis.draw(*how, np.random.default_rng(seed), contrast=CONTRAST)
+    data, label, _ = synthesis.draw(*how, np.random.default_rng(seed), contrast=CONTRAST)
     # A window is what is drawn first, so that this one is the same.
     brain = windows.crop(*how, np.random.default_rng(seed)).depth > 0
     seen = image.bounds((data != 0) | brain)

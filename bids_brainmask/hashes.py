@@ -20,6 +20,12 @@ def fingerprint(path: Path) -> dict:
     return {"Bytes": status.st_size, "Modified": status.st_mtime_ns, "SHA256": sha256(path)}
 
 
+def fingerprint_of(content: bytes, modified: int) -> dict:
+    """As `fingerprint`, of what was written, whatever may have taken its place by now."""
+    digest = hashlib.sha256(content).hexdigest()
+    return {"Bytes": len(content), "Modified": modified, "SHA256": digest}
+
+
 def unchanged(path: Path, before: Mapping, times: Mapping, *, verify: bool = False) -> bool:
     """Tell whether a file is the one of an earlier fingerprint.
 

@@ -6,7 +6,6 @@ Sidecars are written last, so a scan with its sidecars is finished.
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -21,7 +20,7 @@ from bids_brainmask.analyses.rows import Findings
 from bids_brainmask.dataset import currency, storage
 from bids_brainmask.dataset.currency import Present
 from bids_brainmask.errors import OutputError
-from bids_brainmask.hashes import sha256, unchanged
+from bids_brainmask.hashes import fingerprint_of, sha256, unchanged
 from bids_brainmask.plan import Run, ScanPlan
 from bids_brainmask.voxels import masks
 
@@ -196,10 +195,8 @@ def look(plan: ScanPlan) -> dict[Path, tuple | None]:
 
 
 def _write_one(path: Path, content: bytes, check: Callable[[], None] | None = None) -> dict:
-    """Write a file, and give its fingerprint, whatever takes its place at once."""
-    modified = storage.write_bytes(path, content, check)
-    digest = hashlib.sha256(content).hexdigest()
-    return {"Bytes": len(content), "Modified": modified, "SHA256": digest}
+    """Write a file, and give its fingerprint."""
+    return fingerprint_of(content, storage.write_bytes(path, content, check))
 
 
 def _check_unchanged(path: Path, before: tuple | None, content: bytes) -> None:

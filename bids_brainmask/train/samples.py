@@ -95,18 +95,20 @@ class Sampler:
             ranges = cast("Synthesis", self.config.synthesis)
             for center in centers:
                 how = (head, table, ranges, center, shape, rng)
-                image, label, groups = synthesis.draw_all(*how, level=level)
+                image, label, groups = synthesis.draw(*how, level=level)
                 yield image, self._with_groups(label, groups)
             return
         variant = choose(self.config, self.stage, rng)
         example = changed(head, variant, self.config, rng)
         for center in centers:
             image, label = cropped(example, head, center, self.stage, variant, self.config, rng)
-            yield image, self._with_groups(label, np.full(label.shape, UNKNOWN))
+            yield image, self._with_groups(label, UNKNOWN)
 
-    def _with_groups(self, label: np.ndarray, groups: np.ndarray) -> np.ndarray:
+    def _with_groups(self, label: np.ndarray, groups: np.ndarray | np.int8) -> np.ndarray:
         """Join label and groups of tissues as channels, if the training has a loss on these."""
-        return np.stack([label, groups], -1, dtype=np.float32) if self.config.tissues else label
+        if not self.config.tissues:
+            return label
+        return np.stack(np.broadcast_arrays(label, groups), -1, dtype=np.float32)
 
     def _center(self, head: Head | LabelMap, rng: np.random.Generator) -> np.ndarray:
         center = head.middle + rng.uniform(-self.stage.reach, self.stage.reach, 3)

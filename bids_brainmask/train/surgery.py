@@ -105,7 +105,7 @@ def with_tissues(model: keras.Model) -> keras.Model:
     -------
     keras.Model
         Its output is (N, I, J, K, 1 + G): the logits of `model`, and those of the groups in
-        `bids_brainmask.train.ranges.GROUPS`, on voxels twice as large if the features are.
+        `bids_brainmask.train.tissues.GROUPS`, on voxels twice as large if the features are.
     """
     if any(layer.name == TISSUES for layer in model.layers):
         return model

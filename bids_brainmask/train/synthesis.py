@@ -43,24 +43,6 @@ def draw(
     *,
     contrast: str = "",
     level: bool = False,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Make the image and the label of a window into a head.
-
-    Parameters and results are those of `draw_all`, but for the groups of tissues.
-    """
-    return draw_all(head, table, synthesis, center, shape, rng, contrast=contrast, level=level)[:2]
-
-
-def draw_all(
-    head: LabelMap,
-    table: LabelTable,
-    synthesis: Synthesis,
-    center: np.ndarray,
-    shape: tuple[int, int, int],
-    rng: np.random.Generator,
-    *,
-    contrast: str = "",
-    level: bool = False,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Make the image, the label and the groups of tissues of a window into a head.
 

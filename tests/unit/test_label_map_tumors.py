@@ -85,7 +85,7 @@ def window(head, table):
 def draw(head, table, synthesis_, seed=0, contrast="gd"):
     middle = head.affine[:3, 3] + 47.5
     rng = np.random.default_rng(seed)
-    return synthesis.draw(head, table, synthesis_, middle, SHAPE, rng, contrast=contrast)
+    return synthesis.draw(head, table, synthesis_, middle, SHAPE, rng, contrast=contrast)[:2]
 
 
 def test_falx_and_tentorium_are_the_planes_that_were_put_in(head):
@@ -213,7 +213,7 @@ def test_image_and_label_are_on_one_grid(head, table, site):
 def test_groups_are_those_of_the_tissues_and_unknown_in_tumors(head, table):
     """Nothing but a tumor happens, so the groups elsewhere are those of the label map."""
     how = (head, table, ranges(count=(0, 1)), head.middle, SHAPE)
-    _, label, groups = synthesis.draw_all(*how, np.random.default_rng(1), contrast="gd")
+    _, label, groups = synthesis.draw(*how, np.random.default_rng(1), contrast="gd")
     assert (label > 0).any()
     assert (groups[label > 0] == UNKNOWN).all()
     found = windows.crop(*how[:2], how[2], *how[3:], np.random.default_rng(1))

@@ -41,7 +41,7 @@ def head(tmp_path_factory, table):
 
 def draw(head, table, synthesis_, seed=0, shape=SHAPE, shift=0.0, **options):
     rng = np.random.default_rng(seed)
-    return synthesis.draw(head, table, synthesis_, head.middle + shift, shape, rng, **options)
+    return synthesis.draw(head, table, synthesis_, head.middle + shift, shape, rng, **options)[:2]
 
 
 def test_a_head_that_nothing_happens_to_is_its_label_map(head, table):
