@@ -88,7 +88,7 @@ probabilities. A measure beyond its limits makes the mask doubtful; the reason i
 | border | share of the mask's surface that is the edge of the image |
 | fill | volume over that of the ellipsoid with the same second moments; 1 for an ellipsoid |
 | elongation, width | longest and middle axis of that ellipsoid over the shortest |
-| roughness | surface over that of a ball of the same volume; 1.5 for a ball of many voxels |
+| roughness | surface over that of a sphere of the same volume; 1.5 for a sphere of many voxels |
 | removed | volume of the components that clean-up removed, over that of the mask |
 | mirror, point | Dice of the mask and its mirror image along its longest axis, and its point \
 reflection |

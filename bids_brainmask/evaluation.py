@@ -15,6 +15,7 @@ import bids_brainmask
 from bids_brainmask import api, tables
 from bids_brainmask.dataset import storage
 from bids_brainmask.errors import ImageError, NothingToDo, UsageError
+from bids_brainmask.voxels import stem
 from bids_brainmask.voxels.agreement import Agreement
 
 log = logging.getLogger(__name__)
@@ -71,7 +72,7 @@ class Mask:
     @property
     def name(self) -> str:
         """File name without extension."""
-        return _stem(self.path.name)
+        return stem(self.path.name)
 
 
 @dataclass(frozen=True)
@@ -139,7 +140,7 @@ def find_pairs(
     if predictions.is_file():
         files = (Mask(path, str(path)) for path in (predictions, references))
         return Pairing((Pair(*files),))
-    endings = [_stem(ending), _stem(reference_ending or ending)]
+    endings = [stem(ending), stem(reference_ending or ending)]
     sides = [find_masks(predictions, endings[0]), find_masks(references, endings[1])]
     pairing = match(*sides)
     if not pairing.pairs:
@@ -165,9 +166,9 @@ def find_masks(root: Path, ending: str) -> dict[str, Mask]:
             if not path.name.endswith((f"{ending}.nii", f"{ending}.nii.gz")):
                 continue
             relative = path.relative_to(root).as_posix()
-            if other := found.get(_stem(relative)):
+            if other := found.get(stem(relative)):
                 raise UsageError(f"{other.path} and {path} are one mask twice. Remove one.")
-            found[_stem(relative)] = Mask(path, relative)
+            found[stem(relative)] = Mask(path, relative)
     return dict(sorted(found.items()))
 
 
@@ -222,11 +223,6 @@ def _by_entities(masks: Iterable[Mask]) -> dict[str, list[Mask]]:
 
 def _names(masks: Iterable[Mask]) -> str:
     return ", ".join(mask.path.name for mask in masks)
-
-
-def _stem(name: str) -> str:
-    """Name without a NIfTI file's extension."""
-    return name.removesuffix(".gz").removesuffix(".nii")
 
 
 def evaluate(pairing: Pairing, labels: Sequence[int] = ()) -> Evaluation:

@@ -129,7 +129,7 @@ def extract(
     ----------
     source : image.Source
     model : Model
-    network : engine.Network
+    network : backends.Network
     threshold : float
         Probability from which a voxel is brain, in (0, 1).
     options : Options

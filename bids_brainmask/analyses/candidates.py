@@ -18,8 +18,8 @@ LOW_PEAK = 0.6
 """Peak probability under which a lesion is unlikely."""
 
 SHEET = 0.275
-"""Thickness of a sheet, relative to the diameter of a ball of the same volume: that of a square
-slab that is five times as wide as thick (its ball has 3.63 times its thickness)."""
+"""Thickness of a sheet, relative to the diameter of a sphere of the same volume: that of a square
+slab that is five times as wide as thick (its sphere has 3.63 times its thickness)."""
 
 RULES = {
     "away from the brain": "It lies outside of the brain mask, and is more than "
@@ -27,7 +27,7 @@ RULES = {
     "low probability": f"Its peak probability is under {LOW_PEAK:g}",
     "at the edge of the field of view": "It has voxels in the outermost slices of the image, "
     "without slices of a constant value, along any axis",
-    "shape of a sheet": f"Its thickness is under {SHEET:g} times the diameter of a ball of its "
+    "shape of a sheet": f"Its thickness is under {SHEET:g} times the diameter of a sphere of its "
     "volume: it is flatter than a square slab that is five times as wide as thick",
 }
 """Meaning of each reason."""
@@ -41,12 +41,12 @@ def judge(found: Lesions) -> Lesions:
 
 def reasons(lesion: Lesion) -> tuple[str, ...]:
     """Name the `RULES` that speak against a lesion."""
-    ball = 2 * (lesion.volume_ml * 1000 * 3 / (4 * np.pi)) ** (1 / 3)
+    sphere = 2 * (lesion.volume_ml * 1000 * 3 / (4 * np.pi)) ** (1 / 3)
     speaks = (
         not lesion.share_in_brain and (lesion.brain_distance_mm or 0.0) > ON_SURFACE_MM,
         lesion.peak_probability < LOW_PEAK,
         lesion.at_edge,
-        lesion.thickness_mm < SHEET * ball,
+        lesion.thickness_mm < SHEET * sphere,
     )
     return tuple(name for name, holds in zip(RULES, speaks, strict=True) if holds)
 

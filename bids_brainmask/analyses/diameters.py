@@ -42,16 +42,16 @@ def slice_axis(affine: np.ndarray) -> int:
     return max(range(3), key=lambda axis: (round(steepness[axis], 3), spacing[axis], axis))
 
 
-def axial(piece: np.ndarray, affine: np.ndarray) -> Diameters:
+def axial(component: np.ndarray, affine: np.ndarray) -> Diameters:
     """Longest diameter in any axial slice and the longest chord across it.
 
     Of equally long diameters, the one with the longest chord counts; of those that are equal in
-    this too, the leftmost. As the greatest of many, each to the nearest voxel, a ball's is too
+    this too, the leftmost. As the greatest of many, each to the nearest voxel, a sphere's is too
     long, by 0.4 to 0.9 voxels; its chord is not.
 
     Parameters
     ----------
-    piece : (I, J, K) bool array
+    component : (I, J, K) bool array
         One lesion; not empty.
     affine : (4, 4) array
         Of the array: voxel indices to mm, RAS+.
@@ -59,7 +59,7 @@ def axial(piece: np.ndarray, affine: np.ndarray) -> Diameters:
     across = slice_axis(affine)
     # The same lengths and angles in two coordinates: the slice's own plane.
     plane = np.linalg.qr(np.delete(affine[:3, :3], across, axis=1)).R
-    parts = [(n, part) for n, part in enumerate(np.moveaxis(piece, across, 0)) if part.any()]
+    parts = [(n, part) for n, part in enumerate(np.moveaxis(component, across, 0)) if part.any()]
     outlines = [_outline(part) @ plane.T for _, part in parts]
     corners = [_corners(outline.reshape(-1, 2)) for outline in outlines]
     distances = [np.linalg.norm(points[:, None] - points, axis=2) for points in corners]
@@ -93,16 +93,16 @@ def _in_world(
     return tuple(first), tuple(last)
 
 
-def longest_3d(piece: np.ndarray, affine: np.ndarray) -> float:
+def longest_3d(component: np.ndarray, affine: np.ndarray) -> float:
     """Largest distance between the centers of two boundary faces, mm.
 
     Parameters
     ----------
-    piece : (I, J, K) bool array
+    component : (I, J, K) bool array
         One lesion; not empty.
     affine : (4, 4) array
     """
-    padded = np.pad(piece, 1)
+    padded = np.pad(component, 1)
     faces = []
     for axis in range(3):
         where = np.argwhere(np.diff(padded, axis=axis)).astype(float) - 1
@@ -187,23 +187,23 @@ def _chord(outline: np.ndarray, direction: np.ndarray) -> tuple[float, np.ndarra
 
 
 def surface(
-    piece: np.ndarray, affine: np.ndarray, within: np.ndarray | None = None
+    component: np.ndarray, affine: np.ndarray, within: np.ndarray | None = None
 ) -> tuple[float, float]:
     """Area of the surface, mm^2: that of the voxels' faces, as seen along the surface's normal.
 
-    Summed as they are, the faces of a ball come to half again too much. The normal is the gradient
-    of the mask smoothed by `SMOOTHING` voxels. A ball comes out 3 to 4 % too large whatever its
-    size, from a radius of 3 voxels on (of voxels five times as long as wide, up to 10 %), and a
-    box too small by 0.4 voxels times the length of its edges: 5 % for a cube of 16 voxels, 9 % for
-    one of 8. A single voxel is right.
+    Summed as they are, the faces of a sphere come to half again too much. The normal is the
+    gradient of the mask smoothed by `SMOOTHING` voxels. A sphere comes out 3 to 4 % too large
+    whatever its size, from a radius of 3 voxels on (of voxels five times as long as wide, up to
+    10 %), and a box too small by 0.4 voxels times the length of its edges: 5 % for a cube of 16
+    voxels, 9 % for one of 8. A single voxel is right.
 
     Parameters
     ----------
-    piece : (I, J, K) bool array
+    component : (I, J, K) bool array
     affine : (4, 4) array
     within : (I, J, K) bool array or None
         Where the faces that border on another voxel are not counted in the second area. It has
-        the piece's shape, and one more voxel at each side; None: that area is 0.
+        the component's shape, and one more voxel at each side; None: that area is 0.
 
     Returns
     -------
@@ -211,15 +211,17 @@ def surface(
         Of all faces, and of those whose other voxel is not `within`.
     """
     beyond = None if within is None else np.pad(within, 1, constant_values=True)
-    piece = np.pad(piece, 2)
-    smooth = scipy.ndimage.gaussian_filter(piece.astype(np.float64), SMOOTHING, mode="constant")
+    component = np.pad(component, 2)
+    smooth = scipy.ndimage.gaussian_filter(
+        component.astype(np.float64), SMOOTHING, mode="constant"
+    )
     gradients = np.stack(np.gradient(smooth))
     to_world = np.linalg.inv(affine[:3, :3]).T
     total = free = 0.0
     for axis in range(3):
         ahead = (slice(None),) * axis
         before, after = (*ahead, slice(None, -1)), (*ahead, slice(1, None))
-        faces = piece[before] != piece[after]
+        faces = component[before] != component[after]
         normals = (gradients[:, *before][:, faces] + gradients[:, *after][:, faces]) / 2
         normals[axis] = (smooth[after] - smooth[before])[faces]
         normals = to_world @ normals
@@ -227,7 +229,7 @@ def surface(
         areas = abs(to_world[:, axis] @ normals) / lengths
         total += areas.sum()
         if beyond is not None:
-            outer = np.where(piece[before], beyond[after], beyond[before])[faces]
+            outer = np.where(component[before], beyond[after], beyond[before])[faces]
             free += areas[~outer].sum()
     size = abs(np.linalg.det(affine[:3, :3]))
     return float(total * size), float(free * size)

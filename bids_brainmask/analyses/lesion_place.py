@@ -71,13 +71,13 @@ def terms(points: np.ndarray, sizes: np.ndarray) -> np.ndarray:
 
 
 def find(
-    piece: np.ndarray, within: np.ndarray, affine: np.ndarray, frame: Frame | None
+    component: np.ndarray, within: np.ndarray, affine: np.ndarray, frame: Frame | None
 ) -> tuple[Place | None, float | None]:
     """Tell where a lesion lies, and how sure that is.
 
     Parameters
     ----------
-    piece, within : (I, J, K) bool array
+    component, within : (I, J, K) bool array
         The lesion, and the brain with all lesions, without holes; `NEARS_MM` more at each side
         than the lesion takes, where the image goes on.
     affine : (4, 4) array
@@ -94,7 +94,7 @@ def find(
     if frame is None or frame.symmetry < LEAST_SYMMETRY:
         return None, None
     spacing = np.sqrt((affine[:3, :3] ** 2).sum(0))
-    surface = piece & ~scipy.ndimage.binary_erosion(piece)
+    surface = component & ~scipy.ndimage.binary_erosion(component)
     away = (
         scipy.ndimage.distance_transform_edt(within, spacing)[surface]
         if not within.all()

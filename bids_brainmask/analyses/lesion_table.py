@@ -148,7 +148,7 @@ COLUMNS: dict[str, dict] = {
     },
     "thickness_mm": {
         "LongName": "Thickness",
-        "Description": "Diameter of the largest ball that lies in the lesion",
+        "Description": "Diameter of the largest sphere that lies in the lesion",
         "Units": "mm",
     },
     "surface_mm2": {

@@ -181,10 +181,10 @@ def _labels(mask: np.ndarray, affine: np.ndarray, smallest_ml: float) -> np.ndar
     labels = np.zeros(mask.shape, np.int32)
     if not (box := bounds(mask)):
         return labels
-    pieces, _ = scipy.ndimage.label(mask[box], np.ones((3, 3, 3)))
-    where = np.nonzero(pieces)
-    sizes = np.bincount(pieces[where])
-    sums = [np.bincount(pieces[where], weights=axis) for axis in where]
+    components, _ = scipy.ndimage.label(mask[box], np.ones((3, 3, 3)))
+    where = np.nonzero(components)
+    sizes = np.bincount(components[where])
+    sums = [np.bincount(components[where], weights=axis) for axis in where]
     sizes[0] = 1  # the background, which `large` leaves out
     middles = (np.stack(sums, 1) / sizes[:, None]) @ affine[:3, :3].T
     large = np.round(sizes * _voxel_ml(affine), 6) >= smallest_ml
@@ -194,7 +194,7 @@ def _labels(mask: np.ndarray, affine: np.ndarray, smallest_ml: float) -> np.ndar
     order = order[large[order]]
     index = np.zeros(len(sizes), np.int32)
     index[order] = np.arange(1, len(order) + 1)
-    labels[box] = index[pieces]
+    labels[box] = index[components]
     return labels
 
 
@@ -208,27 +208,27 @@ def _lesion(
     field: Box,
 ) -> Lesion:
     """Measure one lesion in the box that holds it."""
-    piece, inside = labels[box] == index, probability[box]
+    component, inside = labels[box] == index, probability[box]
     start = np.array([side.start for side in box])
-    where = np.argwhere(piece) + start
+    where = np.argwhere(component) + start
     own = affine.copy()  # of the box
     own[:3, 3] += own[:3, :3] @ start
-    axial = diameters.axial(piece, own)
-    chances = inside[piece].astype(np.float64)
-    beside = around.measure(piece, box) if around else {}
-    surface, contact = diameters.surface(piece, own, beside.pop("within", None))
+    axial = diameters.axial(component, own)
+    chances = inside[component].astype(np.float64)
+    beside = around.measure(component, box) if around else {}
+    surface, contact = diameters.surface(component, own, beside.pop("within", None))
     touches = beside.pop("touches", False)
     return Lesion(
         index=index,
         volume_ml=len(where) * _voxel_ml(affine),
-        longest_3d_mm=diameters.longest_3d(piece, own),
+        longest_3d_mm=diameters.longest_3d(component, own),
         longest_mm=axial.longest_mm,
         perpendicular_mm=axial.perpendicular_mm,
         slice_index=axial.slice + int(start[diameters.slice_axis(affine)]),
         longest_ends_mm=axial.longest_ends,
         perpendicular_ends_mm=axial.perpendicular_ends,
         centroid_mm=tuple((affine[:3, :3] @ where.mean(0) + affine[:3, 3]).tolist()),
-        thickness_mm=_thickness(piece, affine),
+        thickness_mm=_thickness(component, affine),
         surface_mm2=surface,
         skull_contact_mm2=contact if touches else None,
         mean_probability=float(chances.mean()),
@@ -260,13 +260,13 @@ def _spacing(affine: np.ndarray) -> np.ndarray:
     return np.sqrt((affine[:3, :3] ** 2).sum(0))
 
 
-def _thickness(piece: np.ndarray, affine: np.ndarray) -> float:
-    """Diameter of the largest ball in a lesion, mm; exact for slabs of an odd number of voxels.
+def _thickness(component: np.ndarray, affine: np.ndarray) -> float:
+    """Diameter of the largest sphere in a lesion, mm; exact for slabs of an odd number of voxels.
 
     From the deepest voxel's center to that of the nearest voxel outside; the surface lies half a
     voxel before it, along the axis that leads there.
     """
-    padded, spacing = np.pad(piece, 1), _spacing(affine)
+    padded, spacing = np.pad(component, 1), _spacing(affine)
     away = scipy.ndimage.distance_transform_edt(padded, sampling=spacing)
     depth = float(away.max())
     deep = np.argwhere(away > depth - 1e-6)
@@ -297,7 +297,7 @@ class Surroundings:
         self.within = scipy.ndimage.binary_fill_holes(brain | lesions)
         self.frame = None if _is_cut(brain, self.spacing) else head_frame.find(brain, affine)
 
-    def measure(self, piece: np.ndarray, box: Box) -> dict:
+    def measure(self, component: np.ndarray, box: Box) -> dict:
         """Measure where a lesion lies; a lesion away from the brain has no distance to the skull.
 
         Returns
@@ -306,38 +306,38 @@ class Surroundings:
             What `RELATIVE` names; ``touches``, whether it is in the brain mask or shares a face
             with it; ``within``, the part of `within` for `diameters.surface`.
         """
-        brain = self.brain[box][piece]
+        brain = self.brain[box][component]
         within = self._around(self.within, box, beyond=True)
-        near = scipy.ndimage.binary_dilation(np.pad(piece, 1))
+        near = scipy.ndimage.binary_dilation(np.pad(component, 1))
         touches = bool(brain.any() or (near & self._around(self.brain, box, beyond=False)).any())
         away: float | None = 0.0
         skull: float | None = None
         if not touches:
-            away = _gap(~self.brain, piece, box, self.spacing)
+            away = _gap(~self.brain, component, box, self.spacing)
         elif (near & ~within).any():
             skull = 0.0
         else:
-            skull = _gap(self.within, piece, box, self.spacing)
+            skull = _gap(self.within, component, box, self.spacing)
         return {
             "skull_distance_mm": skull,
             "brain_distance_mm": away,
             "share_in_brain": float(brain.mean()),
-            "side": self._side(piece, box),
-            **self._place(piece, box, touches=touches),
+            "side": self._side(component, box),
+            **self._place(component, box, touches=touches),
             "touches": touches,
             "within": within,
         }
 
-    def _side(self, piece: np.ndarray, box: Box) -> Side | None:
+    def _side(self, component: np.ndarray, box: Box) -> Side | None:
         """Tell on which side of the middle of the brain mask a lesion lies, if it is clear."""
-        voxels = np.argwhere(piece) + [side.start for side in box]
+        voxels = np.argwhere(component) + [side.start for side in box]
         x = voxels @ self.affine[0, :3] + self.affine[0, 3] - self.middle_x
         left, right = float((x < -UNSURE_MM).mean()), float((x > UNSURE_MM).mean())
         if max(left, right) >= SIDE_SHARE:
             return "left" if left > right else "right"
         return "midline" if min(left, right) >= 1 - SIDE_SHARE else None
 
-    def _place(self, piece: np.ndarray, box: Box, *, touches: bool) -> dict:
+    def _place(self, component: np.ndarray, box: Box, *, touches: bool) -> dict:
         """Tell on which part of the dura a lesion lies; one away from the brain is on none."""
         if not touches:
             return {"place": None, "place_certainty": None}
@@ -353,7 +353,7 @@ class Surroundings:
                 slice(side.start - other.start, side.stop - other.start)
                 for side, other in zip(box, wide, strict=True)
             )
-        ] = piece
+        ] = component
         place, certainty = lesion_place.find(inside, self.within[wide], own, self.frame)
         return {"place": place, "place_certainty": certainty}
 
@@ -378,7 +378,7 @@ def _is_cut(brain: np.ndarray, spacing: np.ndarray) -> bool:
     return False
 
 
-def _gap(inside: np.ndarray, piece: np.ndarray, box: Box, spacing: np.ndarray) -> float | None:
+def _gap(inside: np.ndarray, component: np.ndarray, box: Box, spacing: np.ndarray) -> float | None:
     """Smallest distance between a lesion and what is not `inside`, mm; None if all is inside.
 
     The distance is between faces: exact along the axes, else within a voxel.
@@ -388,7 +388,7 @@ def _gap(inside: np.ndarray, piece: np.ndarray, box: Box, spacing: np.ndarray) -
     places = scipy.ndimage.distance_transform_edt(
         inside, sampling=spacing, return_distances=False, return_indices=True
     )
-    own = np.argwhere(piece) + [side.start for side in box]
+    own = np.argwhere(component) + [side.start for side in box]
     steps = abs(places[:, *own.T].T - own)
     lengths = np.sqrt(((steps * spacing) ** 2).sum(1))
     return float((lengths * (1 - 1 / steps.max(1))).min())

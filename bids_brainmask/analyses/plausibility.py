@@ -126,7 +126,7 @@ def measure(volume: Volume, mask: np.ndarray, removed: int = 0) -> dict[str, flo
     dict of str to float
         ``volume_ml``. ``border``: share of the mask's surface that is the edge of the image, in
         [0, 1]. ``removed``: volume that was removed over that of the mask. ``roughness``: the
-        surface over that of a ball of the mask's volume, 1.5 for a ball of many voxels. Then what
+        surface over that of a sphere of the mask's volume, 1.5 for one of many voxels. Then what
         `shape`, `texture` and `noise` give; it is left out for a mask of fewer than `FEWEST`
         blocks.
     """

@@ -54,7 +54,7 @@ def measure(
     probability : (I, J, K) float array
         Of brain, in [0, 1].
     pieces_removed, removed : int
-        How many pieces were dropped from the mask, and their voxels.
+        How many components were dropped from the mask, and their voxels.
     holes_filled, filled : int
         How many hollows were filled, and their voxels.
     predicted_dice : float or None

@@ -54,10 +54,10 @@ def standard_deviations(
         moved = Volume(registration.onto(volume, volume, motion, order=1), volume.affine)
         found = probability(image.Source(moved, source.file)) >= threshold
         where = registration.onto(volume, Volume(labels, volume.affine), motion)
-        pieces, _ = scipy.ndimage.label(found, np.ones((3, 3, 3)))
-        sizes = np.bincount(pieces.ravel()) * voxel_ml
+        components, _ = scipy.ndimage.label(found, np.ones((3, 3, 3)))
+        sizes = np.bincount(components.ravel()) * voxel_ml
         sizes[0] = 0
-        touched = (np.unique(pieces[where == index + 1]) for index in range(len(volumes[0])))
+        touched = (np.unique(components[where == index + 1]) for index in range(len(volumes[0])))
         volumes.append(np.array([sizes[each].sum() for each in touched]))
     return np.std(volumes, axis=0, ddof=1).tolist()
 

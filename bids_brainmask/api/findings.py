@@ -15,12 +15,10 @@ from bids_brainmask.analyses.lesions import Lesion
 from bids_brainmask.analyses.meningioma import Tumors
 from bids_brainmask.dataset import ownership, storage
 from bids_brainmask.errors import UsageError
+from bids_brainmask.voxels import NIFTI
 from bids_brainmask.voxels import image as images
 
 PathLike = str | os.PathLike[str]
-
-ENDINGS = (".nii", ".nii.gz")
-"""How the names of images that are written end."""
 
 
 class Brain:
@@ -147,7 +145,7 @@ def check_places(name: str, *places: PathLike | None) -> list[Path | None]:
     if not any(paths):
         raise UsageError("nothing to write: give a path for the mask, brain or probability.")
     for path in filter(None, paths):
-        if not path.name.endswith(ENDINGS):
+        if not path.name.endswith(NIFTI):
             raise UsageError(f"{path}: expected a name that ends in .nii or .nii.gz.")
         if path.resolve() == Path(name).resolve():
             raise UsageError(f"{path}: is the input, which is never overwritten.")

@@ -11,9 +11,7 @@ from pathlib import Path
 
 from bids_brainmask.cli import options, other_programs
 from bids_brainmask.errors import ImageError, UsageError
-
-ENDINGS = (".nii.gz", ".nii")
-"""How the names of images end."""
+from bids_brainmask.voxels import NIFTI, stem
 
 BESIDE = ""
 """Value of ``--mask`` without a name: the mask lies beside the brain image."""
@@ -67,8 +65,8 @@ def run_extract(args: argparse.Namespace) -> int:
     """Extract brains; an image that fails does not stop the others."""
     from bids_brainmask import api
 
-    jobs = places(args)
-    for image, files in jobs.items():
+    wanted = places(args)
+    for image, files in wanted.items():
         api.check_places(str(image), *files.values())
     extractor = api.Extractor(
         args.model,
@@ -81,7 +79,7 @@ def run_extract(args: argparse.Namespace) -> int:
         allow_unverified=args.allow_unverified,
     )
     status = 0
-    for image, files in jobs.items():
+    for image, files in wanted.items():
         started = time.perf_counter()
         try:
             brain = extractor(image)
@@ -112,7 +110,7 @@ def places(args: argparse.Namespace) -> dict[Path, dict[str, Path | None]]:
     if not (brain or args.probability or mask) and (mask is None or len(given) > 1):
         given, brain, mask = positional_output(given, mask)
     images = list(found(given))
-    if brain and not brain.name.endswith(ENDINGS):
+    if brain and not brain.name.endswith(NIFTI):
         return in_folder(images, brain, args)
     if len(images) > 1:
         raise UsageError(
@@ -120,7 +118,7 @@ def places(args: argparse.Namespace) -> dict[Path, dict[str, Path | None]]:
             "in .nii or .nii.gz."
         )
     if mask == BESIDE and brain:
-        mask = brain.with_name(f"{stem(brain)}_mask.nii.gz")
+        mask = brain.with_name(f"{stem(brain.name)}_mask.nii.gz")
     elif mask == BESIDE:
         raise UsageError("-m without a name needs -o BRAIN: the mask is written beside it.")
     files = {"mask": mask and Path(mask), "brain": brain, "probability": args.probability}
@@ -139,7 +137,7 @@ def positional_output(
             f"{last}: an output or an image? Write -o FOLDER to process all {len(given)} images, "
             "or -o BRAIN or -m MASK for the output of one."
         )
-    if stem(last).endswith("mask"):
+    if stem(last.name).endswith("mask"):
         return images, None, str(last)
     return images, last, mask
 
@@ -160,21 +158,21 @@ def in_folder(
             f"-o {folder}: {same[0].name} lies in it. Choose another output folder, or its images "
             "and the results cannot be told apart in the next run."
         )
-    jobs: dict[Path, dict[str, Path | None]] = {}
+    wanted: dict[Path, dict[str, Path | None]] = {}
     names: dict[str, Path] = {}
     for image in images:
-        name = stem(image)
+        name = stem(image.name)
         if name in names:
             raise UsageError(
                 f"{image} and {names[name]}: both would be written as {name}_brain.nii.gz. Use "
                 "another output folder for one of them."
             )
         names[name] = image
-        jobs[image] = {
+        wanted[image] = {
             "mask": folder / f"{name}_brain_mask.nii.gz",
             "brain": folder / f"{name}_brain.nii.gz",
         }
-    return jobs
+    return wanted
 
 
 def found(given: Sequence[Path]) -> list[Path]:
@@ -183,16 +181,8 @@ def found(given: Sequence[Path]) -> list[Path]:
     for path in given:
         inside = [path]
         if path.is_dir():
-            inside = sorted(p for p in path.iterdir() if p.name.endswith(ENDINGS))
+            inside = sorted(p for p in path.iterdir() if p.name.endswith(NIFTI))
             if not inside:
                 raise UsageError(f"{path}: no image in this folder; expected .nii or .nii.gz.")
         images += inside
     return images
-
-
-def stem(path: Path) -> str:
-    """Name of an image file without its ending."""
-    for ending in ENDINGS:
-        if path.name.endswith(ending):
-            return path.name.removesuffix(ending)
-    return path.name

@@ -18,6 +18,7 @@ from bids_brainmask.dataset import contrast, decisions, folders, storage
 from bids_brainmask.dataset.readback import Result, source_of
 from bids_brainmask.errors import UsageError
 from bids_brainmask.hashes import unchanged
+from bids_brainmask.voxels import NIFTI
 
 State = Literal["current", "manual", "stale", "failed", "orphaned"]
 
@@ -276,7 +277,7 @@ class Dataset:
     def _source(self, result: Result, records: Mapping[str, Mapping]) -> tuple[str, bool]:
         """Find the path of an image in the raw dataset, and whether it is listed there."""
         named = [path for record in records.values() if (path := source_of(record))]
-        named += [f"{result.folder}/{result.prefix}_{result.suffix}{end}" for end in IMAGES]
+        named += [f"{result.folder}/{result.prefix}_{result.suffix}{end}" for end in NIFTI]
         if self.raw is None:
             return named[0], True
         for relative in named:
@@ -306,9 +307,6 @@ class Dataset:
 
 def _same(one: Path, other: Path) -> bool:
     return os.path.realpath(one) == os.path.realpath(other)
-
-
-IMAGES = (".nii.gz", ".nii")
 
 
 def out_of_date(dataset: Dataset, found: Iterable[Result]) -> dict[Result, dict[str, Verdict]]:

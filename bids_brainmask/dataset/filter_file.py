@@ -10,13 +10,14 @@ from pathlib import Path
 from bids_brainmask.analyses.rows import DEFAULT_SUFFIX, SUFFIXES
 from bids_brainmask.dataset import storage
 from bids_brainmask.errors import UsageError, did_you_mean
+from bids_brainmask.voxels import NIFTI
 
 log = logging.getLogger(__name__)
 
 OTHER_FILTERS = {"fmap", "bold", "sbref", "roi", *(suffix.lower() for suffix in SUFFIXES)}
 """Keys of fMRIPrep's filter files for other images."""
 
-FIXED = {"datatype": "anat", "extension": [".nii", ".nii.gz"]}
+FIXED = {"datatype": "anat", "extension": [*NIFTI]}
 """Values, by pybids' names, that no filter may change."""
 
 

@@ -11,8 +11,7 @@ from urllib.parse import unquote
 from bids_brainmask.dataset import storage
 from bids_brainmask.errors import UsageError
 from bids_brainmask.settings import Settings
-
-IMAGES = (".nii", ".nii.gz")
+from bids_brainmask.voxels import NIFTI
 
 
 def participants(bids_dir: Path) -> list[str]:
@@ -74,7 +73,7 @@ def check_folders(settings: Settings) -> None:
     root = settings.bids_dir
     if root.is_file():
         advice = f"Give the folder of the dataset that it is in, not {root.name}."
-        if root.name.endswith(IMAGES):
+        if root.name.endswith(NIFTI):
             advice = f"For a single image: brainmask extract {root} -o BRAIN.nii.gz."
         raise UsageError(f"{root}: a file; expected the folder of a BIDS dataset. {advice}")
     if not root.is_dir():

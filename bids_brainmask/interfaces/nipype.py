@@ -16,6 +16,7 @@ from nipype.interfaces.base import (
 )
 
 import bids_brainmask
+from bids_brainmask.voxels import stem
 
 
 class BrainExtractionInputSpec(BaseInterfaceInputSpec):
@@ -65,7 +66,7 @@ class BrainExtraction(SimpleInterface):
             border=inputs.border,
             threads=inputs.num_threads,
         )
-        start = Path(inputs.in_file).name.removesuffix(".gz").removesuffix(".nii")
+        start = stem(Path(inputs.in_file).name)
         files = {
             "mask_file": folder / f"{start}_brain_mask.nii.gz",
             "out_file": folder / f"{start}_brain.nii.gz",

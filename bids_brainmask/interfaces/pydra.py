@@ -7,6 +7,7 @@ from typing import Any
 import pydra
 
 import bids_brainmask
+from bids_brainmask.voxels import stem
 
 
 @pydra.mark.task
@@ -56,7 +57,7 @@ def brain_extraction(
     brain = bids_brainmask.extract(
         in_file, model=model, threshold=threshold, border=border, threads=num_threads
     )
-    start = Path(in_file).name.removesuffix(".gz").removesuffix(".nii")
+    start = stem(Path(in_file).name)
     names = (f"{start}_brain_mask.nii.gz", f"{start}_brain.nii.gz")
     mask, out = brain.save(*(Path.cwd() / name for name in names))
     return mask, out, float(brain.volume_ml), brain.predicted_dice, brain.warning

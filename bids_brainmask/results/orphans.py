@@ -14,6 +14,7 @@ from bids_brainmask.errors import some_of
 from bids_brainmask.reports import participant_page
 from bids_brainmask.results import files, standing
 from bids_brainmask.settings import Settings
+from bids_brainmask.voxels import NIFTI
 
 
 def settle(settings: Settings) -> list[str]:
@@ -54,7 +55,7 @@ def recovered(crash: Path) -> None:
 
 
 def _is_orphan(dataset: Dataset, one: Result) -> bool:
-    ends = (f"{one.folder}/{one.prefix}_{one.suffix}{end}" for end in currency.IMAGES)
+    ends = (f"{one.folder}/{one.prefix}_{one.suffix}{end}" for end in NIFTI)
     if dataset.raw is None or any(map(dataset.has, ends)):
         return False  # without a look at the sidecars, which takes longer
     return not dataset.present(one).is_listed

@@ -26,7 +26,7 @@ from bids_brainmask.train import export, fit
 from bids_brainmask.train.config import Config, remember
 from bids_brainmask.train.dataset import Head
 from bids_brainmask.train.sources import Sources, lay_out
-from bids_brainmask.voxels import image, lesion_agreement
+from bids_brainmask.voxels import image, lesion_agreement, stem
 from bids_brainmask.voxels.lesion_agreement import LesionAgreement
 
 log = logging.getLogger(__name__)
@@ -149,7 +149,7 @@ def of_all(config: Config, found: list[Fold]) -> Config:
 def mask_name(head: Head, config: Config) -> str:
     """Path of a head's mask in the dataset of masks, as the app names it."""
     path = Path(head.relative)
-    prefix, _, suffix = path.name.removesuffix(".gz").removesuffix(".nii").rpartition("_")
+    prefix, _, suffix = stem(path.name).rpartition("_")
     row = catalog.output(catalog.analysis(config.task).main)
     return f"{path.parent.as_posix()}/{row.file(prefix, suffix)}"
 

@@ -220,14 +220,14 @@ def surface(
         if levels.size < 1.2 * count:
             return None
         cut = np.partition(levels, count - 1)[count - 1]
-        pieces, number = ndimage.label(allowed & (radial <= cut))
+        components, number = ndimage.label(allowed & (radial <= cut))
         if number == 1:
             break
-        largest = 1 + np.bincount(pieces.ravel())[1:].argmax()
-        allowed = allowed & ((pieces == largest) | (pieces == 0))
+        largest = 1 + np.bincount(components.ravel())[1:].argmax()
+        allowed = allowed & ((components == largest) | (components == 0))
     inside = np.where(allowed, (cut - radial) * scale + 1e-3, -np.inf).astype(np.float32)
     if number > 1:
-        inside[(pieces > 0) & (pieces != largest)] = -np.inf
+        inside[(components > 0) & (components != largest)] = -np.inf
     return inside
 
 

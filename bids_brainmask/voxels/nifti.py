@@ -23,6 +23,7 @@ from nibabel.arrayproxy import ArrayProxy
 from nibabel.spatialimages import HeaderDataError, SpatialImage
 
 from bids_brainmask.errors import ImageError, in_a_line
+from bids_brainmask.voxels import NIFTI
 
 log = logging.getLogger(__name__)
 
@@ -215,7 +216,7 @@ def _take(path: Path, stream: BinaryIO, size: int, trouble: str) -> bytes:
 def _open(path: Path) -> BinaryIO:
     """Open a regular file: reading a pipe could wait forever."""
     name = path.name.lower()
-    if not name.endswith((".nii", ".nii.gz")):
+    if not name.endswith(NIFTI):
         raise ImageError(
             f"{path}: expected a NIfTI image, whose name ends in .nii or .nii.gz. Convert it."
         )
