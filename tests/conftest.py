@@ -121,20 +121,29 @@ def engines_anew():
     backends.gpu_works.cache_clear()
 
 
-def head_phantom(shape=(60, 70, 64), spacing=(3.0, 3.0, 3.0)) -> nb.Nifti1Image:
-    """Make a bright ball (intensity 100, radius 60 mm) in a dimmer one (40, 80 mm), in air."""
+def head_phantom(shape=(60, 70, 64), spacing=(3.0, 3.0, 3.0), size=1.0) -> nb.Nifti1Image:
+    """Make a bright ball (intensity 100, radius 60 mm) in a dimmer one (40, 80 mm), in air.
+
+    A `size` of 0.5 makes both half as wide. With half the spacing the voxels are the same, and
+    what is done at 1 mm takes an eighth of the time.
+    """
     affine = np.diag([*spacing, 1.0])
     affine[:3, 3] = -(np.array(shape) - 1) / 2 * spacing
     sides = [
         ((np.arange(n) - (n - 1) / 2) * mm) ** 2 for n, mm in zip(shape, spacing, strict=True)
     ]
     square = np.add.outer(np.add.outer(sides[0], sides[1]), sides[2])
-    data = np.where(square < 60**2, 100, np.where(square < 80**2, 40, 0)).astype(np.int16)
+    inner, outer = (size * 60) ** 2, (size * 80) ** 2
+    data = np.where(square < inner, 100, np.where(square < outer, 40, 0)).astype(np.int16)
     image = nb.Nifti1Image(data, affine)
     image.set_qform(affine, 1)
     image.set_sform(affine, 1)
     image.header.set_xyzt_units("mm")
     return image
+
+
+LITTLE = {"spacing": (1.5, 1.5, 1.5), "size": 0.5}
+"""Of `head_phantom`: a brain of an eighth of a liter; 1 mm has an eighth of the voxels."""
 
 
 @pytest.fixture

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The analyses, their output files and their figures: one row each.
+"""The analyses and their output files: one row each; the figures have theirs in `drawn`.
 
 Command-line choices, file names, sidecars, ``.bidsignore``, the derivative's README, resuming,
 reports and tables follow from these rows. Importing this module is quick: what needs NumPy is
@@ -24,7 +24,6 @@ from bids_brainmask.analyses.rows import (
     automatic_mask,
     file_name,
 )
-from bids_brainmask.voxels import UNCERTAIN
 
 if TYPE_CHECKING:
     from bids_brainmask.analyses.measures import Measure
@@ -291,60 +290,7 @@ OUTPUTS = _MADE + tuple(
 )
 """In the order in which they are written."""
 
-VIEWED = (("image", "{suffix}"), ("labels", "dseg"))
-OF_LESIONS = (("lesionthumbnail", "webp"), ("lesionoverlays", "png"))
-FIGURES: tuple[Figure, ...] = (
-    Figure(
-        name="brain",
-        made_by="brain",
-        files={"brain": ("brain", "{suffix}.webp")},
-        draw=drawn.brain,
-        title="Brain mask",
-        alt="Slices of {} with the outline of the brain mask",
-        caption="Slices with the outline of the mask.",
-    ),
-    Figure(
-        name="uncertainty",
-        made_by="brain",
-        files={"uncertainty": ("uncertainty", "{suffix}.webp")},
-        draw=drawn.uncertainty,
-        title="Uncertainty",
-        alt="Slices of {} with the uncertain regions",
-        caption=f"Uncertain regions: probability from {UNCERTAIN[0]:g} to {UNCERTAIN[1]:g}.",
-    ),
-    Figure("thumbnail", "brain", {"thumbnail": ("thumbnail", "{suffix}.webp")}, drawn.thumbnail),
-    Figure(
-        "tiles",
-        "brain",
-        {"slices": ("slices", "{suffix}.webp"), "overlays": ("overlays", "{suffix}.png")},
-        drawn.tiles,
-        apart=True,
-    ),
-    Figure(
-        name="meningioma",
-        made_by="meningioma",
-        files={"meningioma": ("meningioma", "{suffix}.webp")},
-        draw=drawn.meningiomas,
-        title="Meningiomas",
-        alt="Slices of {} with the outlines of the candidate lesions",
-        caption="Three slices through each candidate lesion, with the axial diameters; those that "
-        "count come first.",
-    ),
-    Figure(
-        "lesions",
-        "meningioma",
-        {name: (name, f"{{suffix}}.{end}") for name, end in OF_LESIONS},
-        drawn.lesions,
-        apart=True,
-    ),
-    Figure(
-        "viewer",
-        "",
-        {f"viewer_{kind}": ("viewer", f"{end}.nii.gz") for kind, end in VIEWED},
-        drawn.viewer,
-        viewer=True,
-    ),
-)
+FIGURES: tuple[Figure, ...] = drawn.FIGURES
 """In the order of a participant's report."""
 
 

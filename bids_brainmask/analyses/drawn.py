@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the rows of figures draw: each function gives the bytes of the files of its row.
+"""The figures, one row each, and the functions that draw the files of their rows.
 
 Importing this module is quick: what needs NumPy is imported when a function is called.
 """
@@ -7,6 +7,9 @@ Importing this module is quick: what needs NumPy is imported when a function is 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+
+from bids_brainmask.analyses.rows import Figure
+from bids_brainmask.voxels import UNCERTAIN
 
 if TYPE_CHECKING:
     from bids_brainmask.analyses.lesions import Lesion
@@ -96,3 +99,60 @@ def viewer(source: Source, findings: Findings, name: str) -> tuple[bytes, ...]: 
     mask = brain.mask if brain else np.zeros(source.volume.data.shape, bool)
     parts = figures.viewer(source.volume, mask, tumors and tumors.lesions.mask)
     return tuple(image.to_bytes(image.of_volume(part), compress=True) for part in parts)
+
+
+VIEWED = (("image", "{suffix}"), ("labels", "dseg"))
+OF_LESIONS = (("lesionthumbnail", "webp"), ("lesionoverlays", "png"))
+FIGURES: tuple[Figure, ...] = (
+    Figure(
+        name="brain",
+        made_by="brain",
+        files={"brain": ("brain", "{suffix}.webp")},
+        draw=brain,
+        title="Brain mask",
+        alt="Slices of {} with the outline of the brain mask",
+        caption="Slices with the outline of the mask.",
+    ),
+    Figure(
+        name="uncertainty",
+        made_by="brain",
+        files={"uncertainty": ("uncertainty", "{suffix}.webp")},
+        draw=uncertainty,
+        title="Uncertainty",
+        alt="Slices of {} with the uncertain regions",
+        caption=f"Uncertain regions: probability from {UNCERTAIN[0]:g} to {UNCERTAIN[1]:g}.",
+    ),
+    Figure("thumbnail", "brain", {"thumbnail": ("thumbnail", "{suffix}.webp")}, thumbnail),
+    Figure(
+        "tiles",
+        "brain",
+        {"slices": ("slices", "{suffix}.webp"), "overlays": ("overlays", "{suffix}.png")},
+        tiles,
+        apart=True,
+    ),
+    Figure(
+        name="meningioma",
+        made_by="meningioma",
+        files={"meningioma": ("meningioma", "{suffix}.webp")},
+        draw=meningiomas,
+        title="Meningiomas",
+        alt="Slices of {} with the outlines of the candidate lesions",
+        caption="Three slices through each candidate lesion, with the axial diameters; those that "
+        "count come first.",
+    ),
+    Figure(
+        "lesions",
+        "meningioma",
+        {name: (name, f"{{suffix}}.{end}") for name, end in OF_LESIONS},
+        lesions,
+        apart=True,
+    ),
+    Figure(
+        "viewer",
+        "",
+        {f"viewer_{kind}": ("viewer", f"{end}.nii.gz") for kind, end in VIEWED},
+        viewer,
+        viewer=True,
+    ),
+)
+"""In the order of a participant's report."""

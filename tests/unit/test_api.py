@@ -18,7 +18,6 @@ import nibabel as nb
 import numpy as np
 import pytest
 from conftest import ROOT, head_phantom
-from nilearn.maskers import NiftiMasker
 from test_image import VARIANTS, variant
 
 import bids_brainmask
@@ -36,19 +35,24 @@ TUMORS = {(20.0, 25.0, 10.0): 14.0, (-30.0, -30.0, 20.0): 9.0}
 """Middles of two tumors in the world, and their radii, mm."""
 
 
+LEVELS = {"brain": 0.48, "meningioma": 1.45}
+"""Scaled robustly, the phantom's brain is at 1, and at 0.69 at the second look; scalp at 0.4, and
+then at 0.28; tumors, which are looked for once, at 1.9."""
+
+
+def comparison(model, *_):
+    level = LEVELS[model.task]
+    return backends.Network(lambda x: (x > level).astype(np.float32), "arithmetic 1", 16)
+
+
 @pytest.fixture(autouse=True)
 def loaded(monkeypatch):
-    """Arguments of each network that is loaded; the networks are comparisons.
-
-    Scaled robustly, the phantom's brain is at 1, and at 0.69 at the second look; scalp at 0.4, and
-    then at 0.28; tumors, which are looked for once, at 1.9.
-    """
-    levels, seen = {"brain": 0.48, "meningioma": 1.45}, []
+    """Arguments of each network that is loaded; the networks are comparisons."""
+    seen = []
 
     def load(model, *args):
         seen.append((model.name, *args))
-        level = levels[model.task]
-        return backends.Network(lambda x: (x > level).astype(np.float32), "arithmetic 1", 16)
+        return comparison(model)
 
     monkeypatch.setattr(backends, "load", load)
     return seen
@@ -72,9 +76,11 @@ def with_tumors():
     return nb.Nifti1Image(data, picture.affine, picture.header)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def brain(head):
-    return bids_brainmask.extract(head)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(backends, "load", comparison)
+        return bids_brainmask.extract(head)
 
 
 def array(picture):
@@ -148,6 +154,8 @@ class TestExtract:
         assert repr(bids_brainmask.extract(path)).startswith(f"<Brain of {path}: ")
 
     def test_a_nilearn_masker_takes_the_mask(self, head, brain):
+        from nilearn.maskers import NiftiMasker
+
         masker = NiftiMasker(mask_img=brain.mask, standardize=None).fit()
         found = masker.transform(head)
         assert found.size == array(brain.mask).sum()

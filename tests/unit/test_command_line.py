@@ -8,7 +8,7 @@ from pathlib import Path
 import nibabel as nb
 import numpy as np
 import pytest
-from conftest import head_phantom
+from conftest import LITTLE, head_phantom
 
 from bids_brainmask import __version__
 from bids_brainmask.cli import bids_app, brainmask, options, other_programs
@@ -160,7 +160,7 @@ def out(tmp_path):
 
 
 def test_a_run_says_what_it_does_and_what_comes_next(dataset, out, arithmetic, capsys, caplog):
-    dataset.add("sub-01_T1w.nii.gz", head_phantom())
+    dataset.add("sub-01_T1w.nii.gz", head_phantom(**LITTLE))
     dataset.add("sub-02_ce-gad_T1w.nii.gz", b"no image")
     command = [str(dataset.root), str(out), "participant", "--analyses", "brain"]
     command += ["--executor", "serial", "--n-cpus", "1", "--no-reports"]
@@ -185,7 +185,7 @@ def test_a_run_says_what_it_does_and_what_comes_next(dataset, out, arithmetic, c
 
 
 def test_quiet_prints_only_what_is_to_be_looked_at(dataset, out, arithmetic, capsys, caplog):
-    dataset.add("sub-01_T1w.nii.gz", head_phantom())
+    dataset.add("sub-01_T1w.nii.gz", head_phantom(**LITTLE))
     command = [str(dataset.root), str(out), "participant", "--no-reports"]
     assert bids_app.main([*command, "--quiet"]) == 0
     shown = capsys.readouterr().out.splitlines()
@@ -202,7 +202,7 @@ def test_quiet_prints_only_what_is_to_be_looked_at(dataset, out, arithmetic, cap
 
 @pytest.mark.slow
 def test_both_levels_in_one_command(dataset, out, arithmetic, capsys):
-    dataset.add("sub-01_T1w.nii.gz", head_phantom())
+    dataset.add("sub-01_T1w.nii.gz", head_phantom(**LITTLE))
     assert bids_app.main([str(dataset.root), str(out), "participant", "group"]) == 0
     shown = capsys.readouterr().out
     assert f"reports: {out / 'sub-01.html'}" in shown
@@ -211,7 +211,7 @@ def test_both_levels_in_one_command(dataset, out, arithmetic, capsys):
 
 
 def test_a_dry_run_of_both_levels_writes_nothing(dataset, out, capsys, caplog):
-    dataset.add("sub-01_T1w.nii.gz", head_phantom())
+    dataset.add("sub-01_T1w.nii.gz", head_phantom(**LITTLE))
     with caplog.at_level(logging.INFO, "bids_brainmask"):
         command = [str(dataset.root), str(out), "participant", "group", "--dry-run"]
         assert bids_app.main(command) == 0
@@ -227,7 +227,7 @@ class TestExtract:
         monkeypatch.chdir(tmp_path)
         Path("in").mkdir()
         for name in ("a.nii.gz", "b.nii"):
-            nb.save(head_phantom(), f"in/{name}")
+            nb.save(head_phantom(**LITTLE), f"in/{name}")
 
     @pytest.mark.slow
     @pytest.mark.parametrize(

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from conftest import AXCODES
 from nibabel.orientations import axcodes2ornt, ornt_transform
-from nilearn.image import resample_img
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
@@ -107,6 +106,8 @@ def test_256_cubed_of_other_voxels_is_conformed_too():
 @pytest.mark.slow
 @pytest.mark.parametrize("case", ["RAS", "PIR", "oblique", "thick slices"])
 def test_resampling_agrees_with_nilearn(case):
+    from nilearn.image import resample_img
+
     affine, shape = CASES[case]
     rng = np.random.default_rng(1)
     data = (ball(affine, shape) * rng.uniform(0.5, 1, shape)).astype(np.float32)
