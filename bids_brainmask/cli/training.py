@@ -370,6 +370,8 @@ def fit(config: Config, root: Path, out: Path, workers: int = 0) -> int:
     logging.getLogger("bids_brainmask").setLevel(logging.INFO)
     from bids_brainmask.train import export, fit, folds
 
+    if config.start and not out.exists():
+        fit.start_of(config)  # raises now, and not after the heads are laid out
     if config.folds:
         model = folds.train(config, root, out, workers)
     else:

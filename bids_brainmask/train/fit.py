@@ -188,6 +188,18 @@ def stage_network(
     return with_normalization(plain, wanted, [windows[n][0] for n in range(min(6, len(windows)))])
 
 
+def start_of(config: Config) -> tuple[registry.Model, Path]:
+    """Model whose weights are the `start`, and its file.
+
+    Raises
+    ------
+    ModelError
+        There is no such model, or its file is not at hand.
+    """
+    known = catalog.analysis("brain").model(config.start, allow_unverified=config.allow_unverified)
+    return known, known.path or registry.find(known.name)
+
+
 def initial_network(config: Config) -> keras.Model:
     """Network with the weights given as `start`.
 
@@ -196,8 +208,7 @@ def initial_network(config: Config) -> keras.Model:
     ModelError, UsageError
         There is no such model, or its architecture is another one.
     """
-    known = catalog.analysis("brain").model(config.start, allow_unverified=config.allow_unverified)
-    path = known.path or registry.find(known.name)
+    known, path = start_of(config)
     architecture = unet.named(known.architecture).architecture
     if architecture is None:
         if config.architecture != unet.KERAS:

@@ -31,7 +31,7 @@ pytestmark = pytest.mark.usefixtures("engines_anew")
 @pytest.fixture(scope="module")
 def head(tmp_path_factory):
     """A dataset of one head."""
-    return heads(tmp_path_factory.mktemp("head") / "bids", 1).root
+    return heads(tmp_path_factory.mktemp("head") / "bids", 1, quick=True).root
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +55,7 @@ def dice(one: bytes, other: bytes) -> float:
 )
 def test_too_little_memory_is_refused_with_the_number_needed(tmp_path, capsys, name):
     model = registry.models()[name]
-    data = heads(tmp_path / "bids", 1).root
+    data = heads(tmp_path / "bids", 1, quick=True).root
     analysis = ["--analyses", model.task, "--force-contrast", "--model", name]
     less = f"{model.memory_gb - 0.1:g}"
     command = [str(data), str(tmp_path / "out"), "participant", "--mem-gb", less, *analysis]
@@ -69,7 +69,7 @@ def test_too_little_memory_is_refused_with_the_number_needed(tmp_path, capsys, n
 
 def test_a_scan_that_memory_does_not_suffice_for_fails_and_the_next_is_done(tmp_path):
     """The limit is the system's own, and the allocation that fails a real one."""
-    data = heads(tmp_path / "bids", 2).root
+    data = heads(tmp_path / "bids", 2, quick=True).root
     (data / "sub-01/anat/sub-01_T1w.nii.gz").unlink()
     poison(data / "sub-01/anat/sub-01_T1w.nii")
     one_each = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
@@ -83,7 +83,7 @@ def test_a_scan_that_memory_does_not_suffice_for_fails_and_the_next_is_done(tmp_
 
 
 def test_a_scan_that_needs_more_memory_than_there_is_is_refused_by_its_header(tmp_path, capsys):
-    data = heads(tmp_path / "bids", 2).root
+    data = heads(tmp_path / "bids", 2, quick=True).root
     (data / "sub-01/anat/sub-01_T1w.nii.gz").unlink()
     poison(data / "sub-01/anat/sub-01_T1w.nii", side=600)
     before = machine.peak_memory_gb()

@@ -10,7 +10,7 @@ import nibabel as nb
 import numpy as np
 import pytest
 import yaml
-from conftest import labelled_dataset
+from conftest import LITTLE, labelled_dataset
 
 from bids_brainmask.cli import brainmask, training
 from bids_brainmask.errors import UsageError
@@ -30,7 +30,7 @@ MASK = "sub-{0}/anat/sub-{0}_desc-brain_mask.nii.gz"
 def place(tmp_path_factory):
     """Folder with a dataset of three participants and a tiny network to start from."""
     folder = tmp_path_factory.mktemp("folds")
-    labelled_dataset(folder / "bids", 3, shape=SHAPE)
+    labelled_dataset(folder / "bids", 3, shape=SHAPE, **LITTLE)
     content = {
         "name": "start",
         "architecture": SMALL,

@@ -316,7 +316,7 @@ def settings(data, out, **more):
 
 @pytest.mark.parametrize("skip", [False, True])
 def test_names_in_the_dataset_do_not_lead_out(tmp_path, skip):
-    data = heads(tmp_path / "bids", 1).root
+    data = heads(tmp_path / "bids", 1, quick=True).root
     content = (data / "sub-01/anat/sub-01_T1w.nii.gz").read_bytes()
     for name in NAMES:
         if name != "..":
@@ -339,7 +339,7 @@ def test_names_in_the_dataset_do_not_lead_out(tmp_path, skip):
 
 @pytest.mark.parametrize("entity", ["subject", "session", "acquisition", "run"])
 def test_values_of_a_filter_are_values_and_nothing_else(tmp_path, entity):
-    data = heads(tmp_path / "bids", 1).root
+    data = heads(tmp_path / "bids", 1, quick=True).root
     filters = tmp_path / "filter.json"
     values = ["../..", "/etc/passwd", "' OR 1=1 --", "[a-z]*", ".*", "%", EVIL, *NAMES]
     filters.write_text(json.dumps({"t1w": {entity: values}}))
@@ -351,7 +351,7 @@ def test_values_of_a_filter_are_values_and_nothing_else(tmp_path, entity):
 
 def test_paths_in_a_kept_index_do_not_lead_out(tmp_path):
     """Somebody else may have made the index."""
-    data = heads(tmp_path / "bids", 1).root
+    data = heads(tmp_path / "bids", 1, quick=True).root
     asked = settings(data, tmp_path / "out", bids_database_dir=tmp_path / "index")
     plan.prepare(asked)
     away = tmp_path / "away/anat/sub-01_T1w.nii.gz"
@@ -378,7 +378,7 @@ def test_paths_in_a_kept_index_do_not_lead_out(tmp_path):
 def injected(tmp_path_factory, trained):
     """Results of a run into which every text came that users, files and folders can bring."""
     place = tmp_path_factory.mktemp("injected") / FOLDER
-    data = heads(place / "bids", 2)
+    data = heads(place / "bids", 2, quick=True)
     description = json.loads((data.root / "dataset_description.json").read_text())
     description |= {"Name": EVIL, "License": EVIL, "DatasetDOI": EVIL}
     (data.root / "dataset_description.json").write_text(json.dumps(description))
@@ -436,7 +436,7 @@ def trace(tmp_path_factory):
     if program is None:
         missing("strace is not installed")
     place = tmp_path_factory.mktemp("traced")
-    data = heads(place / "bids", 1).root
+    data = heads(place / "bids", 1, quick=True).root
     file, home = place / "trace.txt", place / "home"
     home.mkdir()
     calls = "trace=%network,open,openat,creat,mknod,mknodat"

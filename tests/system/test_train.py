@@ -17,7 +17,7 @@ import nibabel as nb
 import numpy as np
 import pytest
 import yaml
-from conftest import labelled_dataset
+from conftest import LITTLE, labelled_dataset
 
 from bids_brainmask.cli import bids_app, brainmask, training
 from bids_brainmask.errors import ModelError, UsageError
@@ -56,7 +56,7 @@ def _eagerly(request, monkeypatch):
 
 @pytest.fixture
 def root(tmp_path):
-    return labelled_dataset(tmp_path / "bids", 2)
+    return labelled_dataset(tmp_path / "bids", 2, **LITTLE)
 
 
 def configuration(tmp_path, **changes):
@@ -76,7 +76,7 @@ def configuration(tmp_path, **changes):
 def trained(tmp_path_factory):
     """Folder of a training of one step; copied before it is changed."""
     folder = tmp_path_factory.mktemp("trained")
-    labelled_dataset(folder / "bids", 1)
+    labelled_dataset(folder / "bids", 1, **LITTLE)
     data = {"bids_dir": "bids", "labels": "derivatives/labels", "validation": 0}
     path = configuration(folder, data=data, stages=[STAGE | {"steps": 1}])
     assert brainmask.main(["train", str(path), "--out", str(folder / "out")]) == 0
@@ -232,10 +232,11 @@ def test_a_killed_training_goes_on_to_the_same_weights(root, tmp_path):
             np.testing.assert_array_equal(a[name], b[name])
 
 
-def test_a_folder_of_another_training_is_refused(root, tmp_path, capsys):
-    out = tmp_path / "out"
-    assert brainmask.main(["train", str(configuration(tmp_path)), "--out", str(out)]) == 0
-    other = configuration(tmp_path, seed=4)
+def test_a_folder_of_another_training_is_refused(trained, tmp_path, capsys):
+    out = shutil.copytree(trained, tmp_path / "out")
+    same, other = (trained.with_name(name) for name in ("config.yaml", "other.yaml"))
+    other.write_text(same.read_text().replace("seed: 3\n", "seed: 4\n"))
+    assert brainmask.main(["train", str(same), "--out", str(out)]) == 0  # it is finished
     assert brainmask.main(["train", str(other), "--out", str(out)]) == 2
     assert "holds a training with another configuration" in capsys.readouterr().err
 
@@ -363,9 +364,10 @@ def test_fine_tuning_starts_from_the_weights_it_is_given(root, tmp_path):
     np.testing.assert_allclose(tuned.run(block), embedded.run(block), atol=1e-4)
 
 
-def test_fine_tuning_starts_from_a_model_without_a_hash_only_if_allowed(root, tmp_path, capsys):
-    start, out = tmp_path / "start", tmp_path / "tuned"
-    assert finetune(root, start, "--from", "embedded", "--validation", "0") == 0
+def test_fine_tuning_starts_from_a_model_without_a_hash_only_if_allowed(
+    root, trained, tmp_path, capsys
+):
+    start, out = shutil.copytree(trained, tmp_path / "start"), tmp_path / "tuned"
     table = (start / "model.toml").read_text()
     (start / "model.toml").write_text(re.sub("(?m)^(sha256|size) = .*$", "", table))
     words = ["--from", str(start), "--validation", "0"]
@@ -422,6 +424,8 @@ def test_fine_tuning_that_cannot_be_done_says_why(root, tmp_path, capsys, option
     assert finetune(root, tmp_path / "out", *options) in (1, 2)
     error = capsys.readouterr().err
     assert message in error or re.search(message, error)
+    # A model that is not at hand is told of before the heads are laid out.
+    assert (tmp_path / "out").exists() is ("voxel" in message or "participant" in message)
 
 
 def test_a_missing_extra_is_told_with_its_command(root, tmp_path, monkeypatch, capsys):
