@@ -27,13 +27,6 @@ PACKAGES = {
         "YMjQvJgD1W2b7DuoxkwlC4VxbrgIePRJ5qyQzXKxi2v2MBVg285P/CIQyg46oDDGDIcaNlbd+MhtO/edMbXJkA==",
         {"package/dist/niivue.umd.js": "niivue.umd.js"},  # its licence is in NOTICE
     ),
-    ("plotly.js-cartesian-dist-min", "4.1.1"): (
-        "o8GrFeusncwBIxbBynRJpY4pkgVB6caM+JLpwrLYbbsO7dZ8FJ+SVN2Fr+L7kiG/Z6w4P5O0Jus/Qr5EefHVeg==",
-        {
-            "package/plotly-cartesian.min.js": "plotly-cartesian.min.js",
-            "package/LICENSE": "plotly.LICENSE",
-        },
-    ),
     ("tabulator-tables", "6.5.3"): (
         "nJ2QaqZzQvd9B4rf4LBnRxfb6sSqA/BX2OsXnSJ2d8k21oXDSTtFtOUrDap04a/6BDGivC/MByCxy43ugadJIg==",
         {
@@ -70,6 +63,8 @@ def fetch_all() -> None:
     stamp = WEB / "versions.txt"
     wanted = "".join(f"{name} {version}\n" for name, version in PACKAGES)
     if not stamp.exists() or stamp.read_text(encoding="utf-8") != wanted:
+        for path in WEB.iterdir():
+            path.unlink()  # of other versions
         for (name, version), (sha512, files) in PACKAGES.items():
             fetch(name, version, sha512, files)
         stamp.write_text(wanted, encoding="utf-8")

@@ -18,10 +18,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import resource
 import shutil
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -114,47 +116,109 @@ def browser():
     return webdriver.Chrome(options, webdriver.ChromeService(shutil.which("chromedriver")))
 
 
-TIMED = """
-const [act, done] = [arguments[0], arguments[arguments.length - 1]];
-const started = performance.now();
-Promise.resolve(new Function(act)()).then(() =>
-  requestAnimationFrame(() => setTimeout(() => done(performance.now() - started))));
+WATCH = """
+globalThis.blocks = [];
+new PerformanceObserver((list) => {
+  for (const task of list.getEntries()) blocks.push(task.duration);
+}).observe({ type: "longtask", buffered: true });
 """
 
-ACTIONS = {
-    "order the cards": "const s = document.getElementById('order'); s.selectedIndex = 3;"
-    "s.dispatchEvent(new Event('change'))",
-    "search the cards": "const t = document.getElementById('text'); t.value = '00012';"
-    "t.dispatchEvent(new Event('input'))",
-    "all cards again": "const t = document.getElementById('text'); t.value = '';"
-    "t.dispatchEvent(new Event('input'))",
-    "sort the table": "document.querySelector('.tabulator-col[tabulator-field=c5]').click();"
-    "return new Promise((done) => setTimeout(done, 0))",
+TIMED = """
+const [act, shows, done] = [...arguments];
+const started = performance.now();
+const painted = () =>
+  requestAnimationFrame(() => setTimeout(() => done(performance.now() - started)));
+if (shows) new MutationObserver((_, one) => { one.disconnect(); painted(); })
+  .observe(document.querySelector(shows), { childList: true, subtree: true });
+new Function(act)();
+if (!shows) painted();
+"""
+"""Does something; gives the ms until the window is painted, after an element has changed."""
+
+QUIET = """
+const done = arguments[arguments.length - 1];
+let last = [blocks.length, performance.now()];
+const look = () => {
+  if (blocks.length > last[0]) last = [blocks.length, performance.now()];
+  if (performance.now() - last[1] > 1500) done([last[1], Math.max(0, ...blocks)]);
+  else setTimeout(look, 50);
+};
+look();
+"""
+"""Waits until nothing blocks; gives the time of the last block, and the longest one, in ms."""
+
+
+def _change(element: str, event: str, change: str) -> str:
+    found = f"const e = document.getElementById('{element}'); {change};"
+    return f"{found} e.dispatchEvent(new Event('{event}'))"
+
+
+def _title(number: int) -> str:
+    return f"document.querySelectorAll('.tabulator-col[tabulator-field^=c] ')[{number}].click()"
+
+
+ROWS = ".tabulator-table"
+
+ON_CARDS = {
+    "first order of the cards": (_change("order", "change", "e.selectedIndex = 3"), ""),
+    "first search of the cards": (_change("text", "input", "e.value = '00012'"), ""),
+    "all cards again": (_change("text", "input", "e.value = ''"), ""),
+    "second order of the cards": (_change("order", "change", "e.selectedIndex = 5"), ""),
+}
+
+ON_TABLE = {
+    "first order of the table": (_title(5), ROWS),
+    "first filter of the table": (
+        "const e = document.querySelectorAll('.tabulator-col[tabulator-field^=c] input')[5];"
+        "e.value = '>1'; e.dispatchEvent(new KeyboardEvent('keyup'));"
+        "e.dispatchEvent(new Event('search'))",
+        ROWS,
+    ),
+    "second order of the table": (_title(6), ROWS),
+    "order of the table by name": (
+        "document.querySelector('.tabulator-col[tabulator-field=name]').click()",
+        ROWS,
+    ),
 }
 
 
 def measure_open(out: Path) -> str:
-    """Open the page, and time what a person does; medians of three."""
+    """Open the page, and time what a person does, from the first time on; medians of three."""
     driver = browser()
+    found: dict[str, list[float]] = {}
     try:
-        found: dict[str, list[float]] = {}
+        driver.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": WATCH})
         for _ in range(3):
-            driver.get((out / group.PAGE).as_uri())
-            loaded = "return performance.getEntriesByType('navigation')[0].loadEventEnd"
-            found.setdefault("open", []).append(driver.execute_script(loaded))
-            driver.execute_script("document.getElementById('quality').scrollIntoView()")
-            for _ in range(100):
-                if driver.execute_script("return document.querySelector('.tabulator-row')"):
-                    break
-                time.sleep(0.1)
-            driver.execute_script("scrollTo(0, 0)")
-            for name, act in ACTIONS.items():
-                found.setdefault(name, []).append(driver.execute_async_script(TIMED, act))
-        rows = [[name, f"{np.median(values):.0f}"] for name, values in found.items()]
+            for name, value in _one_visit(driver, out):
+                found.setdefault(name, []).append(value)
         wrong = [one["message"] for one in driver.get_log("browser") if one["level"] != "INFO"]
-        return table(["", "ms"], rows) + "".join(f"{line}\n" for line in wrong)
     finally:
         driver.quit()
+    rows = [
+        [name, f"{np.median(values):.0f}", ", ".join(f"{value:.0f}" for value in values)]
+        for name, values in found.items()
+    ]
+    load = f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} processors\n"
+    return table(["", "median, ms", "each, ms"], rows) + load + "".join(f"{w}\n" for w in wrong)
+
+
+def _one_visit(driver, out: Path) -> Iterator[tuple[str, float]]:
+    """Open the page, order and search its cards at once, then go to its plots and its table."""
+    driver.get((out / group.PAGE).as_uri())
+    loaded = "return performance.getEntriesByType('navigation')[0].loadEventEnd"
+    yield "opening", driver.execute_script(f"blocks.length = 0; {loaded}")
+    for name, (act, shows) in ON_CARDS.items():
+        yield name, driver.execute_async_script(TIMED, act, shows)
+    yield "longest block with the cards", driver.execute_async_script(QUIET)[1]
+    for place in ("strips", "quality", "volumes"):
+        show = f"blocks.length = 0; document.getElementById('{place}')?.scrollIntoView();"
+        started = driver.execute_script(f"{show} return performance.now()")
+        ended, longest = driver.execute_async_script(QUIET)
+        yield f"until {place} are drawn", ended - started
+        yield f"longest block in it ({place})", longest
+    driver.execute_script("document.getElementById('quality').scrollIntoView()")
+    for name, (act, shows) in ON_TABLE.items():
+        yield name, driver.execute_async_script(TIMED, act, shows)
 
 
 SHOWN = """

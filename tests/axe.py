@@ -8,7 +8,7 @@ try:
 except ImportError:
     Axe = None
 
-LARGE_AREAS = {"exclude": [[".tabulator"], [".js-plotly-plot"]]}
+LARGE_AREAS = {"exclude": [[".tabulator"]]}
 """Parts that libraries draw; the same values are in the tables, and in the labels of the plots."""
 
 

@@ -2,8 +2,8 @@
 """The group report: outliers, distributions, a table and ratings.
 
 One file that opens from the disk and asks nobody for anything. Its pictures and the participants'
-pages lie beside it. `page` takes values and gives text; the drawing, in the browser, is Plotly's
-and Tabulator's, which our own script connects.
+pages lie beside it. `page` takes values and gives text; the table, in the browser, is
+Tabulator's, and everything else is drawn by our own script.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from bids_brainmask.analyses.measures import Value, known_number
 from bids_brainmask.dataset.session_order import Sessions
 from bids_brainmask.reports import group_tables, ratings, session_plots, templates
 from bids_brainmask.reports.page_data import (
-    OF_IMAGES,
     Row,
     digest,
     in_script,
@@ -45,9 +44,12 @@ FAILURES_LISTED = 200
 """More are counted only."""
 
 STYLES = ("web/tabulator.min.css", "templates/report.css", "templates/group.css")
-LIBRARIES = ("web/tabulator.min.js", "web/plotly-cartesian.min.js")
-PARTS = ("data", "ratings", "server", "lesions", "raters", "cards", "view", "plots", "table")
-LICENCES = {"Plotly": "web/plotly.LICENSE", "Tabulator": "web/tabulator.LICENSE"}
+LIBRARIES = ("web/tabulator.min.js",)
+PARTS = (
+    *("data", "ratings", "server", "lesions", "raters", "cards", "view", "plots", "volumes"),
+    "table",
+)
+LICENCES = {"Tabulator": "web/tabulator.LICENSE"}
 """Files of `bids_brainmask.data` that every page has a copy of; `PARTS` are of our own script."""
 
 
@@ -115,7 +117,7 @@ def page(
     Returns
     -------
     str
-        HTML, whose every character can be encoded in UTF-8. About 2.1 MB and 0.5 kB an image.
+        HTML, whose every character can be encoded in UTF-8. About 0.6 MB and 0.5 kB an image.
     """
     from markupsafe import Markup
 
@@ -125,7 +127,7 @@ def page(
     drawn, unordered = plots(rows, volumes, sessions or Sessions(None))
     found = content(rows, columns, title, drawn, facts)
     if files:
-        found |= {name: [] for name in OF_IMAGES}
+        found["lists"] = {}
     nonce = secrets.token_urlsafe(16) if files else ""
     text = (
         templates.environment()
@@ -187,9 +189,8 @@ def content(
     Returns
     -------
     dict
-        ``columns``, the ``first`` ones, the ``count`` of images, and ``rows`` of their values in
-        that order; ``names``, ``links``, ``masks``, ``thumbnails`` and candidate ``lesions`` of
-        the same images; indices of the ``outliers``; ``doubts``, columns of reasons to doubt;
+        ``columns``, the ``first`` ones, the ``count`` of images, and ``lists`` of what is known
+        of each, as of `of_images`; indices of the ``outliers``; ``doubts``, columns of reasons;
         ``metrics``, whose ``columns`` are indices of columns; ``constant``, those that are the
         same everywhere; ``facts``, columns by which images are grouped; ``reasons`` of ratings by
         their letters; ``plots`` of volumes over sessions; ``key``, under which the browser keeps
@@ -213,7 +214,7 @@ def content(
         ],
         "first": first_metrics(),
         "count": len(rows),
-        **of_images(rows, columns),
+        "lists": of_images(rows, columns),
         "reasons": ratings.LETTERS,
         "facts": list(facts),
         "doubts": [name for name in doubts() if name in columns],

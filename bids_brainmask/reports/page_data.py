@@ -22,8 +22,8 @@ INSIDE_MOST = 10_000
 PER_FILE = 25_000
 """Images of such a file."""
 
-OF_IMAGES = ("rows", "names", "links", "masks", "thumbnails", "lesions")
-"""Lists with a place for each image."""
+OF_IMAGES = ("names", "links", "masks", "thumbnails", "lesions")
+"""Lists with a place for each image, beside those of the columns: see `of_images`."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,8 @@ def data_files(
     """Make the files with the data of very many images; none for fewer.
 
     They are scripts, since a page that was opened from the disk may read nothing else beside it.
-    Their names depend on what is in them, so that a page never reads those of another run.
+    Each list is a text of its own, which the page reads when it first wants it. Their names depend
+    on what is in them, so that a page never reads those of another run.
 
     Parameters
     ----------
@@ -74,18 +75,35 @@ def data_files(
         return {}
     found = {}
     for number, start in enumerate(range(0, len(rows), PER_FILE), 1):
-        text = in_script(of_images(rows[start : start + PER_FILE], columns))
-        for character in ("\\", "`", "$"):
-            text = text.replace(character, f"\\{character}")
-        code = f"(globalThis.brainmaskData ??= []).push(`{text}`);\n"
+        lists = of_images(rows[start : start + PER_FILE], columns)
+        texts = ",\n".join(f"{name}: `{_in_literal(some)}`" for name, some in lists.items())
+        code = f"(globalThis.brainmaskData ??= []).push({{\n{texts}}});\n"
         found[f"{stem}-{digest(code)}-{number}.js"] = code
     return found
 
 
+def _in_literal(found: object) -> str:
+    """Write JSON that can stand in a template literal of a script."""
+    text = in_script(found)
+    for character in ("\\", "`", "$"):
+        text = text.replace(character, f"\\{character}")
+    return text
+
+
 def of_images(rows: Sequence[Row], columns: Mapping[str, Mapping[str, str]]) -> dict[str, list]:
-    """Lay out what the page's script knows of each image, by the names of `OF_IMAGES`."""
-    return {
-        "rows": [[plain(row.values.get(name)) for name in columns] for row in rows],
+    """Lay out what the page's script knows of each image.
+
+    Returns
+    -------
+    dict
+        Lists with a place for each image: those of `OF_IMAGES`, and ``c0``, ``c1`` and so on, the
+        values of each column.
+    """
+    values = {
+        f"c{number}": [plain(row.values.get(name)) for row in rows]
+        for number, name in enumerate(columns)
+    }
+    return values | {
         "names": [row.prefix for row in rows],
         "links": [link(row) for row in rows],
         "masks": [row.mask for row in rows],
@@ -124,7 +142,7 @@ def digest(*texts: str) -> str:
     return hashlib.sha256(json.dumps(texts).encode()).hexdigest()[:16]
 
 
-def in_script(found: Mapping) -> str:
+def in_script(found: object) -> str:
     """Write JSON that can stand in a script element: ASCII, and nothing that ends it."""
     text = json.dumps(found, separators=(",", ":"), allow_nan=False)
     for character in "&<>":

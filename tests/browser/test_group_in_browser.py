@@ -3,6 +3,7 @@
 
 import csv
 import io
+import random
 from dataclasses import replace
 from datetime import datetime
 
@@ -22,6 +23,8 @@ __all__ = ["chromium"]
 HOSTILE = '<img src=x onerror="window.hacked=1"><script>hacked=1</script>\'"&lt;b&gt;é' + "y" * 150
 
 REASON = "roughness 9.0 MAD above the group (2.8, median 2.3)"
+
+NAMES = '.tabulator-cell[tabulator-field="name"]'
 
 VALUES = "return [...document.querySelectorAll(arguments[0])].map(e => e.textContent)"
 
@@ -430,27 +433,33 @@ def test_ratings_that_cannot_be_kept_are_told_of(browser):
 
 
 def test_plots_are_drawn_when_they_come_into_sight(browser):
-    browser.wait("return document.querySelectorAll('.strip .main-svg').length > 5")
-    drawn = len(browser.all(".strip .js-plotly-plot"))
-    assert drawn < len(browser.all(".strip"))
+    browser.wait("return document.querySelectorAll('.strip svg').length > 5")
+    assert len(browser.all(".strip svg")) < len(browser.all(".strip"))
     browser.run("document.querySelector('.strip:last-child').scrollIntoView()")
-    browser.wait("return document.querySelector('.strip:last-child .main-svg')")
+    browser.wait("return document.querySelector('.strip:last-child svg')")
+
+
+POINTS = """
+const places = (path) => path.getAttribute("d").match(/[^M]+/g).map((one) => {
+  const [x, y] = one.split(/[,h]/).map(Number), of = path.getScreenCTM();
+  return [of.a * x + of.e, of.d * y + of.f];
+});
+const plot = document.querySelector(".strip .plot"), box = plot.getBoundingClientRect();
+const middle = [box.left + box.width / 2, box.top + box.height / 2];
+"""
 
 
 def place_of(browser):
-    """Where the first plot marks the selected image, from its middle, and where Plotly has it."""
-    browser.wait("return document.querySelector('.strip .js-plotly-plot .hoverlayer')")
+    """Where the first plot marks the selected image, the nearest outlier, and its middle."""
+    browser.wait("return document.querySelector('.strip .odd')")
     return browser.run(
-        """
-        const plot = document.querySelector(".strip .plot"), box = plot.getBoundingClientRect();
+        POINTS
+        + """
         const mark = document.querySelector(".strip .mark"), at = mark.getBoundingClientRect();
-        const { xaxis, yaxis } = plot._fullLayout, points = plot.data[2];
-        const name = document.querySelector("[aria-current]").getAttribute("aria-label");
-        const index = points.text.indexOf(name);
-        const x = box.left + xaxis._offset + xaxis.d2p(points.x[index]);
-        const y = box.top + yaxis._offset + yaxis.d2p(points.y[index]);
         const seen = [at.left, at.top + parseFloat(mark.style.getPropertyValue("--y")) - 2];
-        return [seen, [x, y], [box.left + box.width / 2, box.top + box.height / 2]];
+        const points = [...plot.querySelectorAll(".odd")].flatMap(places);
+        const far = ([x, y]) => Math.hypot(x - seen[0], y - seen[1]);
+        return [seen, points.sort((a, b) => far(a) - far(b))[0], middle];
         """
     )
 
@@ -463,7 +472,7 @@ def test_a_point_tells_its_name_and_opens_its_report(browser):
     away = [round(p - m) for p, m in zip(point, middle, strict=True)]
     mouse = ActionChains(browser.driver)
     mouse.move_to_element_with_offset(browser.one(".strip .plot"), *away).perform()
-    label = browser.wait("return document.querySelector('.strip .hovertext')?.textContent")
+    label = browser.wait("return document.querySelector('.strip .tip')?.textContent")
     assert "sub-0020_ses-2" in label
     assert "1201" in label
     browser.photograph("group_hover")
@@ -487,29 +496,47 @@ def test_colours_are_those_of_groups_ratings_or_outliers(browser):
     assert browser.run(VALUES, "#legend li") == [" 2 mm (20)", " 1 mm (20)"]
     choose(browser, "#color", "outlier")
     assert browser.run(VALUES, "#legend li") == [" not an outlier (38)", " outlier (2)"]
-    shapes = "return document.querySelector('.strip .js-plotly-plot')?.layout.shapes.length"
-    browser.wait(f"{shapes} === 1")  # the outliers are markers
-    browser.wait("return document.querySelectorAll('.strip .shapelayer path').length > 5")
-    in_first = (
-        "return document.querySelector('.strip').querySelectorAll('.shapelayer path').length"
-    )
-    assert browser.run(in_first) == 1
+    outliers = "return document.querySelector('.strip .odd').style.stroke"
+    browser.wait(f"{outliers} === 'var(--exclude)'")
 
 
 def test_volumes_over_sessions_and_their_change(browser):
+    show_table(browser)  # it moves what is below
     browser.run("document.getElementById('volumes').scrollIntoView({behavior: 'instant'})")
-    browser.wait("return document.querySelector('#plots .main-svg')")
-    data = "return document.querySelector('#plots .plot').data[0]"
-    drawn = browser.run(data)
-    assert drawn["x"][:2] == ["ses-1", "ses-2"]
-    assert drawn["y"][:3] == [1010, 1011, None]
-    assert browser.run("return document.querySelector('#plots .plot').data[1].y[0]") == 1150
+    browser.wait("return document.querySelector('#plots svg')")
+    assert browser.run(VALUES, "#plots .tick") == ["ses-1", "ses-2"]
+    mark = "return document.querySelector('#plots .mine').getAttribute('d')"
+    line = browser.run(mark)
+    assert line.count("M") == line.count("L") == 1
+    usual = browser.run("return document.querySelector('#plots .usual').getAttribute('d')")
+    assert usual.count("M") == 20
+    assert line in usual
+    away = line_away(browser)
+    plot = browser.one("#plots .lines")
+    ActionChains(browser.driver).move_to_element_with_offset(plot, *away).perform()
+    label = "return document.querySelector('#plots .tip')?.textContent"
+    assert browser.wait(label) == "sub-0015, ses-11150 mL"
     choose(browser, "#scale", "change")
-    assert browser.run(data)["y"][:2] == [0, pytest.approx(100 / 1010)]
-    buttons = browser.run(
-        "return [...document.querySelectorAll('.modebar-btn')].map(b => b.dataset.title)"
+    assert browser.run(mark) != line
+    away = line_away(browser, last=True)
+    ActionChains(browser.driver).move_to_element_with_offset(plot, *away).perform()
+    browser.wait(f"{label} === 'sub-0015, ses-20.08696 %'")
+
+
+def line_away(browser, *, last=False):
+    """Where the selected line begins or ends, from the middle of its plot."""
+    x, y, *middle = browser.run(
+        """
+        const path = document.querySelector("#plots .mine"), of = path.getScreenCTM();
+        const place = path.getAttribute("d").split(/[ML]/).at(arguments[0]);
+        const [x, y] = place.split(",").map(Number);
+        const box = document.querySelector("#plots .lines").getBoundingClientRect();
+        const middle = [box.left + box.width / 2, box.top + box.height / 2];
+        return [of.a * x + of.e, of.d * y + of.f, ...middle];
+        """,
+        -1 if last else 1,
     )
-    assert not [title for title in buttons if "loud" in title or "dit" in title]
+    return round(x - middle[0]), round(y - middle[1])
 
 
 # ---------------------------------------------------------------------- table
@@ -599,7 +626,7 @@ def test_hostile_names_are_text_everywhere(chromium, tmp_path):
     mouse = ActionChains(chromium.driver)
     away = [round(p - m) for p, m in zip(point, middle, strict=True)]
     mouse.move_to_element_with_offset(chromium.one(".strip .plot"), *away).perform()
-    label = chromium.wait("return document.querySelector('.strip .hovertext')?.textContent")
+    label = chromium.wait("return document.querySelector('.strip .tip')?.textContent")
     assert label.startswith("<img src=x onerror=")
     show = "document.getElementById(arguments[0]).scrollIntoView({behavior: 'instant'})"
     chromium.run(show, "quality")
@@ -607,7 +634,7 @@ def test_hostile_names_are_text_everywhere(chromium, tmp_path):
     assert HOSTILE in column_of(chromium, field_of("group"))
     chromium.one(".chooser summary").click()
     chromium.run(show, "volumes")
-    chromium.wait("return document.querySelectorAll('#plots .main-svg').length > 1")
+    chromium.wait("return document.querySelectorAll('#plots svg').length")
     choose(chromium, "#color", "outlier")
     path = tmp_path / "ratings.tsv"
     path.write_text(f"image\trating\n{HOSTILE}\taccept\n", encoding="utf-8")
@@ -615,23 +642,15 @@ def test_hostile_names_are_text_everywhere(chromium, tmp_path):
     chromium.photograph("group_hostile")
     assert chromium.run("return window.hacked") is None
     assert chromium.all('img[src="x"]') == []
-    assert len(chromium.all("script")) == 4
+    assert len(chromium.all("script")) == 3
     assert chromium.errors() == []
     assert chromium.strangers() == []
 
 
 def place_of_first(browser):
     """Where the first plot has the first point, and where its middle is."""
-    browser.wait("return document.querySelector('.strip .js-plotly-plot .hoverlayer')")
-    return browser.run(
-        """
-        const plot = document.querySelector(".strip .plot"), box = plot.getBoundingClientRect();
-        const { xaxis, yaxis } = plot._fullLayout, points = plot.data[2];
-        const x = box.left + xaxis._offset + xaxis.d2p(points.x[0]);
-        const y = box.top + yaxis._offset + yaxis.d2p(points.y[0]);
-        return [[x, y], [box.left + box.width / 2, box.top + box.height / 2]];
-        """
-    )
+    browser.wait("return document.querySelector('.strip .odd')")
+    return browser.run(f"{POINTS} return [places(plot.querySelector('.odd'))[0], middle]")
 
 
 def test_dark_as_the_system_or_as_chosen(browser):
@@ -639,19 +658,18 @@ def test_dark_as_the_system_or_as_chosen(browser):
         "const c = getComputedStyle(document.body).backgroundColor.match(/\\d+/g).map(Number);"
         "return c[0] + c[1] + c[2]"
     )
-    plotted = (
-        "return document.querySelector('.strip .js-plotly-plot')?.layout.template.layout.font"
-    )
-    before = browser.wait(plotted)["color"]
+    browser.wait("return document.querySelector('.strip .tukey')")
+    plotted = "return getComputedStyle(document.querySelector('.strip .tukey')).stroke"
+    before = browser.run(plotted)
     assert browser.run(lightness) > 600
     dark = {"features": [{"name": "prefers-color-scheme", "value": "dark"}]}
     browser.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", dark)
     try:
-        browser.wait(f"{plotted}.color !== arguments[0]", before)
+        browser.wait(f"{plotted} !== arguments[0]", before)
         assert browser.run(lightness) < 150
         browser.photograph("group_dark")
         browser.one("#theme").click()
-        browser.wait(f"{plotted}.color === arguments[0]", before)
+        browser.wait(f"{plotted} === arguments[0]", before)
         assert browser.run(lightness) > 600
     finally:
         browser.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
@@ -706,6 +724,46 @@ def test_very_many_images_are_beside_the_page_which_sorts_and_filters_them(
     assert "The data of 150 images are missing" in chromium.one("#notices").text
 
 
+def in_order(rows, name, *, reverse):
+    """Names of images as they should be sorted: unknown last, like values in the order of rows."""
+    known = [one for one in rows if one.values[name] is not None]
+    unknown = [one for one in rows if one.values[name] is None]
+    found = sorted(known, key=lambda one: one.values[name], reverse=reverse)
+    return [one.prefix for one in (*found, *unknown)]
+
+
+@pytest.mark.parametrize("most", [100, 200], ids=["beside the page", "inside"])
+def test_images_are_sorted_as_python_does(chromium, tmp_path, monkeypatch, most):
+    monkeypatch.setattr(page_data, "INSIDE_MOST", most)
+    monkeypatch.setattr(page_data, "PER_FILE", 70)
+    choices = random.Random(0)
+    volumes, groups = [None, -1.5, 0.0, 2.25, 10.0, 900.5], [None, "a", "ab", "b", "c d"]
+    rows = [
+        row(number, volume_ml=choices.choice(volumes), group=choices.choice(groups))
+        for number in range(120)
+    ]
+    rows = [replace(one, thumbnail=None) for one in rows]
+    files = page_data.data_files(rows, COLUMNS, "data")
+    assert len(files) == (2 if most == 100 else 0)
+    for name, text in files.items():
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    chromium.open(write(tmp_path, rows, files=tuple(files)))
+    for order, reverse in (("low", False), ("high", True)):
+        choose(chromium, "#order", f"Volume, {order} first")
+        assert names(chromium) == in_order(rows, "volume_ml", reverse=reverse)[:24]
+    show_table(chromium)
+    for name in ("volume_ml", "group"):
+        title = f'.tabulator-col[tabulator-field="{field_of(name)}"]'
+        for reverse, said in ((False, "ascending"), (True, "descending")):
+            chromium.one(f"{title} .tabulator-col-title").click()
+            chromium.wait(f"return document.querySelector('{title}').ariaSort === '{said}'")
+            wanted = in_order(rows, name, reverse=reverse)
+            chromium.wait(f"{VALUES}[0] === arguments[1]", NAMES, wanted[0])
+            exported = table_of(chromium.download(chromium.one("#download").click))
+            assert [one["participant_id"] for one in exported] == wanted
+    assert chromium.errors() == []
+
+
 def test_five_thousand_images(chromium, tmp_path):
     rows = [Row(one.prefix, one.report, None, one.values) for one in map(row, range(5000))]
     page = write(tmp_path, rows)
@@ -717,7 +775,7 @@ def test_five_thousand_images(chromium, tmp_path):
         return chromium.wait(painted)
 
     assert any(milliseconds() < 3000 for _ in range(3))  # others may use the machine, too
-    drawn = "return document.querySelectorAll('.strip .main-svg').length > 20"
+    drawn = "return document.querySelectorAll('.strip svg').length > 5"
     chromium.wait(drawn, seconds=60)
     show_table(chromium)
     count_is(chromium, "5000 of 5000 images")

@@ -67,16 +67,17 @@ def test_values_come_back_as_they_went_in():
     data = page(rows).data
     names = [column["name"] for column in data["columns"]]
     assert names == list(COLUMNS)
-    for given, found in zip(rows, data["rows"], strict=True):
+    for index, given in enumerate(rows):
+        found = [data["lists"][f"c{place}"][index] for place in range(len(names))]
         assert dict(zip(names, found, strict=True)) == given.values
-    assert data["names"] == ["sub-0001", "sub-0002"]
+    assert data["lists"]["names"] == ["sub-0001", "sub-0002"]
 
 
 def test_unknown_numbers_are_null():
     data = page([row(1, volume_ml=math.nan, seconds=math.inf), row(2)]).data
     names = [column["name"] for column in data["columns"]]
-    assert data["rows"][0][names.index("volume_ml")] is None
-    assert data["rows"][0][names.index("seconds")] is None
+    assert data["lists"][f"c{names.index('volume_ml')}"][0] is None
+    assert data["lists"][f"c{names.index('seconds')}"][0] is None
 
 
 def test_every_column_is_defined_and_numbers_are_told_apart():
@@ -171,8 +172,8 @@ def test_hostile_names_stay_text():
     assert shown.scripts[1:] == plain.scripts[1:]
     assert shown.text.count(HOSTILE) == 4  # title, heading, source and message
     data = shown.data
-    assert data["title"] == data["names"][0] == HOSTILE
-    assert HOSTILE in data["rows"][0]
+    assert data["title"] == data["lists"]["names"][0] == HOSTILE
+    assert [HOSTILE] in data["lists"].values()
 
 
 @pytest.mark.parametrize("path", ["javascript:alert(1)", "//evil.example/a", "a b?c#d&e", HOSTILE])
@@ -189,12 +190,12 @@ def test_links_are_relative_whatever_a_path_is(path):
 def test_names_that_are_no_text_are_written():
     odd = Row("sub-\udcff", "sub-\udcff.html", None, {"participant_id": "sub-\udcff"})
     text = group_page.page([odd], COLUMNS, title="\udcff")
-    assert Page(text.encode().decode()).data["links"] == ["./sub-%FF.html#sub-%FF"]
+    assert Page(text.encode().decode()).data["lists"]["links"] == ["./sub-%FF.html#sub-%FF"]
 
 
 def test_a_picture_may_be_missing():
     gone = Row("sub-1", "sub-1.html", None, {"participant_id": "sub-1"})
-    assert page([gone, row(2)]).data["thumbnails"] == [
+    assert page([gone, row(2)]).data["lists"]["thumbnails"] == [
         None,
         "./sub-0002/figures/sub-0002_desc-thumbnail_T1w.webp",
     ]
@@ -203,14 +204,14 @@ def test_a_picture_may_be_missing():
 def test_a_picture_may_be_inside():
     inside = f"{page_data.INSIDE}AAAA"
     rows = [Row("a", "a.html", inside, {"participant_id": "a"}), row(2)]
-    first, second = page(rows).data["thumbnails"]
+    first, second = page(rows).data["lists"]["thumbnails"]
     assert first == inside
     assert second.startswith("./sub-0002/figures/")
 
 
 def test_no_image_at_all_is_a_page():
     shown = page([])
-    assert shown.data["rows"] == shown.data["metrics"] == []
+    assert shown.data["lists"]["names"] == shown.data["metrics"] == []
 
 
 def test_page_asks_nobody():
@@ -330,16 +331,16 @@ def test_very_many_images_are_in_files_beside_the_page(monkeypatch):
     text = group_page.page(rows, COLUMNS, title="Phantoms", files=tuple(files))
     shown = Page(text)
     assert shown.data["count"] == 5
-    assert shown.data["rows"] == shown.data["names"] == []
+    assert shown.data["lists"] == {}
     nonce = re.search(r"nonce-([\w-]+)", text)[1]
     assert len(nonce) > 20
     for name in files:
         assert f'<script nonce="{nonce}" src="./{name}"></script>' in text
     assert not page(rows).attributes("script", "nonce")
-    whole = page(rows).data
+    whole = page(rows).data["lists"]
     code = "".join(files.values())
     assert "</script" not in code
-    parts = re.findall(r"push\(`(.*)`\);", code)
-    found = [json.loads(re.sub(r"\\([`$\\])", r"\1", part)) for part in parts]
-    for name in page_data.OF_IMAGES:
-        assert [one for part in found for one in part[name]] == whole[name]
+    found = {}
+    for name, text in re.findall(r"^(\w+): `(.*)`,?$", code, re.MULTILINE):
+        found.setdefault(name, []).extend(json.loads(re.sub(r"\\([`$\\])", r"\1", text)))
+    assert found == whole

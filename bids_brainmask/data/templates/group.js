@@ -77,10 +77,9 @@ function furnish() {
       return chip;
     }),
   );
-  const groups = [...new Set(images.map((image) => image.group))].sort();
+  const groups = [...new Set(distinct("group").map((name) => `${name ?? ""}`))].sort();
   const named = groups.map((name) => option(name || "no group", `=${name}`));
-  const sets = [...FACTS].map(([name, of]) => {
-    const found = [...new Set(images.map(of))].sort();
+  const sets = [...CLASSES].map(([name, found]) => {
     const label = data.columns[at.get(name)].title;
     const some = found.slice(0, MOST_CLASSES).map((one) => option(one, `${name}=${one}`));
     return found.length > 1 ? make("optgroup", { label }, ...some) : null;
@@ -90,17 +89,15 @@ function furnish() {
   $("group").replaceChildren(option("all"), ...shownSets);
   $("group").parentElement.hidden = !shownSets.length;
   $("order").replaceChildren(...[...orders.keys()].map((name) => option(name)));
-  const by = Object.entries(COLOR_BY).filter(([, [, of]], index) => {
-    return index === 1 || new Set(images.map(of)).size > 1;
-  });
+  const by = Object.entries(COLOR_BY).filter(differs);
   $("color").replaceChildren(...by.map(([key, [label]]) => option(label, key)));
   $("metrics").replaceChildren(...strips.map((strip) => strip.figure));
   const same = data.constant.map((m) => `${m.title} ${withUnits(m.value, m.units)}`);
-  const points = nth > 1 ? `Of ${images.length} images, one in ${nth} is a point, and each outlier. ` : "";
+  const some = nth > 1 ? `Of ${images.length} images, one in ${nth} is a point, and each outlier. ` : "";
   const constant = same.length ? `The same in all images: ${same.join("; ")}.` : "";
-  $("constant").textContent = points + constant;
+  $("constant").textContent = some + constant;
   $("volumes").hidden = !plots.length;
-  $("plots").replaceChildren(...plots.map((plot) => plot.box));
+  $("plots").replaceChildren(...plots.map((plot) => plot.figure));
 }
 
 function listen() {
@@ -109,7 +106,7 @@ function listen() {
   $("previous").addEventListener("click", () => turn(-1));
   $("next").addEventListener("click", () => turn(1));
   $("color").addEventListener("change", redraw);
-  $("scale").addEventListener("change", () => plots.forEach(drawPlot));
+  $("scale").addEventListener("change", () => plots.filter((one) => one.drawn).forEach(drawPlot));
   $("export").addEventListener("click", () => save("group_desc-brain_ratings.tsv", ratingTable()));
   $("export-lesions").addEventListener("click", exportDecisions);
   $("rater").addEventListener("change", () => rename($("rater").value.trim()));
@@ -158,6 +155,17 @@ function turn(step) {
   $("images").scrollIntoView();
 }
 
+const unread = data.columns.map((_, column) => column);
+
+/** Read the columns while the browser has nothing else to do, so that no order waits for one. */
+function readAhead() {
+  const column = unread.shift();
+  if (column === undefined) return;
+  const found = valuesOf(column);
+  if (data.columns[column].number) sortedOf(found);
+  idle(readAhead);
+}
+
 if (images.length < data.count) {
   notice(
     `The data of ${data.count - images.length} images are missing. They are in files beside this ` +
@@ -176,6 +184,6 @@ if (view.length) select(view[0], false);
 paint();
 connect();
 if (!served) offer();
-for (const strip of strips) sight.observe(strip.figure);
+for (const one of [...strips, ...plots]) sight.observe(one.figure);
 near($("quality"), build);
-if (plots.length) near($("volumes"), () => plots.forEach(drawPlot));
+if (LARGE) idle(readAhead);

@@ -5,7 +5,7 @@ const PER_PAGE = 24;
 
 const CHIPS = {
   all: ["All", () => true],
-  doubtful: ["Doubtful", (image) => image.doubts.length > 0],
+  doubtful: ["Doubtful", (image) => doubtful[image.index]],
   outliers: ["Outliers", (image) => image.outlier],
   unrated: ["Unrated", (image) => !rated(image).rating],
   accept: [DONE.accept, (image) => rated(image).rating === "accept"],
@@ -22,51 +22,49 @@ let page = 0;
 let selected = null;
 let dealt = []; // the images with a card
 
-/** Number to sort by, in a direction; unknown ones are last in both. */
-function byNumber(of, direction) {
-  return (image) => {
-    const number = of(image);
-    return number === null ? Infinity : direction * number;
-  };
-}
-
 const FIRST = 1e6; // more than a score is
 
-/** Place of an image by its doubts, then as an outlier, then by its score. */
-function doubtfulFirst(image) {
-  const score = value(image, SCORE);
-  const place = 2 * (image.doubts.length > 0) + image.outlier;
-  return place || score !== null ? -FIRST * place - score : Infinity;
+/** Number of each image to sort by: doubtful ones first, then outliers, then by score. */
+function doubtfulFirst() {
+  const scores = at.has(SCORE) ? numbersOf(at.get(SCORE)) : new Float64Array(images.length).fill(NaN);
+  return scores.map((score, index) => {
+    const place = 2 * doubtful[index] + images[index].outlier;
+    return place ? -FIRST * place - (score || 0) : -score;
+  });
 }
 
+let byDoubt = null;
+
+/** Numbers to sort by, and the direction, by the words of the menu; null: as in the table. */
 const orders = new Map([
-  ["Doubtful, then outliers", doubtfulFirst],
-  ["By name", () => 0],
+  ["Doubtful, then outliers", [() => (byDoubt ??= doubtfulFirst()), 1]],
+  ["By name", [() => null, 1]],
 ]);
 for (const metric of data.metrics) {
-  const of = (image) => measure(image, metric);
-  orders.set(`${metric.title}, low first`, byNumber(of, 1));
-  orders.set(`${metric.title}, high first`, byNumber(of, -1));
+  orders.set(`${metric.title}, low first`, [() => measures(metric), 1]);
+  orders.set(`${metric.title}, high first`, [() => measures(metric), -1]);
 }
 
-/** Filter and sort the cards. */
+const SEARCHED = ["group", ...data.doubts, WHY].filter((name) => at.has(name)).map((name) => at.get(name));
+
+/** Filter and sort the cards; no word has a space, so that each is in one text of an image. */
 function look() {
   const words = $("text").value.toLowerCase().split(/\s+/).filter(Boolean);
   const [fact, ...rest] = $("group").value.split("=");
   const group = rest.join("=");
   const of = FACTS.get(fact) ?? ((image) => image.group);
-  view = images.filter((image) => {
+  const found = images.filter((image) => {
     if (!CHIPS[only][1](image)) return false;
     if (fact !== "all" && of(image) !== group) return false;
-    if (!words.length) return true;
-    const text = [image.name, image.group, ...image.reasons, rated(image).comment].join(" ");
-    return words.every((word) => text.toLowerCase().includes(word));
+    const has = (word, text) => Boolean(text) && `${text}`.toLowerCase().includes(word);
+    const inColumns = (word) => SEARCHED.some((column) => has(word, cell(image.index, column)));
+    return words.every((word) => {
+      return has(word, image.name) || inColumns(word) || has(word, rated(image).comment);
+    });
   });
-  const rank = orders.get($("order").value);
-  const ranks = new Float64Array(images.length);
-  for (const image of view) ranks[image.index] = rank(image);
-  // Infinity less infinity is no number: then the order of the table counts.
-  view.sort((a, b) => ranks[a.index] - ranks[b.index] || a.index - b.index);
+  const [keysOf, direction] = orders.get($("order").value);
+  const [keys, indices] = [keysOf(), Uint32Array.from(found, (image) => image.index)];
+  view = Array.from(keys ? sortBy(indices, keys, direction) : indices, (index) => images[index]);
   for (const chip of $("chips").children) {
     chip.setAttribute("aria-pressed", chip.dataset.only === only);
   }

@@ -1,25 +1,101 @@
 // SPDX-License-Identifier: Apache-2.0
 /* The data of the page about all images, and what makes nodes, texts and files of them.
 
-The data may be hostile. It is added to the page as text (`make`), to Plotly's texts, which allow
-some tags, with `plotText`, and to Tabulator as nodes. */
+The data may be hostile. It is added to the page as text (`make`), and to Tabulator as nodes. */
 
 const data = JSON.parse(document.getElementById("data").textContent);
 const beside = Boolean(globalThis.brainmaskData); // whether the images are in files beside the page
-for (const part of globalThis.brainmaskData ?? []) {
-  for (const [name, list] of Object.entries(JSON.parse(part))) data[name].push(...list);
-}
+const parts = globalThis.brainmaskData ?? [data.lists];
 delete globalThis.brainmaskData;
-const LARGE = beside || data.names.length > 10000; // then the table is sorted and filtered by this script
+const lists = new Map(); // those that were read
+
+/** List with a place for each image; texts of very many images are read when first wanted. */
+function list(name) {
+  if (!lists.has(name)) {
+    const some = parts.map((part) => part[name]);
+    for (const part of parts) delete part[name];
+    lists.set(name, [].concat(...some.map((one) => (typeof one === "string" ? JSON.parse(one) : one))));
+  }
+  return lists.get(name);
+}
+
 const at = new Map(data.columns.map((column, index) => [column.name, index]));
-const images = data.names.map((name, index) => ({
-  index,
-  name,
-  link: data.links[index],
-  mask: data.masks[index],
-  thumbnail: data.thumbnails[index],
-  row: data.rows[index],
-}));
+const numbers = new Map(); // of columns, by their indices
+
+/** Numbers of a column, by the indices of images; NaN for one that is not known. */
+function numbersOf(column) {
+  if (!numbers.has(column)) {
+    const read = list(`c${column}`);
+    const found = new Float64Array(read.length);
+    for (let i = 0; i < read.length; i += 1) found[i] = read[i] ?? NaN;
+    numbers.set(column, found);
+    if (data.columns[column].number) lists.delete(`c${column}`); // it takes several times the memory
+  }
+  return numbers.get(column);
+}
+
+const isKnown = (number) => !Number.isNaN(number);
+
+/** Values of a column, as numbers if it has numbers alone. */
+const valuesOf = (column) => (data.columns[column].number ? numbersOf(column) : list(`c${column}`));
+
+/** Value of an image in a column, by their indices; null for one that is not known. */
+function cell(index, column) {
+  const found = valuesOf(column)[index];
+  return isKnown(found) ? found : null;
+}
+
+/** Value of an image in a column; null for one that is not known, or no column. */
+const value = (image, name) => (at.has(name) ? cell(image.index, at.get(name)) : null);
+
+const [SCORE, WHY] = ["outlier_score", "outlier_reasons"];
+const outliers = new Set(data.outliers);
+const split = (text) => `${text ?? ""}`.split(/;\s*/).filter(Boolean);
+const NO_LESIONS = [];
+
+class ImageRow {
+  card = null;
+  lesions = NO_LESIONS;
+  lesionThumbnail = null;
+  constructor(name, index) {
+    this.name = name;
+    this.index = index;
+    this.outlier = outliers.has(index);
+  }
+  get link() {
+    return list("links")[this.index];
+  }
+  get mask() {
+    return list("masks")[this.index];
+  }
+  get thumbnail() {
+    return list("thumbnails")[this.index];
+  }
+  get row() {
+    return data.columns.map((_, column) => cell(this.index, column));
+  }
+  get group() {
+    return `${value(this, "group") ?? ""}`;
+  }
+  get doubts() {
+    return data.doubts.flatMap((name) => split(value(this, name)));
+  }
+  get reasons() {
+    return [...this.doubts, ...split(value(this, WHY))];
+  }
+}
+
+const images = list("names").map((name, index) => new ImageRow(name, index));
+const LARGE = beside || images.length > 10000; // then the table is sorted and filtered by this script
+
+/** Whether each image is doubtful. */
+const doubtful = images.map(() => false);
+for (const name of data.doubts) {
+  for (const [index, text] of list(`c${at.get(name)}`).entries()) if (text) doubtful[index] = true;
+}
+
+/** Values of all images in a column, each once. */
+const distinct = (name) => [...new Set(at.has(name) ? valuesOf(at.get(name)) : [])];
 
 let live = false; // whether a server keeps the ratings
 
@@ -37,14 +113,56 @@ function make(tag, properties = {}, ...children) {
   return element;
 }
 
-/** Value of an image in a column; null for one that is not known, or no column. */
-const value = (image, name) => (at.has(name) ? image.row[at.get(name)] : null);
+const metricNumbers = new Map(); // of metrics of several columns, by their names
 
-/** Smallest of an image's numbers in a metric's columns; null for none. */
-function measure(image, metric) {
-  if (metric.columns.length === 1) return image.row[metric.columns[0]];
-  const found = metric.columns.map((column) => image.row[column]).filter((x) => x !== null);
-  return found.length ? Math.min(...found) : null;
+/** A metric's numbers, by the indices of images: the smallest of its columns; NaN for none. */
+function measures(metric) {
+  if (metric.columns.length === 1) return numbersOf(metric.columns[0]);
+  if (!metricNumbers.has(metric.name)) {
+    const [found, ...others] = metric.columns.map((column) => numbersOf(column).slice());
+    for (const other of others) {
+      other.forEach((number, index) => {
+        if (!(found[index] <= number) && isKnown(number)) found[index] = number;
+      });
+    }
+    metricNumbers.set(metric.name, found);
+  }
+  return metricNumbers.get(metric.name);
+}
+
+const sorted = new WeakMap(); // known numbers, by the lists that they are of
+
+/** Known numbers of a list, from the smallest. */
+function sortedOf(numbers) {
+  if (!sorted.has(numbers)) sorted.set(numbers, numbers.filter(isKnown).sort());
+  return sorted.get(numbers);
+}
+
+/** Number of sorted values that are less than a number; `orEqual`, or equal to it. */
+function place(sorted, number, orEqual = false) {
+  let [low, high] = [0, sorted.length];
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (sorted[middle] < number || (orEqual && sorted[middle] === number)) low = middle + 1;
+    else high = middle;
+  }
+  return low;
+}
+
+/** Sort indices of images by a number of each; unknown ones are last in both directions.
+
+What has the same number stays in its order. The browser sorts numbers faster than anything else:
+each has the place of an image's number, and then the place that the image has now. */
+function sortBy(indices, keys, direction = 1) {
+  const known = sortedOf(keys);
+  const [last, length] = [known.length, indices.length];
+  const both = new Float64Array(length);
+  for (let now = 0; now < length; now += 1) {
+    const number = keys[indices[now]];
+    const there = isKnown(number) ? place(known, number) : last;
+    both[now] = (direction < 0 && there < last ? last - 1 - there : there) * length + now;
+  }
+  return Uint32Array.from(both.sort(), (one) => indices[one % length]);
 }
 
 /** Write a number with four digits that count. */
@@ -60,10 +178,6 @@ function shorten(text, length = 60) {
   const half = Math.floor((length - 1) / 2);
   return text.length <= length ? text : `${text.slice(0, half)}…${text.slice(-half)}`;
 }
-
-/** Make text fit Plotly's labels, which know tags and entities. */
-const plotText = (text) =>
-  shorten(text).replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
 
 /** Bounded part of a sequence that is spread evenly, for the places of points; in (0, 1). */
 const scatter = (index) => (index * 0.6180339887498949 + 0.5) % 1;
@@ -118,15 +232,4 @@ function parse(text) {
     const fields = split(line);
     return new Map(names.map((name, index) => [name, fields[index] ?? ""]));
   });
-}
-
-const SCORE = "outlier_score";
-const outliers = new Set(data.outliers);
-for (const image of images) {
-  const reasons = (name) => `${value(image, name) ?? ""}`.split(/;\s*/).filter(Boolean);
-  image.doubts = data.doubts.flatMap(reasons);
-  image.reasons = [...image.doubts, ...reasons("outlier_reasons")];
-  image.outlier = outliers.has(image.index);
-  image.group = value(image, "group") === null ? "" : `${value(image, "group")}`;
-  image.label = plotText(image.name);
 }

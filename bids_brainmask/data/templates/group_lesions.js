@@ -13,8 +13,10 @@ const decided = new Map(); // rows of DECISION_TABLE, by `lesionKey`
 const lesionKey = (sha, index) => `${sha} ${index}`;
 
 const withLesions = new Map(); // images by the path of their index image
-for (const image of images) {
-  const { found = [], sha256, image: path, thumbnail } = data.lesions?.[image.index] ?? {};
+for (const [index, some] of list("lesions").entries()) {
+  if (!some) continue;
+  const { found = [], sha256, image: path, thumbnail } = some;
+  const image = images[index];
   image.lesionThumbnail = thumbnail;
   image.lesions = found.map(([index, volume, longest, side, kind, reasons, decision]) => ({
     ...{ index, volume, longest, side, kind, reasons: reasons ?? "", decision: decision ?? "" },

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Distributions of metrics, and volumes over sessions, drawn by Plotly. */
+/* Distributions of metrics, as drawings (SVG). */
 
 const MANY = 1000; // images; with more, plots that are out of view are removed
-const DRAWN = 5000; // images at most that are points, beside outliers; of more, every nth is
+const DRAWN = 2000; // images at most that are points, beside outliers; of more, every nth is
 const COLORS = ["c1", "c2", "c3", "c4", "c5", "c6", "c7"]; // of the style, as are those below
 const FIXED = {
   group: {},
@@ -11,25 +11,9 @@ const FIXED = {
   outlier: { outlier: "exclude", "not an outlier": "muted" },
 };
 
-const theme = () => {
-  const style = getComputedStyle(document.documentElement);
-  const color = (name) => style.getPropertyValue(`--${name}`).trim();
-  const axis = { gridcolor: color("line"), linecolor: color("line"), zeroline: false };
-  const layout = {
-    paper_bgcolor: "rgba(0,0,0,0)",
-    plot_bgcolor: "rgba(0,0,0,0)",
-    font: { color: color("muted"), family: style.fontFamily, size: 11 },
-    hoverlabel: { bgcolor: color("sheet"), bordercolor: color("muted"), font: { size: 12 } },
-    modebar: { bgcolor: "rgba(0,0,0,0)", color: color("muted"), activecolor: color("ink") },
-    xaxis: axis,
-    yaxis: axis,
-  };
-  layout.hoverlabel.font.color = color("ink");
-  return { color, template: { layout } };
-};
-
+/** What colors are by: its label, the class of an image, and the column that this depends on. */
 const COLOR_BY = {
-  group: ["group", (image) => image.group || "no group"],
+  group: ["group", (image) => image.group || "no group", "group"],
   rating: ["rating", (image) => rated(image).rating || "unrated"],
   outlier: ["outliers", (image) => (image.outlier ? "outlier" : "not an outlier")],
   contrast: [
@@ -38,47 +22,78 @@ const COLOR_BY = {
       const given = value(image, "contrast_enhanced");
       return given === null ? "unknown" : given ? "contrast-enhanced" : "no contrast agent";
     },
+    "contrast_enhanced",
   ],
 };
-/** Say which of a fact's values an image has; of many numbers, which quarter they are in. */
-function classOf(name) {
-  const column = data.columns[at.get(name)];
-  const numbers = images.map((image) => value(image, name)).filter((x) => typeof x === "number");
-  const sorted = numbers.sort((a, b) => a - b);
-  if (!column.number || new Set(sorted).size <= COLORS.length) {
-    return (image) => (value(image, name) === null ? "n/a" : `${show(value(image, name))}`);
-  }
-  const cuts = [0.25, 0.5, 0.75].map((share) => sorted[Math.floor(share * (sorted.length - 1))]);
-  const ends = [sorted[0], ...cuts, sorted[sorted.length - 1]].map(show);
-  return (image) => {
-    const number = value(image, name);
-    if (number === null) return "n/a";
-    const quarter = cuts.filter((cut) => number > cut).length;
-    return `${ends[quarter]} to ${ends[quarter + 1]}`;
-  };
+
+/** Whether colors would differ. */
+function differs([key, [, , column]]) {
+  if (column) return distinct(column).length > 1;
+  return key === "rating" || (outliers.size > 0 && outliers.size < images.length);
 }
 
-const FACTS = new Map(data.facts.map((name) => [name, classOf(name)]));
-for (const [name, of] of FACTS) COLOR_BY[`fact:${name}`] = [data.columns[at.get(name)].title, of];
+/** Make what says which class a value of a fact is of; many numbers are in four quarters. */
+function classOf(name) {
+  const column = at.get(name);
+  const none = (found) => found === null || !isKnown(found);
+  const asItIs = (found) => (none(found) ? "n/a" : `${show(found)}`);
+  if (!data.columns[column].number) return asItIs;
+  const sorted = numbersOf(column).filter((number) => !none(number)).sort();
+  if (new Set(sorted).size <= COLORS.length) return asItIs;
+  const cuts = [0.25, 0.5, 0.75].map((share) => sorted[Math.floor(share * (sorted.length - 1))]);
+  const ends = [sorted[0], ...cuts, sorted[sorted.length - 1]].map(show);
+  const quarters = cuts.concat(Infinity).map((_, index) => `${ends[index]} to ${ends[index + 1]}`);
+  return (found) => (none(found) ? "n/a" : quarters[cuts.filter((cut) => found > cut).length]);
+}
+
+const FACTS = new Map(); // what says the class of an image, by the names of facts
+const CLASSES = new Map(); // the classes that there are
+for (const name of data.facts) {
+  const said = classOf(name);
+  FACTS.set(name, (image) => said(value(image, name)));
+  CLASSES.set(name, [...new Set(distinct(name).map(said))].sort());
+  COLOR_BY[`fact:${name}`] = [data.columns[at.get(name)].title, FACTS.get(name), name];
+}
+
+const nth = Math.ceil(images.length / DRAWN);
+const points = images.filter((image) => image.outlier || image.index % nth === 0); // in the plots
+
+/** Count the images of each class, and list those that are points. */
+function counted() {
+  const [, of, column] = COLOR_BY[$("color").value];
+  const found = new Map();
+  const add = (image, count) => {
+    const name = of(image);
+    if (!found.has(name)) found.set(name, { name, count: 0, members: [] });
+    found.get(name).count += count;
+    return found.get(name).members;
+  };
+  if (column && at.has(column)) {
+    const some = new Map(); // by value: an image that has it, and how many have it
+    for (const [index, one] of valuesOf(at.get(column)).entries()) {
+      const there = some.get(one);
+      if (there) there[1] += 1;
+      else some.set(one, [images[index], 1]);
+    }
+    for (const [image, count] of some.values()) add(image, count);
+  } else for (const image of images) add(image, 1);
+  for (const image of points) add(image, 0).push(image);
+  return found;
+}
 
 /** Sort images into classes of a color each, the largest first; the smallest share one. */
 function classes() {
-  const of = COLOR_BY[$("color").value][1];
-  const found = new Map();
-  for (const image of images) {
-    const name = of(image);
-    if (!found.has(name)) found.set(name, []);
-    found.get(name).push(image);
-  }
-  const sorted = [...found].sort((a, b) => b[1].length - a[1].length);
+  const found = counted();
+  const sorted = [...found.values()].sort((a, b) => b.count - a.count);
   const fixed = new Map(Object.entries(FIXED[$("color").value] ?? {}));
-  const own = sorted.slice(0, COLORS.length).map(([name, members], index) => {
-    return { name, members, color: fixed.get(name) ?? COLORS[index] };
+  const own = sorted.slice(0, COLORS.length).map((one, index) => {
+    return { ...one, color: fixed.get(one.name) ?? COLORS[index] };
   });
   const rest = sorted.slice(COLORS.length);
   if (rest.length) {
-    const members = rest.flatMap(([, some]) => some);
-    own.push({ name: `${rest.length} others`, members, color: "muted" });
+    const members = rest.flatMap((one) => one.members);
+    const count = rest.reduce((sum, one) => sum + one.count, 0);
+    own.push({ name: `${rest.length} others`, count, members, color: "muted" });
   }
   return own;
 }
@@ -88,15 +103,17 @@ let shades = [];
 function legend() {
   shades = classes();
   $("legend").replaceChildren(
-    ...shades.map(({ name, members, color }) => {
+    ...shades.map(({ name, count, color }) => {
       const swatch = make("span", { className: "swatch" });
       swatch.style.color = `var(--${color})`;
-      return make("li", { title: name }, swatch, ` ${shorten(name, 40)} (${members.length})`);
+      return make("li", { title: name }, swatch, ` ${shorten(name, 40)} (${count})`);
     }),
   );
 }
 
-const AREA = { left: 10, width: 20, top: 2, height: 54 }; // of a plot, within its element, px
+const AREA = { left: 10, width: 20, top: 2, height: 54 }; // of a plot, as in the style, px
+const WIDE = 1000; // units of a plot from left to right, however wide it is
+const NEAR = 12; // px from the pointer to a point
 
 const strips = data.metrics.map((metric) => {
   const title = metric.units ? `${metric.title}, ${metric.units}` : metric.title;
@@ -107,16 +124,24 @@ const strips = data.metrics.map((metric) => {
   const mark = make("div", { className: "mark", hidden: true });
   const box = make("div", { className: "box" }, plot, mark);
   const figure = make("figure", { className: "strip" }, make("figcaption", {}, name, here), box);
-  return { metric, title, plot, here, mark, figure, drawn: false, seen: false, values: null };
+  const strip = { metric, title, plot, here, mark, box, figure, drawn: false, seen: false, values: null };
+  plot.addEventListener("pointermove", (event) => hover(strip, event));
+  plot.addEventListener("pointerleave", () => tip.remove());
+  plot.addEventListener("click", (event) => {
+    const image = nearest(strip, event);
+    if (!image) return;
+    select(image, false);
+    open(image);
+  });
+  return strip;
 });
 
 /** Sort the values of a plot, once it is wanted: there are many plots of very many images. */
 function prepare(strip) {
   if (strip.values) return;
   const { metric, plot, title } = strip;
-  strip.values = images.map((image) => measure(image, metric));
-  const known = strip.values.filter((number) => number !== null);
-  const sorted = (strip.sorted = Float64Array.from(known).sort());
+  strip.values = measures(metric);
+  const sorted = (strip.sorted = sortedOf(strip.values));
   const [low, high] = [sorted[0], sorted[sorted.length - 1]];
   const margin = (high - low) / 40; // else points at the ends are cut
   strip.range = [low - margin, high + margin];
@@ -125,71 +150,47 @@ function prepare(strip) {
   plot.setAttribute("aria-label", `${title}: ${sorted.length} images, median ${middle}, ${ends}`);
 }
 
-const nth = Math.ceil(images.length / DRAWN);
-
-/** Whether an image is a point of the plots; outliers are. */
-const isPoint = (image) => image.outlier || image.index % nth === 0;
-
 const height = (image) => 1.4 * scatter(image.index) - 0.7;
 
-/** Points of a class as one path: lines too short to see, whose round ends are the dots.
+/** Place of a number from left to right, from 0 to 1. */
+const across = ({ range: [low, high] }, number) => (number - low) / (high - low);
 
-A marker of each would be an element of each, 5,000 in each of many plots. */
-function dots(strip, { members, color }, style) {
-  const path = members
-    .filter((image) => strip.values[image.index] !== null && !image.outlier && isPoint(image))
-    .map((image) => {
-      const y = height(image);
-      return `M${strip.values[image.index]},${y}V${y + 0.01}`;
-    });
-  const line = { color: style(color), width: 4.5 };
-  const shape = { type: "path", layer: "between", opacity: 0.6, line };
-  return path.length ? [{ ...shape, path: path.join("") }] : [];
+/** Where something is from the left, in the style's words. */
+const fromEdge = (share) => `calc(${AREA.left}px + (100% - ${AREA.width}px) * ${share})`;
+
+/** Place of an image from top to bottom, px. */
+const down = (image) => (AREA.height * (1 - height(image) / 1.05)) / 2;
+
+/** Make an element of a drawing. */
+function shape(tag, attributes, ...children) {
+  const element = document.createElementNS("http://www.w3.org/2000/svg", tag);
+  for (const [name, given] of Object.entries(attributes)) element.setAttribute(name, given);
+  element.append(...children);
+  return element;
 }
 
-/** All points, unseen, for the pointer to find. */
-function targets(strip) {
-  const shown = images.filter((image) => strip.values[image.index] !== null && isPoint(image));
-  return {
-    x: shown.map((image) => strip.values[image.index]),
-    y: shown.map(height),
-    text: shown.map((image) => image.label),
-    customdata: shown.map((image) => image.index),
-    mode: "none",
-    type: "scatter",
-    hovertemplate: `%{text}<br><b>%{x}</b> ${plotText(strip.metric.units)}<extra></extra>`,
-    showlegend: false,
-  };
+/** Points as one path: lines too short to see, whose round ends are the dots.
+
+An element for each would be thousands in each of many plots. */
+function dots(strip, members, look, color) {
+  const known = members.filter((image) => isKnown(strip.values[image.index]));
+  const x = (image) => (WIDE * across(strip, strip.values[image.index])).toFixed(1);
+  const path = shape("path", {
+    class: look,
+    d: known.map((image) => `M${x(image)},${down(image).toFixed(1)}h.01`).join(""),
+  });
+  path.style.stroke = `var(--${color})`;
+  return path;
 }
 
-/** Points of outliers, which are larger. */
-function rings(strip, style) {
-  const shown = shades.flatMap(({ members, color }) =>
-    members
-      .filter((image) => image.outlier && strip.values[image.index] !== null)
-      .map((image) => [image, style(color)]),
-  );
-  const line = { width: 1.2, color: style("ink") };
-  return {
-    x: shown.map(([image]) => strip.values[image.index]),
-    y: shown.map(([image]) => height(image)),
-    mode: "markers",
-    type: "scatter",
-    marker: { size: 8, opacity: 1, color: shown.map(([, color]) => color), line },
-    hoverinfo: "skip",
-    showlegend: false,
-  };
-}
-
-/** Number of sorted values that are less than a number; `orEqual`, or equal to it. */
-function place(sorted, number, orEqual = false) {
-  let [low, high] = [0, sorted.length];
-  while (low < high) {
-    const middle = (low + high) >> 1;
-    if (sorted[middle] < number || (orEqual && sorted[middle] === number)) low = middle + 1;
-    else high = middle;
-  }
-  return low;
+/** Round numbers within a range, some at most. */
+function ticks([low, high], most) {
+  const least = (high - low) / most;
+  const power = 10 ** Math.floor(Math.log10(least));
+  const step = power * ([1, 2, 5].find((factor) => factor * power >= least) ?? 10);
+  const first = Math.ceil(low / step);
+  const count = Math.floor(high / step) - first + 1;
+  return Array.from({ length: count }, (_, index) => Number(((first + index) * step).toPrecision(12)));
 }
 
 /** Mark the selected image in all plots, unless the view is over them. */
@@ -201,24 +202,21 @@ function pointLater() {
 /** Say what the selected image's value is, and how many have less. */
 function point(strip) {
   prepare(strip);
-  const number = selected && strip.values[selected.index];
+  const number = selected ? strip.values[selected.index] : NaN;
   const below = place(strip.sorted, number);
   const equal = place(strip.sorted, number, true) - below;
   const rank = Math.round((100 * (below + equal / 2)) / strip.sorted.length);
-  strip.here.textContent =
-    number === null ? "" : `${withUnits(number, strip.metric.units)} · percentile ${rank}`;
-  // A separate element: in Plotly, moving a line redraws everything.
-  strip.mark.hidden = number === null;
-  if (number === null) return;
-  const { left, width, top, height: tall } = AREA;
-  const [low, high] = strip.range;
-  const x = `${left}px + (100% - ${width}px) * ${(number - low) / (high - low)}`;
-  strip.mark.style.left = `calc(${x})`;
-  strip.mark.style.setProperty("--y", `${top + (tall * (1 - height(selected) / 1.05)) / 2}px`);
+  const said = `${withUnits(number, strip.metric.units)} · percentile ${rank}`;
+  strip.here.textContent = isKnown(number) ? said : "";
+  strip.mark.hidden = !isKnown(number);
+  if (!isKnown(number)) return;
+  strip.mark.style.left = fromEdge(across(strip, number));
+  strip.mark.style.setProperty("--y", `${AREA.top + down(selected)}px`);
 }
 
 /** Box and whiskers, which reach as far as values within 1.5 boxes of it do (Tukey). */
-function box(sorted) {
+function box(strip) {
+  const { sorted } = strip;
   const quantile = (share) => {
     const at = share * (sorted.length - 1);
     const low = sorted[Math.floor(at)];
@@ -226,159 +224,74 @@ function box(sorted) {
   };
   const [q1, median, q3] = [0.25, 0.5, 0.75].map(quantile);
   const reach = 1.5 * (q3 - q1);
-  const lowerfence = sorted[place(sorted, q1 - reach)];
-  const upperfence = sorted[place(sorted, q3 + reach, true) - 1];
-  const found = { q1, median, q3, lowerfence, upperfence };
-  const lists = Object.entries(found).map(([name, number]) => [name, [number]]);
-  const where = { type: "box", orientation: "h", y: [0], width: 1.7 };
-  return { ...where, ...Object.fromEntries(lists) };
+  const ends = [sorted[place(sorted, q1 - reach)], sorted[place(sorted, q3 + reach, true) - 1]];
+  const [left, from, middle, to, right] = [ends[0], q1, median, q3, ends[1]].map((number) => {
+    return (WIDE * across(strip, number)).toFixed(1);
+  });
+  const lines = `M${left},27H${from}M${from},5H${to}V49H${from}ZM${middle},5V49M${to},27H${right}`;
+  return shape("path", { class: "tukey", d: lines });
 }
 
+/** Draw a plot; the colors are of the style, and change with it. */
 function draw(strip) {
   prepare(strip);
-  const { color, template } = theme();
-  const look = { hoverinfo: "skip", fillcolor: "rgba(0,0,0,0)", showlegend: false };
-  const line = { color: color("muted"), width: 1 };
-  const traces = [{ ...box(strip.sorted), ...look, line }, rings(strip, color), targets(strip)];
-  const layout = {
-    template,
-    height: AREA.top + AREA.height + 18,
-    margin: { l: AREA.left, r: AREA.width - AREA.left, t: AREA.top, b: 18 },
-    hovermode: "closest",
-    hoverdistance: 12,
-    dragmode: false,
-    shapes: shades.flatMap((shade) => dots(strip, shade, color)),
-    xaxis: { fixedrange: true, nticks: 8, range: strip.range },
-    yaxis: { fixedrange: true, visible: false, range: [-1.05, 1.05] },
-  };
-  Plotly.purge(strip.plot); // else old shapes would remain
-  Plotly.newPlot(strip.plot, traces, layout, { displayModeBar: false, responsive: true });
-  strip.plot.on("plotly_click", clicked);
+  const numbers = ticks(strip.range, 6);
+  const grid = numbers.map((number) => `M${(WIDE * across(strip, number)).toFixed(1)},0v54`).join("");
+  const labels = numbers.map((number) => {
+    const label = make("span", { className: "tick", textContent: `${number}` });
+    label.style.left = fromEdge(across(strip, number));
+    return label;
+  });
+  const usual = shades.map(({ members, color }) => {
+    return dots(strip, members.filter((image) => !image.outlier), "dots", color);
+  });
+  const rings = shades.flatMap(({ members, color }) => {
+    const some = members.filter((image) => image.outlier);
+    return some.length ? [dots(strip, some, "ring", "ink"), dots(strip, some, "odd", color)] : [];
+  });
+  const drawing = shape(
+    "svg",
+    { viewBox: `0 0 ${WIDE} ${AREA.height}`, preserveAspectRatio: "none" },
+    ...[shape("path", { class: "grid", d: grid }), ...usual, box(strip), ...rings],
+  );
+  strip.plot.replaceChildren(drawing, ...labels);
   strip.drawn = true;
   if (LARGE && selected) point(strip);
 }
 
-function clicked({ points }) {
-  const image = images[points[0].customdata];
-  if (!image) return;
-  select(image, false);
-  open(image);
-}
-
-let waiting = false;
-
-/** Draw what is in sight and not drawn yet, one at a time, so that the page stays quick. */
-function work() {
-  const strip = strips.find((one) => one.seen && !one.drawn);
-  waiting = Boolean(strip);
-  if (!strip) return;
-  draw(strip);
-  requestAnimationFrame(work);
-}
-
-function start() {
-  if (!waiting) requestAnimationFrame(work);
-  waiting = true;
-}
-
-let later = 0;
-
-/** Draw everything again that is drawn, in other colors. */
-function redraw() {
-  legend();
-  clearTimeout(later);
-  later = setTimeout(() => {
-    for (const strip of strips) if (strip.drawn) draw(strip);
-    for (const plot of plots) if (plot.drawn) drawPlot(plot);
-  }, 60);
-}
-
-const sight = new IntersectionObserver((entries) => {
-  for (const entry of entries) {
-    const strip = strips.find((one) => one.figure === entry.target);
-    strip.seen = entry.isIntersecting;
-    if (!strip.seen && strip.drawn && images.length > MANY) {
-      Plotly.purge(strip.plot);
-      strip.drawn = false;
-    }
+/** Point of a plot that is next to the pointer; null for none. */
+function nearest(strip, { clientX, clientY }) {
+  const area = strip.plot.getBoundingClientRect();
+  const [x, y] = [clientX - area.left - AREA.left, clientY - area.top - AREA.top];
+  let [found, least] = [null, NEAR ** 2];
+  for (const image of points) {
+    const right = across(strip, strip.values[image.index]) * (area.width - AREA.width);
+    const far = (right - x) ** 2 + (down(image) - y) ** 2;
+    if (far < least) [found, least] = [image, far];
   }
-  start();
-});
+  return found;
+}
 
-const plots = data.plots.map((plot) => {
-  const box = make("div", { className: "plot", role: "img" });
-  box.setAttribute("aria-label", `${plot.title} over sessions, ${plot.lines.length} lines`);
-  return { ...plot, box, drawn: false };
-});
+const tip = make("div", { className: "tip" });
 
-/** Lines as one trace, with gaps between them. */
-function trace(plot, lines, look) {
-  const made = { x: [], y: [], text: [], customdata: [] };
-  for (const { name, points } of lines) {
-    const first = points[0][1];
-    const change = $("scale").value === "change";
-    if (change && !first) continue;
-    for (const [session, volume, index] of [...points, [null, null, -1]]) {
-      made.x.push(session ?? points[0][0]);
-      made.y.push(change && volume !== null ? (100 * (volume - first)) / first : volume);
-      made.text.push(plotText(name));
-      made.customdata.push(index);
-    }
+/** Show a name and a number in a plot. */
+function showTip(box, name, number) {
+  tip.replaceChildren(name, make("b", { textContent: number }));
+  box.append(tip);
+}
+
+/** Say which image is at the pointer. */
+function hover(strip, event) {
+  const image = strip.drawn && nearest(strip, event);
+  strip.plot.style.cursor = image ? "pointer" : "";
+  if (!image) {
+    tip.remove();
+    return;
   }
-  const hovertemplate = "%{text}<br>%{x}: <b>%{y:.4~g}</b><extra></extra>";
-  return { ...made, ...look, type: "scatter", hovertemplate, showlegend: false };
-}
-
-function drawPlot(plot) {
-  const { color, template } = theme();
-  const usual = { color: color("c1"), size: 5 };
-  const here = { color: color("c6"), size: 8, width: 2.5 };
-  const mine = (line) => selected && line.points.some((point) => point[2] === selected.index);
-  const units = $("scale").value === "change" ? "change, %" : plot.units;
-  const titled = (text) => ({ text, font: { color: color("muted"), size: 12 } });
-  const title = { ...titled(plot.title), x: 0.01, xanchor: "left" };
-  title.font.color = color("ink");
-  const layout = {
-    template,
-    title,
-    height: 330,
-    margin: { l: 64, r: 16, t: 36, b: 40 },
-    hovermode: "closest",
-    xaxis: { type: "category", categoryorder: "array", categoryarray: plot.sessions },
-    yaxis: { title: titled(units) },
-  };
-  layout.xaxis.ticktext = plot.sessions.map((name) => plotText(shorten(name, 24)));
-  layout.xaxis.tickvals = plot.sessions;
-  const line = { width: 1, color: usual.color };
-  const traces = [
-    trace(plot, plot.lines, { mode: "lines+markers", marker: usual, line, opacity: 0.45 }),
-    trace(plot, plot.lines.filter(mine), { mode: "lines+markers", marker: here, line: here }),
-  ];
-  // By name, because one of the default buttons sends the data to Plotly's server.
-  const buttons = [["toImage", "zoom2d", "pan2d", "resetScale2d"]];
-  const settings = { displaylogo: false, responsive: true, modeBarButtons: buttons };
-  Plotly.react(plot.box, traces, layout, settings);
-  if (!plot.drawn) plot.box.on("plotly_click", clicked);
-  plot.drawn = true;
-}
-
-let resting = 0;
-
-/** Draw lines again once the selection has come to rest. */
-function drawPlotsLater() {
-  clearTimeout(resting);
-  resting = setTimeout(() => plots.filter((plot) => plot.drawn).forEach(drawPlot), 200);
-}
-
-/** Do something when an element first comes near the window. */
-function near(element, act) {
-  const watch = new IntersectionObserver(
-    (entries) => {
-      if (!entries.some((entry) => entry.isIntersecting)) return;
-      watch.disconnect();
-      act();
-    },
-    { rootMargin: "300px" },
-  );
-  watch.observe(element);
+  const number = strip.values[image.index];
+  const share = across(strip, number);
+  showTip(strip.box, shorten(image.name), `${number} ${strip.metric.units}`.trim());
+  tip.style.left = fromEdge(share);
+  tip.style.top = `${AREA.top + AREA.height + 4}px`;
+  tip.style.transform = `translateX(${-100 * share}%)`;
 }

@@ -304,7 +304,7 @@ function refresh(changed) {
     }),
   );
   const numbers = { ...counts, all: images.length, unrated: images.length - done };
-  numbers.doubtful = images.filter((image) => image.doubts.length).length;
+  numbers.doubtful = doubtful.filter(Boolean).length;
   numbers.outliers = outliers.size;
   if (withLesions.size) {
     numbers.lesions = withLesions.size;

@@ -37,6 +37,7 @@ const column = (title, field, tip, more) => ({
   ...more,
 });
 
+/** All columns of the table; `shown` are those that it has at first. */
 function columns() {
   const numbers = {
     hozAlign: "right",
@@ -44,13 +45,12 @@ function columns() {
     sorter: "number",
     headerFilterFunc: (text, number) => condition(text)(number),
   };
-  const shown = [SCORE, ...data.doubts, "outlier_reasons", "group", ...data.first];
-  const first = shown.filter((name) => at.has(name));
+  const first = [SCORE, ...data.doubts, WHY, "group", ...data.first].filter((name) => at.has(name));
   const others = [...new Set([...first, ...at.keys()])].map((name) => {
     const { title, units, description, number } = data.columns[at.get(name)];
     const head = units ? `${title}, ${units}` : title;
     const width = Math.max(126, Math.min(200, 40 + 4.5 * head.length)); // for two lines
-    const more = { visible: first.includes(name), ...(number ? { ...numbers, width } : {}) };
+    const more = { shown: first.includes(name), ...(number ? { ...numbers, width } : {}) };
     return column(head, `c${at.get(name)}`, description, more);
   });
   const name = {
@@ -66,11 +66,11 @@ function columns() {
     return make("span", { className: "verdict", textContent: rating, data: { rating } });
   };
   return [
-    column("Name", "name", "Name of the image; opens its report", name),
-    column("Rating", "rating", "Your rating", { formatter: verdict, width: 92 }),
+    column("Name", "name", "Name of the image; opens its report", { ...name, shown: true }),
+    column("Rating", "rating", "Your rating", { formatter: verdict, width: 92, shown: true }),
     ...others,
-    column("Comment", "comment", "Your comment", {}),
-  ];
+    column("Comment", "comment", "Your comment", { shown: true }),
+  ].map(({ shown, ...definition }) => ({ shown, definition }));
 }
 
 const record = (image) => ({
@@ -81,45 +81,52 @@ const record = (image) => ({
   ...Object.fromEntries(image.row.map((found, index) => [`c${index}`, found])),
 });
 
-/** Value of an image in a column of the table. */
-function fieldOf(image, field) {
-  if (field === "name") return image.name;
-  if (field === "rating" || field === "comment") return rated(image)[field];
-  return image.row[Number(field.slice(1))];
+/** Values of all images in a column of the table. */
+function fieldOf(field) {
+  if (field === "name") return list("names");
+  if (field === "rating" || field === "comment") return images.map((image) => rated(image)[field]);
+  return valuesOf(Number(field.slice(1)));
 }
 
 const isNumber = (field) => /^c\d+$/.test(field) && data.columns[Number(field.slice(1))].number;
 
-/** Filter and sort very many images, for which Tabulator would need too long.
+const places = new Map(); // of texts in the columns that were sorted
+
+/** Numbers to sort a column of the table by: texts by their places among all, NaN for none. */
+function keysOf(field) {
+  const values = fieldOf(field);
+  if (isNumber(field)) return values;
+  if (places.has(field)) return places.get(field);
+  const texts = values.map((found) => `${found ?? ""}`);
+  const sorted = [...new Set(texts)].filter(Boolean).sort();
+  const where = new Map(sorted.map((text, place) => [text, place]));
+  const keys = Float64Array.from(texts, (text) => where.get(text) ?? NaN);
+  if (field !== "rating" && field !== "comment") places.set(field, keys); // those change
+  return keys;
+}
+
+/** Filter and sort very many images, for which Tabulator would need too long; gives indices.
 
 The filters and the order are those that Tabulator has in its headings. */
 function choice(filters, sorters) {
-  let found = images;
+  let found = Uint32Array.from(images, (image) => image.index);
   for (const { field, value: text } of filters) {
+    const values = fieldOf(field);
     const number = isNumber(field) && condition(`${text}`);
     const words = `${text}`.toLowerCase();
-    found = found.filter((image) => {
-      const there = fieldOf(image, field);
-      return number ? number(there) : `${there ?? ""}`.toLowerCase().includes(words);
+    found = found.filter((index) => {
+      const there = values[index];
+      if (number) return number(isKnown(there) ? there : null);
+      return `${there ?? ""}`.toLowerCase().includes(words);
     });
   }
   for (const { field, dir } of [...sorters].reverse()) {
-    const direction = dir === "desc" ? -1 : 1;
-    const empty = (value) => value === null || value === "";
-    const keyed = found.map((image) => [fieldOf(image, field), image]);
-    const compareTwo = isNumber(field)
-      ? ([a], [b]) => direction * (a - b)
-      : ([a], [b]) => direction * ((`${a}` > `${b}`) - (`${a}` < `${b}`));
-    keyed.sort((a, b) => {
-      if (empty(a[0]) || empty(b[0])) return empty(a[0]) - empty(b[0]);
-      return compareTwo(a, b);
-    });
-    found = keyed.map(([, image]) => image);
+    found = sortBy(found, keysOf(field), dir === "desc" ? -1 : 1);
   }
   return found;
 }
 
-let chosen = images; // of very many: those that the filters of the table leave
+let chosen = []; // indices, of very many: those that the filters of the table leave
 
 /** Settings of a table of very many images: it has a page of them at a time. */
 const MANY_ROWS = {
@@ -127,11 +134,12 @@ const MANY_ROWS = {
   ajaxRequestFunc: (url, config, { page: number, size, filter = [], sort = [] }) => {
     chosen = choice(filter, sort);
     $("count").textContent = `${chosen.length} of ${images.length} images`;
-    const some = chosen.slice((number - 1) * size, number * size);
+    const some = [...chosen.slice((number - 1) * size, number * size)];
     const last = Math.max(1, Math.ceil(chosen.length / size));
-    return Promise.resolve({ last_page: last, data: some.map(record) });
+    const answer = { last_page: last, data: some.map((index) => record(images[index])) };
+    return new Promise((done) => setTimeout(() => done(answer))); // the page answers in between
   },
-  ...{ pagination: true, paginationMode: "remote", paginationSize: 100 },
+  ...{ pagination: true, paginationMode: "remote", paginationSize: 100, renderVerticalBuffer: 100 },
   ...{ sortMode: "remote", filterMode: "remote" },
 };
 
@@ -143,11 +151,13 @@ function rowOf(image) {
 
 function build() {
   if (table) return;
+  const all = columns();
   table = new Tabulator("#table", {
     ...(LARGE ? MANY_ROWS : { data: images.map(record) }),
-    columns: columns(),
+    columns: all.filter(({ shown }) => shown).map(({ definition }) => definition),
     height: 540,
     layout: "fitData",
+    headerFilterLiveFilterDelay: 150, // ms after the last letter
     nestedFieldSeparator: false,
     placeholder: make("span", { textContent: "No image matches." }),
     initialSort: at.has(SCORE) ? [{ column: `c${at.get(SCORE)}`, dir: "desc" }] : [],
@@ -162,7 +172,7 @@ function build() {
   if (!LARGE) table.on("dataFiltered", (filters, rows) => count(rows.length));
   table.on("tableBuilt", () => {
     if (!LARGE) count(images.length);
-    choose();
+    choose(all);
     tableReady = true;
     updateRows([...changedBefore]);
     changedBefore.clear();
@@ -184,22 +194,30 @@ function updateRows(changed) {
   else for (const image of changed.slice(0, 1000)) rowOf(image)?.update(update(image));
 }
 
-/** List the columns with check boxes to show and hide them. */
-function choose() {
-  const boxes = table.getColumns().map((one) => {
-    const box = make("input", { type: "checkbox", checked: one.isVisible() });
-    box.addEventListener("change", () => (box.checked ? one.show() : one.hide()));
-    return make("label", {}, box, one.getDefinition().title);
+/** List the columns with check boxes to show and hide them.
+
+The table gets a column when it is first shown: cells that nobody sees would take most of its time. */
+function choose(all) {
+  const boxes = all.map(({ shown, definition }) => {
+    const box = make("input", { type: "checkbox", checked: shown });
+    let there = shown;
+    box.addEventListener("change", () => {
+      if (!there) table.addColumn(definition, true, "comment");
+      else if (box.checked) table.showColumn(definition.field);
+      else table.hideColumn(definition.field);
+      there = true;
+    });
+    return make("label", {}, box, definition.title);
   });
   $("chooser").replaceChildren(...boxes);
 }
 
 function filtered() {
   const names = [...at.keys()];
-  const shown = LARGE ? chosen : table.getData("active").map(({ id }) => images[id]);
-  const rows = shown.map((image) => {
-    const { rating, comment } = rated(image);
-    return [...image.row, rating, comment];
+  const shown = LARGE ? [...chosen] : table.getData("active").map(({ id }) => id);
+  const rows = shown.map((index) => {
+    const { rating, comment } = rated(images[index]);
+    return [...images[index].row, rating, comment];
   });
   return tsv([[...names, "rating", "comment"], ...rows]);
 }
