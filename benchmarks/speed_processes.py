@@ -39,11 +39,11 @@ LONG = ("HD-BET", "BET", "ROBEX")
 
 
 def precisions() -> tuple[str, ...]:
-    """Number formats that the embedded network has on this processor."""
+    """Number formats that the embedded network has on this processor, that of ``auto`` first."""
     from bids_brainmask import machine
 
     bfloat16 = ("bfloat16",) * bool(machine.instructions() & {"avx512_bf16", "amx_bf16"})
-    return ("float32", *bfloat16, *("int8",) * machine.multiplies_int8())
+    return (*("int8",) * machine.multiplies_int8(), "float32", *bfloat16)
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ def app(
     return run([*command, "--model", model, "--n-cpus", str(threads), *words])
 
 
-def extract(head: Path, mask: Path, precision: str = "float32") -> Usage:
+def extract(head: Path, mask: Path, precision: str = "auto") -> Usage:
     """One file with `brainmask extract`, from the command to the written mask."""
     brainmask = "import sys; from bids_brainmask.cli.brainmask import main; sys.exit(main())"
     command = [sys.executable, "-c", brainmask, "extract", head, "-m", mask]
@@ -162,13 +162,11 @@ def measure_warm(head: Path, work: Path, repeat: int, more: int = 5) -> list[lis
     """What each further head takes in a process: of six heads less of one, over five."""
     one, many = study(work / "one", head, 1), study(work / "many", head, 1 + more)
     rows = []
-    alone, last = ("--no-reports", "--outputs", "mask"), precisions()[-1]
+    alone = ("--no-reports", "--outputs", "mask")
     kinds: dict[str, tuple[str, ...]] = {"mask alone": alone}
     for one in precisions()[1:]:
         kinds[f"mask alone, `--precision {one}`"] = (*alone, "--precision", one)
     kinds |= {"mask and brain": ("--no-reports",), "with the report": ()}
-    if last != "float32":
-        kinds[f"with the report, `--precision {last}`"] = ("--precision", last)
     for name, words in kinds.items():
         words = (*words, "--executor", "serial")
         tasks = {
@@ -263,16 +261,16 @@ def measure_scaling(head: Path, work: Path, repeat: int, count: int = 8) -> list
     name = head.name.split(".")[0]
     data = study(work / f"scaling-{name}", head, count)
     serial, local = ("--executor", "serial"), ("--executor", "local")
-    alone, last = ("--no-reports", "--outputs", "mask"), precisions()[-1]
+    alone = ("--no-reports", "--outputs", "mask")
     tasks = {
         "1 process of 1 thread": lambda: app(data, work / "out", *serial, threads=1),
         "1 process of 2 threads": lambda: app(data, work / "out", *serial),
         "2 processes of 1 thread": lambda: app(data, work / "out", *local),
         "2 processes of 1 thread, mask alone": lambda: app(data, work / "out", *local, *alone),
     }
-    if last != "float32":
-        tasks[f"2 processes of 1 thread, mask alone, `--precision {last}`"] = lambda: app(
-            data, work / "out", *local, *alone, "--precision", last
+    if precisions()[0] != "float32":
+        tasks["2 processes of 1 thread, mask alone, `--precision float32`"] = lambda: app(
+            data, work / "out", *local, *alone, "--precision", "float32"
         )
     found = by_turns(tasks, repeat)
     return [

@@ -21,7 +21,8 @@ machine's memory. Compared programs run alternately.
 """
 
 NOTES = {
-    "cold": "`--no-reports` saves the time of the report.",
+    "cold": "`--no-reports` saves the time of the report. Rows without `--precision` are those of "
+    "`auto`: int8 if the processor has it.",
     "models": "With the report, with `bids-brainmask`.",
     "warm": "A fifth of the difference between a run of six heads and a run of one. The memory is "
     "the peak of the run.",
@@ -117,7 +118,7 @@ STEPS = {
     "network": "input and output at 1 mm, most layers at 2 mm; OpenVINO, compiled for the "
     "processor",
     "network in bfloat16": "instead of the network in float32, if requested",
-    "network in int8": "instead of the network in float32, if requested",
+    "network in int8": "instead of the network in float32, on processors with VNNI or AMX",
     "restore": "as conform, directly to the scan's voxels",
     "clean": "in the mask's bounding box",
     "confidence and quality": "in the mask's bounding box; rims and boundaries with shifted "

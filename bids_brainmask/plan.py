@@ -157,13 +157,14 @@ class Run:
         return self.settings.border if asked is None else asked
 
     def precision(self, name: str) -> Precision:
-        """Give the number format of the network of an analysis.
+        """Give the precision that is asked for the network of an analysis.
 
-        A model without ranges for int8 runs in float32 then.
+        A model without ranges for int8 runs in float32 then, which is also what ``auto`` means for
+        it.
         """
         asked = self.chosen.get(name, choices.NOTHING).precision or self.settings.precision
-        no_int8 = asked == "int8" and not self.models[name].ranges
-        return "float32" if no_int8 else cast("Precision", asked)
+        only_float32 = asked in ("float32", "int8") and not self.models[name].ranges
+        return "auto" if only_float32 else cast("Precision", asked)
 
     def network(self, name: str) -> str:
         """Name the network of an analysis by its model and precision."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 Engine = Literal["auto", "openvino", "tensorflow"]
-Precision = Literal["float32", "bfloat16", "int8"]
+Precision = Literal["auto", "float32", "bfloat16", "int8"]
 
 RESEARCH_ONLY = "For research only; not a medical device."
 """On every page, in every sidecar, in help and in the derivatives' README."""
@@ -119,7 +119,7 @@ class Settings:
     engine: Engine = "auto"
     """Backend that runs the network; ``auto``: TensorFlow on a GPU, else OpenVINO."""
 
-    precision: Precision = "float32"
+    precision: Precision = "auto"
     """Number format of the network's products; ``bfloat16`` and ``int8`` need OpenVINO and a
     processor that supports them. Models without ranges for ``int8`` run in ``float32``."""
 

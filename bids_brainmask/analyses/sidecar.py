@@ -55,9 +55,15 @@ def of_file(
         "Warning": "; ".join(filter(None, (finding.warning for finding in made_by))),
         "ModelCitation": "; ".join(filter(None, (model.citation for model in used))),
         "ModelNotice": "; ".join(filter(None, (model.notice for model in used))),
+        "Precision": precision_of(networks.get(output.made_by[0])),
         "Software": software_versions(networks.get(output.made_by[0])),
     }
     return {key: value for key, value in found.items() if value not in (None, "")}
+
+
+def precision_of(network: Network | None) -> str:
+    """Say what the network computed in: ``auto`` depends on the processor; empty without one."""
+    return network.precision if network else ""
 
 
 def software_versions(network: Network | None) -> dict[str, str]:

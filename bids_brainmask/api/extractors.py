@@ -53,7 +53,7 @@ class _Analysis:
         threshold: float | None = None,
         threads: int | None = None,
         engine: Engine = "auto",
-        precision: Precision = "float32",
+        precision: Precision = "auto",
         overlap: bool = False,
         flips: bool = False,
         allow_unverified: bool = False,
@@ -96,6 +96,11 @@ class _Analysis:
         """What runs the network, with its version, such as ``OpenVINO 2026.4.1``."""
         return self._network.engine
 
+    @property
+    def precision(self) -> str:
+        """What the network computes in: ``float32``, ``bfloat16`` or ``int8``."""
+        return self._network.precision
+
     def __repr__(self) -> str:
         return f"<{type(self).__name__}: {self.model.name} {self.model.version} on {self.engine}>"
 
@@ -118,9 +123,10 @@ class Extractor(_Analysis):
         Distance by which the edge of the mask is moved, mm; above 0 outward, below 0 inward.
     expected_ml : tuple of 2 float
         Volumes between which a brain is expected to lie, mL; beyond them the mask is doubtful.
-    precision : {"float32", "bfloat16", "int8"}
+    precision : {"auto", "float32", "bfloat16", "int8"}
         What the network computes in. ``bfloat16`` is faster on processors with AMX, ``int8`` on
-        those with VNNI; only `embedded` has the latter.
+        those with VNNI; only `embedded` has the latter. ``auto`` is int8 where model and processor
+        have it, else float32: give float32 for the same voxels on every processor.
     overlap : bool
         Let the blocks of models that see blocks overlap by half.
     flips : bool
@@ -162,7 +168,7 @@ class Extractor(_Analysis):
         expected_ml: tuple[float, float] = EXPECTED_ML,
         threads: int | None = None,
         engine: Engine = "auto",
-        precision: Precision = "float32",
+        precision: Precision = "auto",
         overlap: bool = False,
         flips: bool = False,
         allow_unverified: bool = False,

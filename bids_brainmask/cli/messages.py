@@ -14,7 +14,7 @@ from bids_brainmask.app import Outcome
 from bids_brainmask.execution import driver
 from bids_brainmask.models import backends
 from bids_brainmask.plan import Run
-from bids_brainmask.settings import HERE, RESEARCH_ONLY, Settings
+from bids_brainmask.settings import HERE, RESEARCH_ONLY
 
 ORDER = ("failed", "refused", "done", "skipped")
 """Statuses in the order of the closing table."""
@@ -40,19 +40,28 @@ def at_start(run: Run) -> list[str]:
         f"input: {settings.bids_dir}, {many(people, 'participant')}, images: {images}",
         f"output: {settings.output_dir}, {kept}",
         f"models for {', '.join(models)}",
-        f"engine: {engine(settings)}; {driver.workers(run, len(plans) - before)}",
+        f"engine: {engine(run)}; {driver.workers(run, len(plans) - before)}",
         *remembered,
     ]
 
 
-def engine(settings: Settings) -> str:
+def engine(run: Run) -> str:
     """Name the backend and its precision, without importing it."""
+    settings = run.settings
     name = settings.engine
+    if name == "auto" and settings.executor not in HERE:
+        return f"chosen by each worker, precision {settings.precision}"
     if name == "auto":
-        if settings.executor not in HERE:
-            return f"chosen by each worker, {settings.precision}"
         name = "tensorflow" if backends.gpu_present() else "openvino"
-    return f"{name}, {settings.precision}"
+    precisions = {key: run.precision(key) for key in run.models}
+    if settings.executor in HERE:
+        precisions = {
+            key: backends.precision_of(run.models[key], name, asked)
+            for key, asked in precisions.items()
+        }
+    if len(set(precisions.values())) == 1:
+        return f"{name}, {next(iter(precisions.values()))}"
+    return f"{name}, " + ", ".join(f"{value} for {key}" for key, value in precisions.items())
 
 
 def table(outcomes: Iterable[Outcome]) -> list[str]:

@@ -321,9 +321,9 @@ def add_engine(group: argparse._ActionsContainer) -> None:
         "--precision",
         choices=get_args(Precision),
         default=Settings.precision,
-        help="number format of the network's computation. bfloat16 takes a third of the "
-        "network's time on processors with AMX, int8 on processors with VNNI; both change a few "
-        "voxels at the mask's edge. OpenVINO only; int8 for the model embedded only",
+        help="number format of the network's computation. auto: int8 for the model embedded on "
+        "processors with VNNI or AMX, else float32, which gives the same mask on all processors. "
+        "bfloat16 is fast with AMX, int8 with VNNI; both change a few voxels. OpenVINO only",
     )
     group.add_argument(
         "--n-cpus",

@@ -59,6 +59,9 @@ class Network:
     divisor: int
     """Every axis of the input must be a multiple of this."""
 
+    precision: str = "float32"
+    """Number format of its products."""
+
 
 def import_openvino() -> ModuleType:
     """Import OpenVINO without its telemetry, which reports every import to a server.
@@ -150,7 +153,10 @@ def start(
     """
     threads = threads or machine.cpus()
     network = load(model, engine, threads, precision)
-    log.info("%s %s on %s, %d threads", model.name, model.version, network.engine, threads)
+    log.info(
+        "%s %s on %s in %s, %d threads",
+        *(model.name, model.version, network.engine, network.precision, threads),
+    )
     if model.notice:
         log.warning("%s: %s", model.name, model.notice)
     return network
@@ -166,17 +172,17 @@ def load(model: Model, engine: str, threads: int, precision: str = "float32") ->
     engine : {"auto", "openvino", "tensorflow"}
     threads : int
         Processor threads to use.
-    precision : {"float32", "bfloat16", "int8"}
-        Precision of the products. In bfloat16 a processor with AMX takes a third to a fifth of
-        the time, and probabilities differ by some hundredths at the edges of a mask. In int8 one
-        with VNNI takes a third. Only models with `Model.ranges` have it.
+    precision : {"auto", "float32", "bfloat16", "int8"}
+        Precision of the products; see `precision_of` for ``auto``. In bfloat16 a processor with
+        AMX takes a third to a fifth of the time, and probabilities differ by some hundredths at
+        the edges of a mask. In int8 one with VNNI takes a third; it needs `Model.ranges`.
 
     Raises
     ------
     ModelError
         The file is not the registered one, or does not fit the network; or the model has no
-        ranges for int8, or this machine does not compute in the precision. There is no silent
-        fallback: a result must not depend on the machine.
+        ranges for int8, or this machine does not compute in the precision. A precision that is
+        asked for by name has no silent fallback.
     """
     path = model.path or registry.find(model.name)
     if engine != "openvino" and gpu_present():
@@ -197,15 +203,27 @@ def load(model: Model, engine: str, threads: int, precision: str = "float32") ->
         # parts of SciPy itself, which two threads must not do at once.
         Thread(target=importlib.import_module, args=("scipy.ndimage",)).start()
         arrays = weights.read(path, architecture)
+        precision = precision_of(model, "openvino", precision)
         intervals = registry.intervals(model) if precision == "int8" else None
         return openvino_network(architecture, arrays, threads, precision, intervals)
     refuse_tensorflow(precision)
     return tensorflow_network(architecture, weights.read(path, architecture), threads)
 
 
+def precision_of(model: Model, engine: str, asked: str) -> str:
+    """Name the precision that is used; ``auto`` is int8 where model and processor have it.
+
+    `benchmarks/precision.py` compares its masks with those in float32.
+    """
+    if asked != "auto":
+        return asked
+    able = engine == "openvino" and model.ranges and machine.multiplies_int8()
+    return "int8" if able else "float32"
+
+
 def refuse_tensorflow(precision: str) -> None:
     """Refuse a precision that TensorFlow is not used in."""
-    if precision != "float32":
+    if precision not in ("auto", "float32"):
         raise ModelError(
             f"--precision {precision}: TensorFlow would run the network, and only OpenVINO "
             "computes in this precision here. Give --engine openvino, or leave --precision out."
@@ -253,7 +271,7 @@ def openvino_network(
         return compiled[block.shape](block[None, None])[0][0, 0].copy()
 
     version = ov.get_version().split("-")[0]
-    return Network(run, f"OpenVINO {version}", architecture.divisor)
+    return Network(run, f"OpenVINO {version}", architecture.divisor, precision)
 
 
 def openvino_graph(

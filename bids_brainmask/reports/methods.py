@@ -30,6 +30,7 @@ class Use:
     parameters: Mapping
     near: Mapping  # of lesions: largest distance to the brain, and its model
     grid: str  # empty where it is not known
+    precision: object  # number format of the network, as the sidecar has it
     shipped: bool  # whether the model is a part of this package
     citation: str
     notice: str
@@ -104,11 +105,11 @@ def bibliography() -> dict[str, str]:
 
 
 def _alike(records: Iterable[Mapping]) -> list[list[Mapping]]:
-    """Put records of the same parameters together, in the order in which they first come."""
+    """Put records of the same ways together, in the order in which they first come."""
     found: list[list[Mapping]] = []
     for record in records:
         for same in found:
-            if same[0].get("Parameters") == record.get("Parameters"):
+            if all(same[0].get(key) == record.get(key) for key in ("Parameters", "Precision")):
                 same.append(record)
                 break
         else:
@@ -134,6 +135,7 @@ def _use(records: Sequence[Mapping], models: Mapping, library: Mapping[str, str]
         parameters=parameters,
         near=_mapping(parameters.get("NearBrain")),
         grid=rows.grid(model.grid).methods if model else "",
+        precision=records[0].get("Precision"),
         shipped=shipped,
         citation="" if model else citation,
         notice=notice if isinstance(notice := records[0].get("ModelNotice"), str) else "",

@@ -349,7 +349,9 @@ def _facts(record: Mapping, mask: str) -> list[Fact]:
         *(
             Fact(_spaced(key), words(value), code=key == "ModelSHA256")
             for key, value in parameters.items()
+            if key != "Precision"
         ),
+        Fact("Precision", words(record.get("Precision"))),
         Fact("Citation", words(record.get("ModelCitation"))),
         Fact("Contrast-enhanced", words(record.get("ContrastEnhanced"))),
         Fact("Software", software or "n/a"),

@@ -350,7 +350,7 @@ def test_the_network_gets_the_threads_and_the_engine_asked_for(
     network = backends.Network(np.zeros_like, "arithmetic 1", 16)
     monkeypatch.setattr(backends, "load", lambda *args: seen.append(args[1:]) or network)
     process(run(dataset.root, tmp_path / "out", n_cpus=asked, engine="tensorflow"))
-    assert seen == [("tensorflow", used, "float32")]
+    assert seen == [("tensorflow", used, "auto")]
 
 
 def test_a_model_that_is_not_at_hand_ends_the_run_before_any_work(dataset, tmp_path):

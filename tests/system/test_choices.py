@@ -92,7 +92,7 @@ def test_a_default_value_that_is_typed_takes_a_choice_back(study):
     own = study.plans(reset_choices=True).thresholds["brain"]
     study.run("--no-reports", "--threshold", f"{own:g}")
     assert study.threshold() == own
-    study.run("--no-reports", "--model", "auto", "--precision", "float32")
+    study.run("--no-reports", "--model", "auto", "--precision", "auto")
     assert "Chosen" not in study.record()
     assert "kept" not in study.run("--no-reports")
 
@@ -193,7 +193,7 @@ def test_the_table_is_written_edited_and_read(study, caplog):
         (f"{IMAGE}\tbrain\t\t=1+1", "threshold: found '=1+1'; expected a number between"),
         (f"{IMAGE}\tbrain\t\t\tinf", "border: found inf; expected mm between -100 and 100"),
         (f"{IMAGE}\tmeningioma\t\t\t1", "border: found 1; expected n/a for meningioma"),
-        (f"{IMAGE}\tbrain\t\t\t\tint4", "precision: found 'int4'; expected float32 or bfloat16"),
+        (f"{IMAGE}\tbrain\t\t\t\tint4", "precision: found 'int4'; expected auto or float32 or"),
         (f"{IMAGE}\tbrain\t\t\t\t\tnoon", "time: found 'noon'; expected a time such as"),
         (f"{IMAGE}\tbrain\n\n{IMAGE}\tbrain", "line 4: found sub-01"),
         (f"{IMAGE}\tbrain" + "\t" * 9, "line 2: found 11 cells; expected 7."),

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from conftest import Dataset
 
+from bids_brainmask import machine
 from bids_brainmask.cli import bids_app
 
 OF_THE_RUN = {"Seconds", "Command", "Chosen"}
@@ -95,3 +96,29 @@ def test_what_one_process_did_before_does_not_matter(data, small_head):
         if name.suffix == ".gz":
             twin = second / str(name).replace("sub-01", "sub-02")
             assert twin.read_bytes() == content, name
+
+
+def test_results_of_another_processor_are_kept(data, monkeypatch, caplog):
+    """Its int8 and this one's float32, or the reverse: neither was asked for."""
+    out = data.parent / "processors"
+    options = ["--executor", "serial", "--no-reports", "--threshold", "0.01", "--n-cpus", "1"]
+    command = [str(data), str(out), "participant", *options]
+    cpuinfo = data.parent / "cpuinfo"
+    cpuinfo.write_text("flags : avx2\n")
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr(machine, "CPUINFO", cpuinfo)
+        assert bids_app.main(command) == 0
+    sidecar = next(out.glob("sub-01/anat/*_desc-brain_mask.json"))
+    record = json.loads(sidecar.read_text())
+    assert record["Precision"] == "float32"
+    assert "Precision" not in record["Parameters"]
+    assert bids_app.main(command) == 0
+    assert json.loads(sidecar.read_text()) == record
+    fastest = "int8" if machine.multiplies_int8() else "float32"
+    assert bids_app.main([*command, "--overwrite"]) == 0
+    assert json.loads(sidecar.read_text())["Precision"] == fastest
+    both = f"{fastest} for brain, float32 for meningioma" if fastest == "int8" else "float32"
+    assert f"engine: openvino, {both}; 1 process" in caplog.text
+    assert bids_app.main([*command, "--precision", "float32"]) == 0
+    record = json.loads(sidecar.read_text())
+    assert record["Precision"] == record["Parameters"]["Precision"] == "float32"

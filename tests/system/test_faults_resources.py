@@ -20,7 +20,10 @@ from bids_brainmask.cli import bids_app
 from bids_brainmask.models import backends, registry
 from bids_brainmask.voxels import agreement
 
-WORDS = ("--threshold", "0.01", "--no-reports", "--executor", "serial", "--n-cpus", "1")
+WORDS = (
+    *("--threshold", "0.01", "--no-reports", "--executor", "serial", "--n-cpus", "1"),
+    *("--precision", "float32"),
+)
 
 MASK = "sub-01/anat/sub-01_desc-brain_mask.nii.gz"
 

@@ -228,7 +228,7 @@ class TestExtractor:
     def test_the_network_is_loaded_once(self, head, loaded):
         extractor = bids_brainmask.Extractor("embedded", threads=4, engine="tensorflow")
         assert extractor(head).volume_ml == extractor(head).volume_ml
-        assert loaded == [("embedded", "tensorflow", 4, "float32")]
+        assert loaded == [("embedded", "tensorflow", 4, "auto")]
         assert extractor.engine == "arithmetic 1"
         assert (
             repr(extractor) == f"<Extractor: embedded {extractor.model.version} on arithmetic 1>"
@@ -258,7 +258,7 @@ class TestExtractor:
             ({"threshold": 1.5}, r"threshold 1.5: expected a number between 0 and 1"),
             ({"threads": 0}, "threads 0: expected 1 or more"),
             ({"engine": "torch"}, "engine 'torch': expected one of auto, openvino, tensorflow"),
-            ({"precision": "int4"}, "precision 'int4': expected one of float32, bfloat16, int8"),
+            ({"precision": "int4"}, "precision 'int4': expected one of auto, float32"),
             ({"model": "ams"}, "ams: a model for meningioma; expected one for brain"),
         ],
     )

@@ -113,5 +113,5 @@ def test_precisions_are_those_of_the_processor(tmp_path, monkeypatch):
     monkeypatch.setattr(machine, "CPUINFO", path)
     assert processes.precisions() == ("float32",)
     path.write_text("model name\t: Some CPU\nflags\t\t: sse avx512_bf16 avx512_vnni\n")
-    assert processes.precisions() == ("float32", "bfloat16", "int8")
+    assert processes.precisions() == ("int8", "float32", "bfloat16")
     assert machine.processor() == "Some CPU"

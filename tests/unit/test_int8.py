@@ -96,6 +96,14 @@ def test_the_mask_is_that_of_float32_but_for_some_voxels(small_head):
 
 
 @needs_int8
+def test_auto_is_int8_for_a_model_with_ranges():
+    assert backends.load(embedded(), "openvino", 1, "auto").precision == "int8"
+    assert backends.load(embedded(), "openvino", 1).precision == "float32"
+    meningioma = registry.models()["embedded-meningioma"]
+    assert backends.load(meningioma, "openvino", 1, "auto").precision == "float32"
+
+
+@needs_int8
 def test_a_model_without_ranges_is_refused():
     with pytest.raises(ModelError, match="embedded-meningioma has no ranges for it; found them"):
         backends.load(registry.models()["embedded-meningioma"], "openvino", 1, "int8")
@@ -116,6 +124,11 @@ def test_a_processor_without_the_instructions_is_told_of(tmp_path, monkeypatch, 
         path.write_text(text)
     monkeypatch.setattr(machine, "CPUINFO", path)
     assert machine.multiplies_int8() is able
+    fastest = "int8" if able else "float32"
+    assert backends.precision_of(embedded(), "openvino", "auto") == fastest
+    assert backends.precision_of(embedded(), "tensorflow", "auto") == "float32"
+    assert backends.precision_of(embedded(), "openvino", "float32") == "float32"
     if not able:
+        assert backends.load(embedded(), "openvino", 1, "auto").precision == "float32"
         with pytest.raises(ModelError, match=r"does not compute in int8.* or amx_int8\."):
             backends.load(embedded(), "openvino", 1, "int8")

@@ -657,8 +657,8 @@ def test_images_that_were_made_in_other_ways_are_told_apart(folder):
     folder.add("sub-01_ses-1")
     folder.add("sub-01_ses-2", BRAIN | {"AlreadyStripped": False})
     other = BRAIN["Parameters"] | {"Threshold": 0.7, "Overlap": True, "TestTimeFlips": True}
-    other["Precision"] = "bfloat16"
-    folder.add("sub-01_ses-3", BRAIN | {"Parameters": other, "AlreadyStripped": False})
+    changed = {"Parameters": other, "Precision": "bfloat16", "AlreadyStripped": False}
+    folder.add("sub-01_ses-3", BRAIN | changed)
     text = folder.page().by_id("methods-text")
     assert text.startswith("3 T1-weighted images of sub-01 were processed")
     first, second = (part for part in text.split("\n") if part.startswith("**Brain"))

@@ -194,6 +194,10 @@ def test_parameters_hold_what_decides_a_result(mixed):
     found = coarse.parameters(coarse.plans[1])
     assert found["mask"]["Precision"] == "int8"
     assert "Precision" not in found["tumor"]  # its model has no ranges, and runs in float32
+    fine = plan.prepare(settings(mixed, precision="float32"))
+    found = fine.parameters(fine.plans[1])
+    assert found["mask"]["Precision"] == "float32"
+    assert "Precision" not in found["tumor"]  # float32 whatever is asked
     plain = plan.prepare(settings(mixed))
     assert set(plain.parameters(plain.plans[0])["mask"]) == {
         "Model",
