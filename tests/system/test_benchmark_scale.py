@@ -7,7 +7,7 @@ import re
 import numpy as np
 import pytest
 from bench import load
-from conftest import labelled_dataset
+from conftest import LITTLE, labelled_dataset
 
 document, scale = map(load, ("document", "scale"))
 
@@ -90,7 +90,7 @@ def test_the_group_level_of_more_images_than_there_are(study, tmp_path, capsys):
 
 
 def test_real_heads_are_measured_one_and_each_further(tmp_path, monkeypatch, capsys):
-    data = labelled_dataset(tmp_path / "bids", 2)
+    data = labelled_dataset(tmp_path / "bids", 2, **LITTLE)
     monkeypatch.setattr(scale, "VARIANTS", {"mask only": ("--no-reports", "--outputs", "mask")})
     scale.main(["heads", str(data), str(tmp_path / "work"), "--names", "01", "02"])
     text = capsys.readouterr().out

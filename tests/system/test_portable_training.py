@@ -8,7 +8,7 @@ import sys
 import nibabel as nb
 import numpy as np
 import pytest
-from conftest import labelled_dataset
+from conftest import LITTLE, labelled_dataset
 from synthetic_heads import label_map, write
 from test_batches import configuration, content
 
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.slow
 def data(tmp_path_factory):
     """Give a folder of three heads and one label map, and a recipe that shows the second most."""
     folder = tmp_path_factory.mktemp("data")
-    labelled_dataset(folder / "heads", 3)
+    labelled_dataset(folder / "heads", 3, **LITTLE)
     rows = "".join(f"sub-{n:02}\ttrain\n" for n in (1, 2, 3))
     (folder / "heads" / "participants.tsv").write_text("participant_id\tsplit\n" + rows)
     write(folder / "label_maps" / "one_dseg.nii.gz", label_map())
