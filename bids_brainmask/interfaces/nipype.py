@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Brain extraction as an interface of nipype (``pip install 'bids-brainmask[workflows]'``)."""
+"""Brain extraction as an interface of nipype (``pip install '.[workflows]'``)."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Brain extraction as a task of Pydra 0.25 (``pip install 'bids-brainmask[workflows]'``)."""
+"""Brain extraction as a task of Pydra 0.25 (``pip install '.[workflows]'``)."""
 
 from pathlib import Path
 from typing import Any

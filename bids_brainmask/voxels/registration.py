@@ -154,7 +154,7 @@ def library() -> ModuleType:
     except ImportError as error:
         raise UsageError(
             "lesions are followed over sessions with SimpleITK, which is not installed: "
-            "pip install 'bids-brainmask[followup]'."
+            "pip install SimpleITK."
         ) from error
     return SimpleITK
 

@@ -500,6 +500,31 @@ def test_colours_are_those_of_groups_ratings_or_outliers(browser):
     browser.wait(f"{outliers} === 'var(--exclude)'")
 
 
+def test_images_are_colored_and_grouped_by_facts(chromium, tmp_path):
+    columns = COLUMNS | {"site": {"LongName": "Site"}, "age": {"LongName": "Age", "Units": "a"}}
+    rows = [
+        replace(
+            row(number, site="BA"[number % 2] if number else None, age=20 + number), thumbnail=None
+        )
+        for number in range(12)
+    ]
+    page = tmp_path / "facts.html"
+    page.write_text(
+        group_page.page(rows, columns, title="Facts", facts=("site", "age")), encoding="utf-8"
+    )
+    chromium.open(page)
+    choose(chromium, "#color", "fact:site")
+    assert chromium.run(VALUES, "#legend li") == [" A (6)", " B (5)", " n/a (1)"]
+    choose(chromium, "#color", "fact:age")  # of many numbers, quarters
+    quarters = [" 20 to 22 (3)", " 22 to 25 (3)", " 25 to 28 (3)", " 28 to 31 (3)"]
+    assert sorted(chromium.run(VALUES, "#legend li")) == quarters
+    choose(chromium, "#group", "site=B")
+    assert len(names(chromium)) == 5
+    choose(chromium, "#group", "age=28 to 31")
+    assert sorted(names(chromium)) == ["sub-0009", "sub-0010", "sub-0011"]
+    assert chromium.errors() == []
+
+
 def test_volumes_over_sessions_and_their_change(browser):
     show_table(browser)  # it moves what is below
     browser.run("document.getElementById('volumes').scrollIntoView({behavior: 'instant'})")

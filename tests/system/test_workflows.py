@@ -31,7 +31,7 @@ def picture(tmp_path):
 
 def needs(name):
     if importlib.util.find_spec(name) is None:
-        missing(f"{name} is not installed: pip install 'bids-brainmask[workflows]'")
+        missing(f"{name} is not installed: pip install '.[workflows]'")
 
 
 def test_nipype(picture, tmp_path):

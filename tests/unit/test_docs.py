@@ -174,6 +174,10 @@ def test_the_first_screen_holds_the_two_commands():
     assert text("README.md").index("make test") < 600
 
 
+def test_the_readme_is_short():
+    assert len(text("README.md").splitlines()) < 150
+
+
 def test_one_version_everywhere():
     assert f"version: {__version__}\n" in text("CITATION.cff")
     assert f"## {__version__}, 20" in text("CHANGES.md")  # with its date
@@ -240,6 +244,8 @@ UNCLEAR = {
     "Light or dark": "theme",
     "No picture": "No figure",
     "Query.NONE: 1": "--suffix UNIT1",
+    "bids-brainmask[": "pip install '.[cluster]'",
+    "what to keep": "candidate lesions",
 }
 """Words that new users did not understand, and those that stand in their place."""
 
