@@ -14,7 +14,7 @@ from pathlib import Path
 
 import nibabel as nb
 import pytest
-from conftest import ROOT, head_phantom
+from conftest import LITTLE, ROOT, head_phantom
 
 from bids_brainmask import __version__
 from bids_brainmask.cli import bids_app, options
@@ -289,7 +289,7 @@ def test_a_terminal_gets_a_bar(dataset, tmp_path):
 
 def test_the_process_opens_no_socket(dataset, tmp_path):
     """OpenVINO would, when imported, if it were let."""
-    nb.save(head_phantom(), dataset.add("sub-01_T1w.nii.gz"))
+    nb.save(head_phantom(**LITTLE), dataset.add("sub-01_T1w.nii.gz"))
     code = (
         "import sys\n"
         "def hook(event, args):\n"

@@ -17,7 +17,7 @@ from pathlib import Path
 import nibabel as nb
 import numpy as np
 import pytest
-from conftest import Dataset, head_phantom
+from conftest import LITTLE, Dataset, head_phantom
 
 from bids_brainmask import app, plan
 from bids_brainmask.cli import bids_app
@@ -402,8 +402,8 @@ def test_a_folder_named_like_an_image_is_none(dataset, tmp_path):
 
 def test_an_image_that_is_replaced_while_it_is_worked_on_is_done_again(dataset, monkeypatch):
     """What is written says which file it was made from, not which lies there in the end."""
-    path = dataset.add("sub-01_T1w.nii.gz", head_phantom())
-    other = head_phantom(shape=(60, 70, 66)).to_bytes()
+    path = dataset.add("sub-01_T1w.nii.gz", head_phantom(**LITTLE))
+    other = head_phantom(shape=(60, 70, 66), **LITTLE).to_bytes()
 
     def run(block):
         path.write_bytes(gzip.compress(other, mtime=0))

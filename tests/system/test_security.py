@@ -17,7 +17,7 @@ import h5py
 import numpy as np
 import pytest
 from chromium_driver import chromium
-from conftest import ROOT, head_phantom, missing
+from conftest import LITTLE, ROOT, head_phantom, missing
 from processes import heads
 from weight_files import TINY, random_weights, write_hdf5
 
@@ -291,7 +291,7 @@ def test_a_file_by_its_own_name_is_the_one_that_is_meant(tmp_path):
 def test_extract_takes_the_option(trained, tmp_path, capsys):
     import nibabel as nb
 
-    nb.save(head_phantom(), tmp_path / "t1.nii")
+    nb.save(head_phantom(**LITTLE), tmp_path / "t1.nii")
     words = ["extract", tmp_path / "t1.nii", "-m", tmp_path / "mask.nii", "--model", trained]
     assert brainmask.main(list(map(str, words))) == 2
     assert "--allow-unverified" in capsys.readouterr().err
