@@ -249,6 +249,19 @@ def labelled_dataset(root: Path, count: int, *, codes="RAS", **phantom) -> Path:
     return root
 
 
+def train_eagerly(patch: pytest.MonkeyPatch) -> None:
+    """Train without a graph: in a training of two steps, most of the time would go into it."""
+    from bids_brainmask.train import fit
+
+    compile_for = fit.compile_for
+
+    def eagerly(model, *how):
+        compile_for(model, *how)
+        model.run_eagerly = True
+
+    patch.setattr(fit, "compile_for", eagerly)
+
+
 @pytest.fixture
 def run(capsys):
     """Run the command line in this process; its exit status, and what it printed."""

@@ -10,7 +10,7 @@ import nibabel as nb
 import numpy as np
 import pytest
 import yaml
-from conftest import LITTLE, labelled_dataset
+from conftest import LITTLE, labelled_dataset, train_eagerly
 
 from bids_brainmask.cli import brainmask, training
 from bids_brainmask.errors import UsageError
@@ -24,6 +24,13 @@ SMALL = {"encoder": [[4, 4], [8, 8]], "up": [8], "decoder": [[4, 4]], "stem": 4}
 SHAPE = (40, 40, 40)
 
 MASK = "sub-{0}/anat/sub-{0}_desc-brain_mask.nii.gz"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _eagerly():
+    with pytest.MonkeyPatch.context() as patch:
+        train_eagerly(patch)
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ import nibabel as nb
 import numpy as np
 import pytest
 import yaml
-from conftest import LITTLE, labelled_dataset
+from conftest import LITTLE, labelled_dataset, train_eagerly
 
 from bids_brainmask.cli import bids_app, brainmask, training
 from bids_brainmask.errors import ModelError, UsageError
@@ -43,15 +43,8 @@ def graph():
 
 @pytest.fixture(autouse=True)
 def _eagerly(request, monkeypatch):
-    """Train without a graph: in a training of two steps, most of the time would go into it."""
-    compile_for = fit.compile_for
-
-    def eagerly(model, *how):
-        compile_for(model, *how)
-        model.run_eagerly = True
-
     if "graph" not in request.fixturenames:
-        monkeypatch.setattr(fit, "compile_for", eagerly)
+        train_eagerly(monkeypatch)
 
 
 @pytest.fixture
