@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from statistics import mean, median, stdev
@@ -130,7 +130,9 @@ def write(settings: Settings) -> list[Path]:
         )
         if name == "brain":
             written.append(
-                write_page(settings, judged, over_time, sessions, known, left_out_as_stale)
+                write_page(
+                    settings, judged, over_time, sessions, known, left_out_as_stale, left_out
+                )
             )
     if tumors or (root / f"{VOLUMES}.tsv").is_file():
         written += write_table(root / VOLUMES, tumor_growth.COLUMNS, over_time)
@@ -288,6 +290,7 @@ def write_page(
     sessions: Sessions,
     known: tuple[facts.Columns, dict[str, dict[str, Value]]],
     left_out: Sequence[Mapping[str, str]],
+    excluded: Collection[str],
 ) -> Path:
     """Write the group report of all images with a brain mask.
 
@@ -303,6 +306,8 @@ def write_page(
         Columns about scanners and participants, and their values, as of `facts.gather`.
     left_out : sequence of mapping
         Results that are not shown, like crash records.
+    excluded : collection of str
+        Names of images that ratings exclude.
     """
     root = settings.output_dir
     columns = group_tables.columns("brain")
@@ -334,6 +339,7 @@ def write_page(
         facts=tuple(added_columns),
         volumes=over_time,
         sessions=sessions,
+        excluded=excluded,
         failures=[*readback.failures(root, settings.participant_label), *left_out],
     )
     storage.write_bytes(root / PAGE, page.encode())

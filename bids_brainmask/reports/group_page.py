@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 
 import bids_brainmask
@@ -84,6 +84,7 @@ def page(
     volumes: Iterable[Mapping[str, Value]] = (),
     failures: Sequence[Mapping[str, str]] = (),
     sessions: Sessions | None = None,
+    excluded: Collection[str] = (),
     made: datetime | None = None,
 ) -> str:
     """Write the group report.
@@ -111,6 +112,8 @@ def page(
         Crash records, as of `readback.failures`: ``Source`` and ``Message``.
     sessions : Sessions or None
         Finds the order of sessions; None: by their labels.
+    excluded : collection of str
+        Names of images that ratings exclude: their brain volumes are not drawn over sessions.
     made : datetime or None
         When, with a time zone; None: now.
 
@@ -124,7 +127,7 @@ def page(
     parts = [*(f"templates/group_{part}.js" for part in PARTS), "templates/group.js"]
     own = "\n".join(['"use strict";', "(() => {", *map(read, parts), "})();"])
     scripts = [script(code) for code in (*map(read, LIBRARIES), own)]
-    drawn, unordered = plots(rows, volumes, sessions or Sessions(None))
+    drawn, unordered = plots(rows, volumes, sessions or Sessions(None), excluded)
     found = content(rows, columns, title, drawn, facts)
     if files:
         found["lists"] = {}
@@ -277,7 +280,10 @@ def is_number(name: str, rows: Iterable[Row]) -> bool:
 
 
 def plots(
-    rows: Sequence[Row], volumes: Iterable[Mapping[str, Value]], sessions: Sessions
+    rows: Sequence[Row],
+    volumes: Iterable[Mapping[str, Value]],
+    sessions: Sessions,
+    excluded: Collection[str],
 ) -> tuple[list[dict], list[str]]:
     """Lay out volumes over sessions; see `session_plots.plot`.
 
@@ -292,6 +298,7 @@ def plots(
     brains = [
         Volume(row.prefix, "", session(row), known_number(row.values.get("volume_ml")), index)
         for index, row in enumerate(rows)
+        if row.prefix not in excluded
     ]
     found = [
         session_plots.plot("Brain volume", brains, sessions),

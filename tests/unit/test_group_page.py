@@ -271,6 +271,13 @@ def test_brain_volumes_over_sessions_in_their_order():
     ]
 
 
+def test_excluded_images_have_no_volume_over_sessions():
+    rows = [row(1, f"ses-{session}", volume_ml=session) for session in (1, 2, 3)]
+    (plot,) = page(rows, excluded={"sub-0001_ses-2"}).data["plots"]
+    assert [point[0] for point in plot["lines"][0]["points"]] == ["ses-1", "ses-3"]
+    assert page(rows[:2], excluded={"sub-0001_ses-2"}).data["plots"] == []
+
+
 def test_lines_join_like_images_only():
     measured = [
         session_plots.Volume(*values)
