@@ -93,7 +93,8 @@ function furnish() {
   $("color").replaceChildren(...by.map(([key, [label]]) => option(label, key)));
   $("metrics").replaceChildren(...strips.map((strip) => strip.figure));
   const same = data.constant.map((m) => `${m.title} ${withUnits(m.value, m.units)}`);
-  const some = nth > 1 ? `Of ${images.length} images, one in ${nth} is a point, and each outlier. ` : "";
+  const odd = nthOutlier > 1 ? `one in ${nthOutlier} outliers` : "each outlier";
+  const some = nth > 1 ? `Points are one in ${nth} images and ${odd}. ` : "";
   const constant = same.length ? `The same in all images: ${same.join("; ")}.` : "";
   $("constant").textContent = some + constant;
   $("volumes").hidden = !plots.length;

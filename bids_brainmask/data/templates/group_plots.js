@@ -2,7 +2,7 @@
 /* Distributions of metrics, as drawings (SVG). */
 
 const MANY = 1000; // images; with more, plots that are out of view are removed
-const DRAWN = 2000; // images at most that are points, beside outliers; of more, every nth is
+const DRAWN = 2000; // images at most that are points, and outliers; of more, every nth is
 const COLORS = ["c1", "c2", "c3", "c4", "c5", "c6", "c7"]; // of the style, as are those below
 const FIXED = {
   group: {},
@@ -56,7 +56,15 @@ for (const name of data.facts) {
 }
 
 const nth = Math.ceil(images.length / DRAWN);
-const points = images.filter((image) => image.outlier || image.index % nth === 0); // in the plots
+const nthOutlier = Math.ceil(outliers.size / DRAWN);
+
+let passed = 0; // outliers
+/** Images that are points of the plots: every nth, and every nth outlier. */
+const points = images.filter((image) => {
+  if (!image.outlier) return image.index % nth === 0;
+  passed += 1;
+  return passed % nthOutlier === 0;
+});
 
 /** Count the images of each class, and list those that are points. */
 function counted() {
