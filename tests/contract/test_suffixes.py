@@ -71,8 +71,8 @@ def test_three_contrasts_give_three_masks_three_names_and_one_page(
     assert groups["brainT2w_mask.nii.gz"].startswith("plain T2w images")
     content = (out / "group_desc-brain.html").read_text(encoding="utf-8")
     data = json.loads(re.search(r'id="data">(.*?)</script>', content)[1])
-    assert sorted(data["names"]) == sorted(anchors)
-    assert sorted(link.partition("#")[2] for link in data["links"]) == sorted(anchors)
+    assert sorted(data["lists"]["names"]) == sorted(anchors)
+    assert sorted(link.partition("#")[2] for link in data["lists"]["links"]) == sorted(anchors)
     assert issues(out) == []
 
 
