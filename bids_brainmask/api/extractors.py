@@ -195,10 +195,20 @@ class Extractor(_Analysis):
 
     def __call__(self, image: ImageLike) -> Brain:
         """Extract the brain from an image; parameters and errors as in `extract`."""
-        source = images.read(image)
+        return self.of_source(nifti.name(image), images.read(image))
+
+    def of_source(self, name: str, source: images.Source) -> Brain:
+        """Extract the brain from an image that `voxels.image.read` has read.
+
+        Parameters
+        ----------
+        name : str
+            Of the image, for errors.
+        source : Source
+        """
         how = (self.model, self._network, self.threshold, self._inference)
         found = extract_brain(source, *how, border=self.border, expected_ml=self.expected_ml)
-        return Brain(nifti.name(image), source, found)
+        return Brain(name, source, found)
 
 
 class MeningiomaFinder(_Analysis):

@@ -7,6 +7,7 @@ import argparse
 import sys
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from bids_brainmask.cli import options, other_programs
@@ -64,25 +65,31 @@ def add_extract(commands: argparse._SubParsersAction) -> None:
 def run_extract(args: argparse.Namespace) -> int:
     """Extract brains; an image that fails does not stop the others."""
     from bids_brainmask import api
+    from bids_brainmask.voxels.image import read
 
     wanted = places(args)
     for image, files in wanted.items():
         api.check_places(str(image), *files.values())
-    extractor = api.Extractor(
-        args.model,
-        threshold=args.threshold,
-        border=args.border,
-        expected_ml=(args.min_brain_volume, args.max_brain_volume),
-        threads=args.n_cpus,
-        engine=args.engine,
-        precision=args.precision,
-        allow_unverified=args.allow_unverified,
-    )
+    first = next(iter(wanted))
+    with ThreadPoolExecutor(1) as reader:
+        ahead = {first: reader.submit(read, first)}  # while the network is loaded
+        extractor = api.Extractor(
+            args.model,
+            threshold=args.threshold,
+            border=args.border,
+            expected_ml=(args.min_brain_volume, args.max_brain_volume),
+            threads=args.n_cpus,
+            engine=args.engine,
+            precision=args.precision,
+            allow_unverified=args.allow_unverified,
+        )
     status = 0
     for image, files in wanted.items():
         started = time.perf_counter()
         try:
-            brain = extractor(image)
+            reading = ahead.pop(image, None)
+            source = reading.result() if reading else read(image)
+            brain = extractor.of_source(str(image), source)
             for path in brain.save(**files):
                 print(path)
         except ImageError as error:
