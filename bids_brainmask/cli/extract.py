@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from bids_brainmask.cli import options, other_programs
+from bids_brainmask.cli import model_options, other_programs
 from bids_brainmask.errors import ImageError, UsageError
 from bids_brainmask.voxels import NIFTI, stem
 
@@ -57,7 +57,7 @@ def add_extract(commands: argparse._SubParsersAction) -> None:
         help="output file of the skull-stripped image, or a folder for brain images and masks",
     )
     extract.add_argument("-p", "--probability", type=Path, help="output file of the probabilities")
-    options.add_model(extract)
+    model_options.add_model(extract)
     extract.add_argument("-v", "--verbose", action="count", default=0, help="more messages")
     extract.set_defaults(command=run_extract)
 

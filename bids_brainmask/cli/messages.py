@@ -53,7 +53,7 @@ def engine(run: Run) -> str:
         return f"chosen by each worker, precision {settings.precision}"
     if name == "auto":
         name = "tensorflow" if backends.gpu_present() else "openvino"
-    precisions = {key: run.precision(key) for key in run.models}
+    precisions: dict[str, str] = {key: run.precision(key) for key in run.models}
     if settings.executor in HERE:
         precisions = {
             key: backends.precision_of(run.models[key], name, asked)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 from bids_brainmask.analyses import catalog
-from bids_brainmask.cli import options, values
+from bids_brainmask.cli import model_options, values
 from bids_brainmask.errors import UsageError, to_install
 from bids_brainmask.train.choices import FINETUNING, Loss
 
@@ -93,7 +93,7 @@ def add_finetune(commands: argparse._SubParsersAction) -> None:
         metavar="MODEL",
         help="embedded, brainy, ams, a folder of a training, or a file (.npz, .h5, .keras)",
     )
-    options.add_unverified(tune)
+    model_options.add_unverified(tune)
     tune.add_argument(
         "--out",
         type=Path,

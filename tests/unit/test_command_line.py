@@ -173,7 +173,7 @@ def test_a_run_says_what_it_does_and_what_comes_next(dataset, out, arithmetic, c
     ]
     assert said[2] == f"output: {out}, 0 images with results from an earlier run"
     assert said[3].startswith("models for brain: embedded ")
-    assert said[4].endswith("float32; 1 process of 1 thread")
+    assert said[4].endswith(("float32; 1 process of 1 thread", "int8; 1 process of 1 thread"))
     assert sum("sub-01_T1w.nii.gz: done" in line for line in said) == 1
     shown = capsys.readouterr().out.splitlines()
     assert re.match(r"image +status +detail", shown[1])
