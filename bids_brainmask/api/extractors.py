@@ -126,7 +126,7 @@ class Extractor(_Analysis):
     precision : {"auto", "float32", "bfloat16", "int8"}
         What the network computes in. ``bfloat16`` is faster on processors with AMX, ``int8`` on
         those with VNNI; only `embedded` has the latter. ``auto`` is int8 where model and processor
-        have it, else float32: give float32 for the same voxels on every processor.
+        have it, else float32: give float32 for the same network on every processor.
     overlap : bool
         Let the blocks of models that see blocks overlap by half.
     flips : bool

@@ -85,7 +85,7 @@ def add_engine(group: argparse._ActionsContainer) -> None:
         choices=get_args(Precision),
         default=Settings.precision,
         help="number format of the network's computation. auto: int8 for the model embedded on "
-        "processors with VNNI or AMX, else float32, which gives the same mask on all processors. "
+        "processors with VNNI or AMX, else float32, the reference, which every processor has. "
         "bfloat16 is fast with AMX, int8 with VNNI; both change a few voxels. OpenVINO only",
     )
     group.add_argument(
