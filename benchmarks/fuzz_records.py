@@ -41,6 +41,7 @@ def common(mask: str) -> dict:
         "SpatialReference": "orig",
         "SourceFile": {"Bytes": 1000, "SHA256": "0" * 64},
         "Parameters": MODEL,
+        "Precision": "int8",
         "ContrastEnhanced": True,
         "Seconds": 2.5,
         "IntendedUse": "research",

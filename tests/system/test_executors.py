@@ -184,7 +184,7 @@ def test_each_scan_has_a_log(disturbed):
     failed = (run.out / "logs/sub-06/sub-06_T1w.log").read_text()
     assert "ERROR failed: the file is empty" in failed
     logs = "".join(path.read_text() for path in run.out.glob("logs/sub-*/*.log"))
-    assert re.search(r"INFO embedded \S+ on OpenVINO \S+, 1 threads", logs)
+    assert re.search(r"INFO embedded \S+ on OpenVINO \S+ in \w+, 1 threads", logs)
 
 
 def test_each_participant_has_a_page(disturbed):
@@ -455,7 +455,7 @@ def test_the_workers_of_a_scheduler_that_runs_do_scans_and_stay(scheduler, tmp_p
     assert run.wait() == 0
     assert set(run.begun()) <= {process.pid for process in workers}
     logs = "".join(path.read_text() for path in run.out.glob("logs/sub-*/*.log"))
-    assert re.search(r"on OpenVINO \S+, 2 threads", logs)
+    assert re.search(r"on OpenVINO \S+ in \w+, 2 threads", logs)
     assert all(process.poll() is None for process in workers)
     again = Process(data.root, tmp_path / "out", "--executor", address, "--overwrite")
     again.until(lambda: len(again.begun()) > 2)
