@@ -295,13 +295,13 @@ FIGURES: tuple[Figure, ...] = drawn.FIGURES
 
 
 def analysis(name: str) -> Analysis:
-    """Find the row of an analysis."""
-    return next(row for row in ANALYSES if row.name == name)
+    """Find the row of an analysis; `KeyError` if a record names one that there is not."""
+    return {row.name: row for row in ANALYSES}[name]
 
 
 def output(name: str) -> Output:
-    """Find the row of a kind of file."""
-    return next(row for row in OUTPUTS if row.name == name)
+    """Find the row of a kind of file; `KeyError` if a record names one that there is not."""
+    return {row.name: row for row in OUTPUTS}[name]
 
 
 def names() -> tuple[str, ...]:

@@ -33,6 +33,7 @@ WANTED = {
 """What must have come out at least once, or nothing was tried."""
 
 
+@pytest.mark.filterwarnings("default:Generating overly large repr")  # it would hide the error
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_only_results_and_our_own_errors_come_out(name, tmp_path, caplog):
     caplog.set_level("CRITICAL")  # thousands of warnings are told to nobody

@@ -223,6 +223,9 @@ UNFINISHED = {
     "an image of another mask": lambda job: change_record(
         job.sidecars["brain"], MadeFrom={"brain": "b"}
     ),
+    "an image of an unknown analysis": lambda job: change_record(
+        job.sidecars["brain"], MadeFrom={"other": "a"}
+    ),
     "another contrast": lambda job: change_record(job.sidecars["mask"], ContrastEnhanced=False),
     "a record without files": lambda job: change_record(job.sidecars["mask"], Files={}),
     "no figure": lambda job: job.figures["brain"].unlink(),
