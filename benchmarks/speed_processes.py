@@ -164,8 +164,8 @@ def measure_warm(head: Path, work: Path, repeat: int, more: int = 5) -> list[lis
     rows = []
     alone = ("--no-reports", "--outputs", "mask")
     kinds: dict[str, tuple[str, ...]] = {"mask alone": alone}
-    for one in precisions()[1:]:
-        kinds[f"mask alone, `--precision {one}`"] = (*alone, "--precision", one)
+    for name in precisions()[1:]:
+        kinds[f"mask alone, `--precision {name}`"] = (*alone, "--precision", name)
     kinds |= {"mask and brain": ("--no-reports",), "with the report": ()}
     for name, words in kinds.items():
         words = (*words, "--executor", "serial")
