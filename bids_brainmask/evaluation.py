@@ -15,7 +15,7 @@ import bids_brainmask
 from bids_brainmask import api, tables
 from bids_brainmask.dataset import storage
 from bids_brainmask.errors import ImageError, NothingToDo, UsageError
-from bids_brainmask.voxels import stem
+from bids_brainmask.voxels import NIFTI, stem
 from bids_brainmask.voxels.agreement import Agreement
 
 log = logging.getLogger(__name__)
@@ -163,7 +163,7 @@ def find_masks(root: Path, ending: str) -> dict[str, Mask]:
     found: dict[str, Mask] = {}
     for folder in ("sub-*/anat", "sub-*/ses-*/anat"):
         for path in sorted(root.glob(f"{folder}/sub-*.nii*")):
-            if not path.name.endswith((f"{ending}.nii", f"{ending}.nii.gz")):
+            if not path.name.endswith(tuple(f"{ending}{end}" for end in NIFTI)):
                 continue
             relative = path.relative_to(root).as_posix()
             if other := found.get(stem(relative)):

@@ -48,20 +48,19 @@ def at_start(run: Run) -> list[str]:
 def engine(run: Run) -> str:
     """Name the backend and its precision, without importing it."""
     settings = run.settings
-    name = settings.engine
-    if name == "auto" and settings.executor not in HERE:
-        return f"chosen by each worker, precision {settings.precision}"
+    name: str = settings.engine
+    if settings.executor not in HERE:
+        name = "chosen by each worker" if name == "auto" else name
+        return f"{name}, precision {settings.precision}"
     if name == "auto":
         name = "tensorflow" if backends.gpu_present() else "openvino"
-    precisions: dict[str, str] = {key: run.precision(key) for key in run.models}
-    if settings.executor in HERE:
-        precisions = {
-            key: backends.precision_of(run.models[key], name, asked)
-            for key, asked in precisions.items()
-        }
-    if len(set(precisions.values())) == 1:
-        return f"{name}, {next(iter(precisions.values()))}"
-    return f"{name}, " + ", ".join(f"{value} for {key}" for key, value in precisions.items())
+    used = {
+        key: backends.precision_of(model, name, run.precision(key))
+        for key, model in run.models.items()
+    }
+    if len(set(used.values())) == 1:
+        return f"{name}, {next(iter(used.values()))}"
+    return f"{name}, " + ", ".join(f"{precision} for {key}" for key, precision in used.items())
 
 
 def table(outcomes: Iterable[Outcome]) -> list[str]:

@@ -4,6 +4,7 @@
 import logging
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import nibabel as nb
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 from conftest import LITTLE, head_phantom
 
 from bids_brainmask import __version__
-from bids_brainmask.cli import bids_app, brainmask, options, other_programs
+from bids_brainmask.cli import bids_app, brainmask, messages, options, other_programs
 from bids_brainmask.cli.parser import one_of
 from bids_brainmask.errors import did_you_mean
 from bids_brainmask.models import backends
@@ -284,3 +285,12 @@ class TestExtract:
         shown = capsys.readouterr()
         assert "brainmask: error: in/a.nii.gz: " in shown.err
         assert shown.out.split() == ["new/b_brain_mask.nii.gz", "new/b_brain.nii.gz"]
+
+
+@pytest.mark.parametrize(
+    ("engine", "said"),
+    [("auto", "chosen by each worker, precision auto"), ("openvino", "openvino, precision auto")],
+)
+def test_the_precision_of_a_cluster_is_not_told_by_the_processor_of_this_machine(engine, said):
+    settings = SimpleNamespace(engine=engine, executor="slurm", precision="auto")
+    assert messages.engine(SimpleNamespace(settings=settings, models={})) == said

@@ -6,6 +6,7 @@ import json
 import numpy as np
 import pytest
 
+import bids_brainmask
 from bids_brainmask import machine
 from bids_brainmask.analyses import brain
 from bids_brainmask.errors import ModelError
@@ -101,6 +102,7 @@ def test_auto_is_int8_for_a_model_with_ranges():
     assert backends.load(embedded(), "openvino", 1).precision == "float32"
     meningioma = registry.models()["embedded-meningioma"]
     assert backends.load(meningioma, "openvino", 1, "auto").precision == "float32"
+    assert bids_brainmask.Extractor("embedded", engine="openvino").precision == "int8"
 
 
 @needs_int8
