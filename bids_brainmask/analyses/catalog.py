@@ -102,7 +102,7 @@ ANALYSES: tuple[Analysis, ...] = (
         find=_find_brain,
         main="mask",
         default_models=("brainy", "embedded"),
-        file_defaults={},
+        file_defaults={"height": 224},  # as the embedded network
         has_border=True,
         correctable=True,
         readme="Made by bids_brainmask from the T1-weighted images of the source dataset. "
@@ -127,6 +127,7 @@ ANALYSES: tuple[Analysis, ...] = (
         default_models=("ams", "embedded-meningioma"),
         file_defaults={  # those of the embedded network
             "intensities": "robust",
+            "height": 224,
             "threshold": 0.4,
             "near_brain": 5.0,
             "peak": 0.85,

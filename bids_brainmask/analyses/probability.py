@@ -65,8 +65,8 @@ class Answers:
             self.conformed = grid.resample(self.volume, self.grid)
             return
         self.outside = grid.air(self.volume)
-        conformed = grid.resample(self.volume, self.grid, outside=self.outside)
-        self.conformed = np.maximum(conformed, np.float32(self.outside))
+        self.conformed = grid.resample(self.volume, self.grid, outside=self.outside)
+        np.maximum(self.conformed, np.float32(self.outside), out=self.conformed)
 
     def __call__(self, look: Look, *, once: bool = False) -> np.ndarray:
         """Give probabilities as `probability_map`; `once` as in `inference.probability`."""
@@ -78,6 +78,7 @@ class Answers:
             overlap=self.options.overlap,
             flips=self.options.flips or self.model.flips,
             once=once,
+            height=self.model.height,
         )
         return grid.restore(look.back(found), self.grid, self.volume)
 

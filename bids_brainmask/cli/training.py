@@ -284,6 +284,7 @@ def finetuning(args: argparse.Namespace) -> Config:
         # The scaling `brain` needs a mask of the brain.
         "intensities": rows.scaling(model.intensities).without_brain or model.intensities,
         "threshold": model.threshold,
+        "height": model.height if args.task == model.task else 0,
         "near_brain": model.near_brain if args.task == model.task else 0.0,
         "peak": model.peak if args.task == model.task else 0.0,
         "flips": model.flips,

@@ -68,6 +68,10 @@ class Model:
     block: Annotated[int, Meta(ge=0, description="a number of voxels, or 0")]
     """Side of its input cubes in voxels; 0: the whole volume at once."""
 
+    height: Annotated[int, Meta(ge=0, description="a number of voxels, or 0")] = 0
+    """Voxels along the third axis that it is given at most, from the top of its grid; 0: all. The
+    network is not run on what lies below."""
+
     threshold: Annotated[float, Meta(gt=0, lt=1, description="a probability in (0, 1)")]
     """Probability from which a voxel belongs to the mask, in (0, 1)."""
 
@@ -111,6 +115,18 @@ class Model:
                 f"key 'confidence' is {[*self.confidence]}, expected five numbers, or none"
             )
         check_names(self.architecture, self.grid, self.intensities)
+        check_height(self.height, self.architecture, self.divisor)
+
+
+def check_height(height: int, name: str, divisor: int) -> None:
+    """Raise ValueError for a height that the architecture of a name cannot have.
+
+    `divisor` is that of a network that its file describes.
+    """
+    architecture = unet.named(name).architecture
+    step = architecture.divisor if architecture else divisor
+    if height % step:
+        raise ValueError(f"key 'height' is {height}, expected a multiple of {step}, or 0")
 
 
 def check_names(architecture: str, grid: str, intensities: str) -> None:

@@ -13,7 +13,7 @@ from msgspec import Meta
 from bids_brainmask.analyses import catalog
 from bids_brainmask.errors import UsageError
 from bids_brainmask.models import unet
-from bids_brainmask.models.model import check_names
+from bids_brainmask.models.model import check_height, check_names
 from bids_brainmask.models.unet import Architecture
 from bids_brainmask.train.choices import Loss
 from bids_brainmask.train.ranges import Part, Share, Synthesis
@@ -196,6 +196,8 @@ class Config(Part):
 
     intensities: str = "robust"
     threshold: Annotated[float, Meta(gt=0, lt=1)] = 0.5
+    height: Annotated[int, Meta(ge=0)] = 0
+    """In use, voxels of the grid that the network is given at most, from the top; 0: all."""
     near_brain: Annotated[float, Meta(ge=0)] = 0.0
     """In use, lesions farther than this from the brain, mm, are dropped; 0: none is. Not used in
     training."""
@@ -228,6 +230,7 @@ class Config(Part):
     def __post_init__(self) -> None:
         name = self.architecture if isinstance(self.architecture, str) else unet.KERAS
         check_names(name, self.grid, self.intensities)
+        check_height(self.height, name, self.divisor)
         if self.task not in (known := catalog.with_model()):
             raise ValueError(f"key 'task' is {self.task!r}, expected {' or '.join(known)}")
         in_training = [row.name for row in rows.GRIDS if row.in_training]

@@ -116,6 +116,7 @@ def registry_entry(path: Path, config: Config) -> registry.Model:
         intensities=config.intensities,
         block=rows.grid(config.grid).block,
         divisor=divisor(config),
+        height=config.height,
         threshold=config.threshold,
         near_brain=config.near_brain,
         peak=config.peak,

@@ -32,6 +32,7 @@ def probability(
     overlap: bool = False,
     flips: bool = False,
     once: bool = False,
+    height: int = 0,
 ) -> np.ndarray:
     """Run a network on a head on the network's grid.
 
@@ -53,6 +54,9 @@ def probability(
         The level of ``brain`` comes from the first pass, which is not mirrored.
     once : bool
         Leave out the second pass of a scaling that has one.
+    height : int
+        Voxels along the third axis that the network is given at most, from its end, which is the
+        top of a head; 0: all. Below, the probability is 0. No effect if `block` is not 0.
 
     Returns
     -------
@@ -67,13 +71,13 @@ def probability(
     """
     scaling = rows.scaling(intensities)
     scaled = scaling.scale(data)
-    found = run(scaled, network, block, overlap=overlap)
+    found = run(scaled, network, block, overlap=overlap, height=height)
     again = None if once else scaling.again
     if again and (second := again(scaled, found >= 0.5)) is not None:
         scaled = second
-        found = run(scaled, network, block, overlap=overlap)
+        found = run(scaled, network, block, overlap=overlap, height=height)
     if flips:
-        mirrored = run(scaled[::-1], network, block, overlap=overlap)
+        mirrored = run(scaled[::-1], network, block, overlap=overlap, height=height)
         found = (found + mirrored[::-1]) / 2  # not in place: the network may own the array
     return found
 
@@ -84,6 +88,7 @@ def run(
     block: int,
     *,
     overlap: bool = False,
+    height: int = 0,
 ) -> np.ndarray:
     """Run a network on scaled intensities, block by block or at once.
 
@@ -91,7 +96,7 @@ def run(
     ----------
     scaled : (I, J, K) float32 array
         Of any memory order; the network gets C-contiguous arrays.
-    network, block, overlap
+    network, block, overlap, height
         As in `probability`.
 
     Returns
@@ -100,7 +105,11 @@ def run(
         In [0, 1].
     """
     if not block:
-        return network(np.ascontiguousarray(scaled))
+        if not 0 < height < scaled.shape[2]:
+            return network(np.ascontiguousarray(scaled))
+        found = np.zeros(scaled.shape, np.float32)
+        found[..., -height:] = network(np.ascontiguousarray(scaled[..., -height:]))
+        return found
     network = once_where_blank(network)
     if overlap:
         return blend(scaled, network, block)

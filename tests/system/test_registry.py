@@ -202,6 +202,12 @@ def test_parse_gives_what_the_text_says():
         ("threshold = 0.5", "threshold = 0.5\npeak = 1.0", r"expected a probability in \[0, 1\)"),
         ("threshold = 0.5", 'threshold = "x"', "'threshold' is 'x', expected a probability"),
         ("block = 0", "block = -1", "'block' is -1, expected a number of voxels"),
+        ("block = 0", "block = 0\nheight = -32", "'height' is -32, expected a number of voxels"),
+        (
+            "block = 0",
+            "block = 0\nheight = 200",
+            "'height' is 200, expected a multiple of 32",
+        ),
         ('"embedded.npz"', '"../embedded.npz"', "'file' is .* a file name without a folder"),
         (
             "block = 0",

@@ -57,7 +57,7 @@ def test_the_meningioma_recipe_learns_what_it_grows():
     assert (found.task, found.target, found.start) == ("meningioma", "lesion", "embedded")
     assert config.network_of(found) == COMPACT
     ours = registry.resolve("embedded-meningioma")
-    for name in ("threshold", "near_brain", "peak", "flips"):
+    for name in ("height", "threshold", "near_brain", "peak", "flips"):
         assert getattr(found, name) == getattr(ours, name)
     assert found.data.validation == 0
     grows = {name: "meningiomas" in variant.steps for name, variant in found.variants.items()}

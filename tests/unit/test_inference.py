@@ -186,6 +186,25 @@ def test_the_network_runs_no_more_than_needed(intensities, block, overlap, flips
     assert len(network.seen) == calls
 
 
+@pytest.mark.parametrize("flips", [False, True])
+def test_a_network_of_a_height_sees_the_top_of_the_head_alone(flips):
+    network, data = Counter(), noise((8, 8, 24))
+    options = {"intensities": "robust", "block": 0, "flips": flips}
+    found = inference.probability(data, network, height=16, **options)
+    scaled = scaling.scale_robustly(data)  # by the whole
+    np.testing.assert_array_equal(network.seen[0], scaled[..., 8:])
+    assert not found[..., :8].any()
+    whole = inference.probability(data, network, **options)
+    np.testing.assert_array_equal(found[..., 8:], whole[..., 8:])  # one voxel is all it looks at
+
+
+@pytest.mark.parametrize(("height", "block"), [(24, 0), (64, 0), (0, 0), (16, 8)])
+def test_a_height_without_effect(height, block):
+    network, data = Counter(), noise((8, 8, 24))
+    inference.probability(data, network, intensities="zscore", block=block, height=height)
+    assert sum(block.size for block in network.seen) == data.size
+
+
 def ramp(block):
     """A network that believes more and more from left to right: 0 to 0.8 times what it sees."""
     return block * np.linspace(0, 0.8, len(block), dtype=np.float32)[:, None, None]
