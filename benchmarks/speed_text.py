@@ -97,10 +97,8 @@ INSTRUCTIONS = ("avx", "amx", "asimd", "sve")
 GPU = """\
 ## On a GPU
 
-Not measured: there was no GPU. `KERAS_BACKEND=torch python benchmarks/gpu.py --markdown FILE`
-measures the embedded network and the published U-Net there in ten minutes, in Keras on PyTorch, in
-float32, TF32 and bfloat16. It was rehearsed on a processor with small images, where it ran to its
-end; those times say nothing about GPUs.
+On an H200, in Keras on PyTorch, the embedded network takes 0.08 s a volume and the published U-Net
+0.37 to 0.50 s: [networks on a GPU](gpu.md).
 """
 
 ONCE = ("memory", "precision")

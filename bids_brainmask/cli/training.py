@@ -52,7 +52,7 @@ def add_train(commands: argparse._SubParsersAction) -> None:
         type=values.positive(int),
         default=0,
         metavar="N",
-        help="processes that make samples (default: two threads of the training process)",
+        help="processes that read heads and make samples (default: that of the training)",
     )
     train.add_argument(
         "--show",
@@ -238,7 +238,7 @@ def run_train(args: argparse.Namespace) -> int:
     root = Path(args.config).parent
     if args.lay_out or args.show:
         config.remember(asked, args.out)
-        found = sources.lay_out(asked, root, args.out)
+        found = sources.lay_out(asked, root, args.out, args.workers)
         print(f"{len(found.heads)} heads in {args.out / 'heads'}")
         if args.show:
             print(show.samples(asked, found, args.show, args.out / "samples.png"))

@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
 from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -14,7 +12,7 @@ import keras
 import numpy as np
 
 from bids_brainmask.errors import WorkerError
-from bids_brainmask.train import samples
+from bids_brainmask.train import processes, samples
 from bids_brainmask.train.samples import BlockSampler, Sampler
 
 AHEAD = 3
@@ -64,27 +62,12 @@ class Batches(keras.utils.PyDataset):
 
     @contextmanager
     def running(self) -> Iterator[Batches]:
-        """Run the processes while the context lasts.
-
-        Each has one thread for linear algebra, so that N processes use N cores.
-        """
+        """Run the processes while the context lasts."""
         if not self.processes:
             yield self
             return
-        kept = {name: os.environ.get(name) for name in THREADS}
-        os.environ |= dict.fromkeys(THREADS, "1")
-        context = multiprocessing.get_context("spawn")
         try:
-            with ProcessPoolExecutor(
-                self.processes, context, initializer=samples.hold, initargs=(self.sampler,)
-            ) as self.pool:
+            with processes.pool(self.processes, samples.hold, (self.sampler,)) as self.pool:
                 yield self
-                self.pool.shutdown(cancel_futures=True)
         finally:
             self.pool, self.waiting = None, {}
-            for name, value in kept.items():
-                os.environ.pop(name) if value is None else os.environ.update({name: value})
-
-
-THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-"""Environment variables for the number of threads in linear algebra."""

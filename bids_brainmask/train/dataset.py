@@ -19,7 +19,7 @@ from scipy import linalg, ndimage
 from bids_brainmask.dataset import folders, query, readback
 from bids_brainmask.errors import ImageError, UsageError
 from bids_brainmask.settings import Settings
-from bids_brainmask.train import records
+from bids_brainmask.train import processes, records
 from bids_brainmask.train.config import Config, Data
 from bids_brainmask.train.transforms.augment import Example
 from bids_brainmask.voxels import grid, image, rows
@@ -187,7 +187,7 @@ class HeadRecord(msgspec.Struct, frozen=True):
     middle: list[float]
 
 
-def lay_out(config: Config, root: Path, folder: Path) -> list[Head]:
+def lay_out(config: Config, root: Path, folder: Path, workers: int = 0) -> list[Head]:
     """Write the arrays of every image and label, unless they exist.
 
     A folder that has them is used without the dataset: it can be copied to another machine.
@@ -199,9 +199,13 @@ def lay_out(config: Config, root: Path, folder: Path) -> list[Head]:
         Folder that a relative ``bids_dir`` starts from.
     folder : Path
         Folder of the arrays.
+    workers : int
+        Processes that share the work; below 2: this one.
 
     Raises
     ------
+    WorkerError
+        One of the processes ended unexpectedly.
     ImageError
         A label is on another grid than its image, or lacks the target.
     UsageError
@@ -211,10 +215,11 @@ def lay_out(config: Config, root: Path, folder: Path) -> list[Head]:
     if index.exists():
         return [_head(one, config.data, folder) for one in records.read(index, HeadRecord)]
     pairs = find_pairs(config.data, root)
+    calls = [(pair, config, folder / pair.scan.prefix) for pair in pairs]
     found = []
-    for number, pair in enumerate(pairs):
-        log.info("[%d/%d] %s", number + 1, len(pairs), pair.scan.relative)
-        found.append(_lay_out(pair, config, folder / pair.scan.prefix))
+    for pair, record in zip(pairs, processes.each(_lay_out, calls, workers), strict=True):
+        found.append(record)
+        log.info("[%d/%d] %s", len(found), len(pairs), pair.scan.relative)
     held = sorted({value for record in found for value in record.values})
     if absent := sorted(set(config.data.values) - set(held)):
         raise UsageError(f"values: {absent} are in none of {len(pairs)} labels; found {held}")

@@ -57,19 +57,20 @@ def train(config: Config, root: Path, out: Path, workers: int = 0) -> Trained:
     out : Path
         Folder of the training.
     workers : int
-        Processes that make samples; 0: two threads of this process. The samples are the same.
+        Processes that lay heads out and make samples; 0: this one, with two threads for the
+        samples. The samples are the same.
 
     Raises
     ------
     WorkerError
-        A process that makes samples ended unexpectedly.
+        One of these processes ended unexpectedly.
     UsageError
         `out` holds another training, or the data cannot be used.
     ImageError
         A label does not fit its image.
     """
     remember(config, out)
-    sources = lay_out(config, root, out)
+    sources = lay_out(config, root, out, workers)
     training, validation = dataset.split(sources.heads, config.data.validation, config.seed)
     return learn(config, replace(sources, heads=training), validation, out, workers)
 

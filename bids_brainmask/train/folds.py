@@ -72,7 +72,7 @@ def train(config: Config, root: Path, out: Path, workers: int = 0) -> registry.M
         As `fit.train`.
     """
     remember(config, out)
-    sources = lay_out(config, root, out)
+    sources = lay_out(config, root, out, workers)
     groups = divide(export.participants(sources.heads), config.folds, config.seed)
     describe(config, root, out / MASKS)
     found = []

@@ -18,7 +18,7 @@ import numpy as np
 from scipy import ndimage
 
 from bids_brainmask.errors import ImageError, UsageError
-from bids_brainmask.train import records
+from bids_brainmask.train import processes, records
 from bids_brainmask.train.dataset import depth_of
 from bids_brainmask.train.tissues import TISSUES
 from bids_brainmask.voxels import grid, image
@@ -168,7 +168,7 @@ def _label(place: Path, number: int, row: dict[str, str]) -> Label:
 
 
 def lay_out(
-    source: Path, table: LabelTable, exclude: tuple[str, ...], folder: Path
+    source: Path, table: LabelTable, exclude: tuple[str, ...], folder: Path, workers: int = 0
 ) -> list[LabelMap]:
     """Write the arrays of every label map in a folder, unless they exist.
 
@@ -181,9 +181,13 @@ def lay_out(
         Names to leave out: the part before ``_dseg``.
     folder : Path
         Folder of the arrays.
+    workers : int
+        Processes that share the work; below 2: this one.
 
     Raises
     ------
+    WorkerError
+        One of the processes ended unexpectedly.
     ImageError
         A label map is damaged, or holds a label that the table lacks.
     UsageError
@@ -201,7 +205,11 @@ def lay_out(
     if not chosen:
         raise UsageError(f"label_maps: no file *_dseg.nii.gz in {source}")
     folder.mkdir(parents=True, exist_ok=True)
-    laid_out = [_lay_out(name, found[name], table, folder / name) for name in chosen]
+    calls = [(name, found[name], table, folder / name) for name in chosen]
+    laid_out = []
+    for name, record in zip(chosen, processes.each(_lay_out, calls, workers), strict=True):
+        laid_out.append(record)
+        log.info("label map %s", name)
     records.write(index, laid_out)
     return [_label_map(record, folder) for record in laid_out]
 
@@ -214,7 +222,6 @@ def _label_map(record: LabelMapRecord, folder: Path) -> LabelMap:
 
 def _lay_out(name: str, path: Path, table: LabelTable, place: Path) -> LabelMapRecord:
     """Read one label map and write its arrays; return their record."""
-    log.info("label map %s", name)
     volume = grid.canonical(image.read_labels(path))
     labels = positions(volume.data, table, path)
     inside = target(Volume(labels, volume.affine), table)

@@ -27,17 +27,18 @@ class Sources:
         return replace(self, heads=heads, label_maps=maps)
 
 
-def lay_out(config: Config, root: Path, out: Path) -> Sources:
+def lay_out(config: Config, root: Path, out: Path, workers: int = 0) -> Sources:
     """Read images and label maps into the folder of a training, unless they are there.
 
     Raises
     ------
-    UsageError, ImageError
+    UsageError, ImageError, WorkerError
         As `dataset.lay_out` and `label_maps.lay_out`.
     """
-    heads = dataset.lay_out(config, root, out / "heads")
+    heads = dataset.lay_out(config, root, out / "heads", workers)
     if not (asked := config.label_maps):
         return Sources(heads, [], None)
     table = label_maps.read_table(root / asked.table if asked.table else None)
-    maps = label_maps.lay_out(root / asked.folder, table, asked.exclude, out / "label_maps")
+    folder = out / "label_maps"
+    maps = label_maps.lay_out(root / asked.folder, table, asked.exclude, folder, workers)
     return Sources(heads, maps, table)

@@ -81,7 +81,7 @@ def test_a_part_is_kept_printed_and_written(tmp_path, monkeypatch, capsys):
     assert "60 x 70 x 64 voxels of 3 x 3 x 3 mm, head.nii.gz" in document
     assert "Comparison with other tools" not in document
     assert "processor: " in document
-    assert "Not measured: there was no GPU" in document
+    assert "[networks on a GPU](gpu.md)" in document
 
 
 def test_what_is_measured_inside_is_printed_as_json(tmp_path, capsys, monkeypatch):

@@ -90,6 +90,19 @@ def test_a_folder_laid_out_needs_the_label_maps_no_more(source, tmp_path):
     assert [head.name for head in before] == [head.name for head in after] == ["one"]
 
 
+def test_arrays_are_the_same_whoever_lays_them_out(source, tmp_path):
+    write(source / "two_dseg.nii.gz", label_map()[::-1])
+    one, other = (
+        label_maps.lay_out(source, read_table(), (), tmp_path / str(workers), workers)
+        for workers in (0, 2)
+    )
+    assert [head.name for head in one] == [head.name for head in other] == ["one", "two"]
+    for path in sorted((tmp_path / "0").rglob("*.*")):
+        assert (
+            path.read_bytes() == (tmp_path / "2" / path.relative_to(tmp_path / "0")).read_bytes()
+        )
+
+
 def test_damaged_records_say_what_to_do(source, tmp_path):
     label_maps.lay_out(source, read_table(), (), tmp_path / "out")
     index = tmp_path / "out" / "label_maps.json"
