@@ -62,6 +62,7 @@ def find(brain: np.ndarray, affine: np.ndarray) -> Frame | None:
         None: the mask is too small for one.
     """
     to_voxel = np.linalg.inv(affine)
+    brain = np.ascontiguousarray(brain)  # it is looked into some hundred times
     center, points = _lattice(brain, affine, to_voxel)
     if len(points) < FEWEST:
         return None
@@ -103,10 +104,12 @@ def _lattice(
 
 def _inside(points: np.ndarray, brain: np.ndarray, to_voxel: np.ndarray) -> np.ndarray:
     """Tell of points, (N, 3) mm, whether the nearest voxel is in the brain, (N,) bool."""
-    index = np.rint(points @ to_voxel[:3, :3].T + to_voxel[:3, 3]).astype(int)
-    there = ((index >= 0) & (index < brain.shape)).all(1)
-    there[there] = brain[tuple(index[there].T)]
-    return there
+    places = np.rint(points @ to_voxel[:3, :3].T + to_voxel[:3, 3]).astype(int).T
+    within, flat = np.ones(len(points), bool), np.zeros(len(points), int)
+    for place, size in zip(places, brain.shape, strict=True):
+        within &= (place >= 0) & (place < size)
+        flat = flat * size + place
+    return within & brain.ravel().take(flat, mode="clip")
 
 
 def _normal(yaw: float, roll: float) -> np.ndarray:
