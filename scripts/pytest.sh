@@ -6,6 +6,7 @@
 set -eu
 cd "$(dirname "$0")/.."
 export PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 # that of Hypothesis costs each process a second
+export OPENBLAS_NUM_THREADS=1 # there is a process for each processor, and threads would wait
 export PYTHONDONTWRITEBYTECODE= # hundreds of processes are started: all is compiled once
 workers=${WORKERS:-$(nproc)}
 [ "$workers" -le 8 ] || workers=8 # each may hold 2 GB

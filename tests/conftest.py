@@ -44,6 +44,9 @@ LONGEST = (
 )
 """Files of tests that take minutes."""
 
+NETWORKS = ("test_augment", "test_backends", "test_dataset", "test_losses", "test_weights")
+"""Files of quick tests that import TensorFlow."""
+
 KINDS = ("container", "browser", "system", "heads", "contract", "unit")
 """Folders of tests, by how long a file takes."""
 
@@ -63,6 +66,22 @@ def pytest_collection_modifyitems(items):
             ranks[item] = KINDS.index(kind)
     places = {name: place for place, name in enumerate(LONGEST)}
     items.sort(key=lambda item: (places.get(item.path.stem, len(places)), ranks.get(item, 0)))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """Give one process all quick tests of networks, so that no other has to import TensorFlow."""
+    from xdist.scheduler import LoadFileScheduling
+
+    if config.option.markexpr != "not slow":
+        return None  # each file by itself
+
+    class Scheduling(LoadFileScheduling):
+        def _split_scope(self, nodeid):
+            file = super()._split_scope(nodeid)
+            return "networks" if Path(file).stem in NETWORKS else file
+
+    return Scheduling(config, log)
 
 
 def missing(reason: str) -> NoReturn:

@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 from conftest import head_phantom, labelled_dataset
 from scipy import ndimage
-from test_dataset import configuration, heads_of
+from test_dataset import batches, configuration, heads_of
 
-from bids_brainmask.train.batches import Batches
 from bids_brainmask.train.config import Stage, Variant
 from bids_brainmask.train.samples import Sampler, draw, middle
 from bids_brainmask.train.transforms import augment
@@ -378,8 +377,8 @@ def test_batches_are_of_lesions_where_they_are_the_target(laid_out):
         config = configuration(
             {"validation": 0}, target=target, stages=(chosen,), variants={"grown": GROWN}
         )
-        batches = Batches(Sampler(config, chosen, 1, [laid_out]))
-        mean = np.mean([batches[number][1].mean() for number in range(4)])
+        drawn = batches(Sampler(config, chosen, 1, [laid_out]))
+        mean = np.mean([drawn[number][1].mean() for number in range(4)])
         assert bounds[0] <= mean <= bounds[1]
 
 

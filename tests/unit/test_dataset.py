@@ -12,7 +12,6 @@ from conftest import head_phantom, labelled_dataset
 from bids_brainmask.dataset import query
 from bids_brainmask.errors import ImageError, UsageError
 from bids_brainmask.train import dataset, samples
-from bids_brainmask.train.batches import Batches
 from bids_brainmask.train.config import Config, Data, Stage, Variant
 from bids_brainmask.train.samples import BlockSampler, Sampler
 from bids_brainmask.train.transforms.geometry import Geometry
@@ -31,6 +30,13 @@ def configuration(data=None, **changes):
         "stages": (Stage(epochs=1, rate=(1e-3, 0.0), window=(32, 40, 48), steps=3),),
     }
     return Config(**(content | changes))
+
+
+def batches(sampler):
+    """Batches of a sampler. Keras takes seconds to import, in each process that collects tests."""
+    from bids_brainmask.train.batches import Batches
+
+    return Batches(sampler)
 
 
 def heads_of(root, **data):
@@ -231,7 +237,7 @@ def test_a_conformed_head_is_seen_as_the_published_networks_see_it(root):
     one = {"exclude": ("02", "03")}
     config = configuration(one, grid="fsconform", intensities="zscore", stages=(stage,))
     head = dataset.lay_out(config, root.parent, root.parent / "heads")[0]
-    blocks = Batches(BlockSampler([head], config, stage, 0))
+    blocks = batches(BlockSampler([head], config, stage, 0))
     assert len(blocks) == 1
     images, labels = blocks[0]
     volume = image.read(head.image).volume
@@ -251,7 +257,7 @@ def test_blocks_come_head_after_head_in_a_new_order_each_epoch(heads, monkeypatc
     stage = Stage(epochs=1, rate=(1e-3, 0.0), batch=3, **how)
     variants = {"rigid": Variant(geometry=Geometry(turn=8, shift=8))}
     config = configuration(grid="fsconform", stages=(stage,), variants=variants)
-    blocks, again = (Batches(BlockSampler(heads, config, stage, 0)) for _ in range(2))
+    blocks, again = (batches(BlockSampler(heads, config, stage, 0)) for _ in range(2))
     assert len(blocks) == 8
     total = [blocks[number][1].sum(dtype=float) for number in (0, 1, 2)]  # head after head
     assert sum(total) > 0
@@ -274,7 +280,7 @@ def test_a_batch_depends_on_its_number_alone(heads):
         variants={"wild": Variant(geometry=Geometry(turn=9), steps={"noise": 1})}
     )
     stage = Stage(epochs=1, rate=(1e-3, 0.0), window=(32, 40, 48), steps=3, variants={"wild": 1})
-    first, again = (Batches(Sampler(config, stage, 1, heads)) for _ in range(2))
+    first, again = (batches(Sampler(config, stage, 1, heads)) for _ in range(2))
     again[0]
     np.testing.assert_array_equal(first[2][0], again[2][0])
     assert first[2][0].shape == first[2][1].shape == (2, 32, 40, 48, 1)
@@ -285,7 +291,7 @@ def test_a_batch_depends_on_its_number_alone(heads):
 
 def test_checks_are_every_head_once_the_same_each_epoch(heads):
     stage = Stage(epochs=1, rate=(1e-3, 0.0), window=(32, 40, 48), steps=2, reach=0)
-    checks = Batches(Sampler(configuration(), stage, 1, heads, still=True))
+    checks = batches(Sampler(configuration(), stage, 1, heads, still=True))
     before = [checks[0], checks[1]]
     checks.on_epoch_end()
     np.testing.assert_array_equal(checks[0][0], before[0][0])
@@ -297,7 +303,7 @@ def test_half_of_the_brains_of_unknown_level_are_shown_at_the_known_one(heads):
     stage = configuration().stages[0]
     for name, expected in (("robust", {1.0}), ("brain", {0.69, 1.0})):
         config = configuration(intensities=name)
-        drawn = Batches(Sampler(config, stage, 1, heads))
+        drawn = batches(Sampler(config, stage, 1, heads))
         examples = [pair for number in range(12) for pair in zip(*drawn[number], strict=True)]
         found = [float(np.median(image[label > 0.99])) for image, label in examples]
         assert set(np.round(found, 2)) == expected
@@ -320,7 +326,7 @@ def test_variants_are_taken_by_their_shares():
 
 def test_neck_windows_look_below(heads):
     stage = Stage(epochs=1, rate=(1e-3, 0.0), window=(32, 32, 32), steps=1, neck=1.0, reach=0)
-    _, labels = Batches(Sampler(configuration(), stage, 1, heads))[0]
+    _, labels = batches(Sampler(configuration(), stage, 1, heads))[0]
     assert labels.mean() < 0.9
 
 

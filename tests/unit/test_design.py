@@ -97,7 +97,10 @@ def apart(name, other):
     return name.split(".")[0] != other.split(".")[0]
 
 
-ARROWS = arrows(MODULES)
+@pytest.fixture(scope="module")
+def found():
+    """Modules that each module imports."""
+    return arrows(MODULES)
 
 
 def test_every_module_has_its_place():
@@ -111,8 +114,8 @@ def test_the_picture_of_the_packages_has_that_order():
     assert shown == list(map(set, ORDER))
 
 
-def test_imports_follow_the_order_of_the_packages():
-    assert not faults(ARROWS)
+def test_imports_follow_the_order_of_the_packages(found):
+    assert not faults(found)
 
 
 @pytest.mark.parametrize(
@@ -135,19 +138,19 @@ def test_an_arrow_against_the_order_is_found(tmp_path, module, line, fault):
 
 
 @pytest.mark.parametrize("name", sorted(STEPS))
-def test_a_step_imports_no_other_step(name):
-    assert ARROWS[name] <= VALUES | {"voxels"}
+def test_a_step_imports_no_other_step(found, name):
+    assert found[name] <= VALUES | {"voxels"}
 
 
 @pytest.mark.parametrize("name", sorted(MEASURES))
-def test_a_measure_is_of_values(name):
-    assert ARROWS[name] <= VALUES | {"voxels"}
+def test_a_measure_is_of_values(found, name):
+    assert found[name] <= VALUES | {"voxels"}
 
 
-def test_figures_are_drawn_of_values_on_slices():
+def test_figures_are_drawn_of_values_on_slices(found):
     below = {"voxels", "drawing", "drawing.slices"}
-    assert ARROWS["drawing.pen"] <= VALUES | below
-    assert ARROWS["drawing.figures"] <= VALUES | below | {"drawing.pen"}
+    assert found["drawing.pen"] <= VALUES | below
+    assert found["drawing.figures"] <= VALUES | below | {"drawing.pen"}
 
 
 @pytest.mark.parametrize("name", sorted(n for n in MODULES if not n.startswith("train")))
@@ -172,8 +175,8 @@ def test_the_driver_imports_no_dask():
 
 
 @pytest.mark.parametrize("name", sorted(n for n in MODULES if not n.startswith("train")))
-def test_only_its_commands_import_training(name):
-    assert name.startswith("cli.") or not any("train" in x.split(".") for x in ARROWS[name])
+def test_only_its_commands_import_training(found, name):
+    assert name.startswith("cli.") or not any("train" in x.split(".") for x in found[name])
 
 
 @pytest.mark.parametrize("name", sorted(MODULES))
