@@ -21,7 +21,7 @@ RADII = np.array([70.0, 88.0, 63.0])
 LONG = Rotation.from_rotvec(head_frame.PITCH * np.array([1, 0, 0])).as_matrix()
 """From the brain's half axes to those of the head."""
 
-SPACING = 2.5
+SPACING = 3.0
 
 
 def outline(*direction):
@@ -56,11 +56,11 @@ POSES = {
 
 def measured(middle, pose, *, radius=11.0, cut=0):
     """Measure a ball in a brain that is turned about the middle of its head, and moved."""
-    shape = (84, 84, 84)
+    shape = (70, 70, 70)
     affine = np.diag([SPACING] * 3 + [1.0])
     affine[:3, 3] = [-80, -120, -60]
     world = np.moveaxis(np.indices(shape), 0, -1) * SPACING + affine[:3, 3]
-    points = (world - (affine[:3, :3] @ np.full(3, 41.5) + affine[:3, 3]) - [3, -4, 2]) @ pose
+    points = (world - (affine[:3, :3] @ np.full(3, 34.5) + affine[:3, 3]) - [3, -4, 2]) @ pose
     inside = (((points @ LONG) / RADII) ** 2).sum(-1) < 1
     lesion = inside & (((points - middle) ** 2).sum(-1) < radius**2)
     lesion &= points[..., 0] * np.sign(middle[0]) > 0  # on one side of the falx
@@ -85,7 +85,7 @@ def test_no_place_is_told_of_a_lesion_on_no_dura():
 
 
 def test_no_place_is_told_where_the_field_of_view_ends_within_the_brain():
-    found = measured(PLACES["skull base"], POSES["straight"], cut=24)
+    found = measured(PLACES["skull base"], POSES["straight"], cut=20)
     assert (found.place, found.place_certainty) == (None, None)
 
 
