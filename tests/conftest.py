@@ -37,12 +37,13 @@ SLURM = ("munged", "slurmctld", "slurmd", "sbatch")
 """Programs of a SLURM of one node."""
 
 LONGEST = (
-    *("test_any_order", "test_slurm", "test_train", "test_kills", "test_container"),
+    *("test_any_order", "test_slurm", "test_train", "test_kills", "test_geometry"),
+    *("test_container", "test_memory", "test_release", "test_evaluation", "test_second_look"),
     *("test_executors", "test_app", "test_participant_in_browser", "test_hpc", "test_fuzz"),
     *("test_meningioma", "test_faults_outputs", "test_determinism", "test_group_in_browser"),
     *("test_benchmark_scale", "test_dataset", "test_faults_inputs", "test_lesions"),
 )
-"""Files of tests that take minutes."""
+"""Files of tests that take a minute or more."""
 
 NETWORKS = ("test_augment", "test_backends", "test_dataset", "test_losses", "test_weights")
 """Files of quick tests that import TensorFlow."""
