@@ -62,7 +62,7 @@ def find(brain: np.ndarray, affine: np.ndarray) -> Frame | None:
         None: the mask is too small for one.
     """
     to_voxel = np.linalg.inv(affine)
-    brain = np.ascontiguousarray(brain)  # it is looked into some hundred times
+    brain = brain.copy("K")  # without gaps, which `_inside` asks for
     center, points = _lattice(brain, affine, to_voxel)
     if len(points) < FEWEST:
         return None
@@ -103,13 +103,16 @@ def _lattice(
 
 
 def _inside(points: np.ndarray, brain: np.ndarray, to_voxel: np.ndarray) -> np.ndarray:
-    """Tell of points, (N, 3) mm, whether the nearest voxel is in the brain, (N,) bool."""
+    """Tell of points, (N, 3) mm, whether the nearest voxel is in the brain, (N,) bool.
+
+    The brain has no gaps in memory; the order of its axes there is any.
+    """
     places = np.rint(points @ to_voxel[:3, :3].T + to_voxel[:3, 3]).astype(int).T
     within, flat = np.ones(len(points), bool), np.zeros(len(points), int)
-    for place, size in zip(places, brain.shape, strict=True):
+    for place, size, stride in zip(places, brain.shape, brain.strides, strict=True):
         within &= (place >= 0) & (place < size)
-        flat = flat * size + place
-    return within & brain.ravel().take(flat, mode="clip")
+        flat += stride * place
+    return within & brain.ravel("K").take(flat, mode="clip")
 
 
 def _normal(yaw: float, roll: float) -> np.ndarray:
