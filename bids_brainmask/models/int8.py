@@ -105,7 +105,7 @@ def rounded_activation(op: Any, x: openvino.Output, interval: tuple[float, float
     return _rounded(op, x, low, high, LEVELS)
 
 
-def rounded_kernel(op: Any, kernel: np.ndarray, axis: int) -> Any:
+def rounded_kernel(op: Any, kernel: np.ndarray, axis: int | None) -> Any:
     """Round a kernel channel by channel.
 
     Parameters
@@ -113,8 +113,8 @@ def rounded_kernel(op: Any, kernel: np.ndarray, axis: int) -> Any:
     op : module
         OpenVINO's operations.
     kernel : 5D float32 array
-    axis : int
-        That of the output channels.
+    axis : int or None
+        That of the output channels; None: they are rounded alike.
     """
     others = tuple(one for one in range(kernel.ndim) if one != axis)
     largest = np.abs(kernel).max(axis=others, keepdims=True)

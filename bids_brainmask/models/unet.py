@@ -20,7 +20,7 @@ class Architecture:
     """Filters of a 3D U-Net of 3x3x3 convolutions with ReLU.
 
     Both backends build a network from this value: the Keras model here, and the OpenVINO graph in
-    `bids_brainmask.models.backends`.
+    `bids_brainmask.models.graph`.
     """
 
     encoder: tuple[tuple[int, ...], ...]
