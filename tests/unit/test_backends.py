@@ -251,3 +251,14 @@ def test_openvino_needs_no_tensorflow():
         "sys.exit(bool({'tensorflow', 'keras', 'torch'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(("first", "converts"), [("bids_brainmask.cli", 0), ("bids_brainmask", 1)])
+def test_a_command_leaves_the_converter_of_openvino_out_and_python_does_not(first, converts):
+    import subprocess
+
+    code = (
+        f"import sys, {first}; from bids_brainmask.models.graph import import_openvino\n"
+        "sys.exit(hasattr(import_openvino(), 'convert_model'))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == converts
