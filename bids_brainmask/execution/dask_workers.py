@@ -173,6 +173,8 @@ def _answers() -> Iterator[None]:
     try:
         yield
     except Exception as error:
+        # The client is closing itself, and logs a traceback if it is closed meanwhile.
+        logging.getLogger("distributed").setLevel(logging.CRITICAL)
         raise WorkerError(
             f"the scheduler does not answer ({error}). Finished scans are kept."
         ) from error

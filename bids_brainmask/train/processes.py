@@ -5,10 +5,12 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from multiprocessing.process import BaseProcess
 from typing import Any, TypeVar
 
 from bids_brainmask.errors import WorkerError
@@ -25,18 +27,33 @@ def pool(
 ) -> Iterator[ProcessPoolExecutor]:
     """Run processes while the context lasts; parameters as for `ProcessPoolExecutor`.
 
-    Each has one thread for linear algebra, so that N processes use N cores.
+    Each has one thread for linear algebra, so that N processes use N cores, and ends when this
+    process ends, even if it is killed.
     """
     kept = {name: os.environ.get(name) for name in THREADS}
     os.environ |= dict.fromkeys(THREADS, "1")
     context = multiprocessing.get_context("spawn")
     try:
-        with ProcessPoolExecutor(count, context, initializer, initargs) as running:
+        with ProcessPoolExecutor(count, context, _begin, (initializer, initargs)) as running:
             yield running
             running.shutdown(cancel_futures=True)
     finally:
         for name, value in kept.items():
             os.environ.pop(name) if value is None else os.environ.update({name: value})
+
+
+def _begin(initializer: Callable | None, initargs: tuple) -> None:
+    """Start a process of a pool."""
+    if parent := multiprocessing.parent_process():
+        threading.Thread(target=_end_after, args=(parent,), daemon=True).start()
+    if initializer:
+        initializer(*initargs)
+
+
+def _end_after(parent: BaseProcess) -> None:
+    """Wait for the end of a process, then end this one."""
+    parent.join()
+    os._exit(1)
 
 
 def each(

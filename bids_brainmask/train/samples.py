@@ -6,12 +6,8 @@ Keras is not imported, so that the processes that make samples start fast and us
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from multiprocessing.process import BaseProcess
 from typing import cast
 
 import msgspec
@@ -169,20 +165,9 @@ held: Sampler | BlockSampler | None = None
 
 
 def hold(sampler: Sampler | BlockSampler) -> None:
-    """Keep a sampler for `make`; called at the start of a process that makes samples.
-
-    The process ends when that of the training ends, even if it is killed.
-    """
+    """Keep a sampler for `make`; called at the start of a process that makes samples."""
     global held
     held = sampler
-    if parent := multiprocessing.parent_process():
-        threading.Thread(target=_end_after, args=(parent,), daemon=True).start()
-
-
-def _end_after(parent: BaseProcess) -> None:
-    """Wait for the end of a process, then end this one."""
-    parent.join()
-    os._exit(1)
 
 
 def make(epoch: int, number: int) -> tuple[np.ndarray, np.ndarray]:

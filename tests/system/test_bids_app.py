@@ -149,7 +149,7 @@ def imported(module, *words):
         f"import sys; from bids_brainmask.cli import {module}\n"
         f"try: {module}.main(sys.argv[1:])\n"
         "except SystemExit: pass\n"
-        "print('IMPORTED', *{name.split('.')[0] for name in sys.modules})"
+        "print('IMPORTED', *{name.split('.')[0] for name, it in sys.modules.items() if it})"
     )
     command = [sys.executable, "-c", code, *map(str, words)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
