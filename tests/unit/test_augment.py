@@ -395,3 +395,18 @@ def test_a_target_of_the_label_is_the_label_whatever_grows(laid_out):
     assert (label == 1).all()
     _, lesion = drawn(laid_out, 0, window=(32, 32, 32), near=0)
     assert (lesion < 1).any()
+
+
+def test_image_and_label_are_bent_alike_and_by_as_much_as_asked():
+    ramp = np.indices((40, 40, 40)).astype(np.float32).sum(0) / 120  # 1/120 a mm along each axis
+    example = Example(ramp, np.eye(4), ramp, np.eye(4), np.zeros_like(ramp))
+    center, window = np.full(3, 19.5), (16, 16, 16)
+    straight, _ = crop(example, center, window, Geometry(), rng())
+    moved = []
+    for seed in range(12):  # four in ten are bent
+        image, label = crop(example, center, window, Geometry(bend=4), rng(seed))
+        np.testing.assert_array_equal(image, label)
+        moved.append(120 * float(np.sqrt(((image - straight) ** 2).mean())))
+    bent = [one for one in moved if one > 1e-3]
+    assert len(bent) in range(2, 10)
+    assert max(bent) <= 1.5 * 4 * 3**0.5  # the field's deviation is 4 mm at most, along three axes
