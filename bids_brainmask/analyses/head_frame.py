@@ -62,7 +62,7 @@ def find(brain: np.ndarray, affine: np.ndarray) -> Frame | None:
         None: the mask is too small for one.
     """
     to_voxel = np.linalg.inv(affine)
-    brain = brain.copy("K")  # without gaps, which `_inside` asks for
+    brain = brain.copy("K")  # without gaps in memory, see `_inside`
     center, points = _lattice(brain, affine, to_voxel)
     if len(points) < FEWEST:
         return None
@@ -105,7 +105,8 @@ def _lattice(
 def _inside(points: np.ndarray, brain: np.ndarray, to_voxel: np.ndarray) -> np.ndarray:
     """Tell of points, (N, 3) mm, whether the nearest voxel is in the brain, (N,) bool.
 
-    The brain has no gaps in memory; the order of its axes there is any.
+    The brain, bool, has no gaps in memory, so that its strides count voxels; its axes may lie
+    there in any order.
     """
     places = np.rint(points @ to_voxel[:3, :3].T + to_voxel[:3, 3]).astype(int).T
     within, flat = np.ones(len(points), bool), np.zeros(len(points), int)

@@ -52,7 +52,7 @@ def add_train(commands: argparse._SubParsersAction) -> None:
         type=values.positive(int),
         default=0,
         metavar="N",
-        help="processes that read heads and make samples (default: that of the training)",
+        help="processes that read heads and make samples (default: the training does both)",
     )
     train.add_argument(
         "--show",

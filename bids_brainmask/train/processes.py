@@ -28,15 +28,17 @@ def pool(
     """Run processes while the context lasts; parameters as for `ProcessPoolExecutor`.
 
     Each has one thread for linear algebra, so that N processes use N cores, and ends when this
-    process ends, even if it is killed.
+    process ends, even if it is killed. Calls that wait at the end are not made.
     """
     kept = {name: os.environ.get(name) for name in THREADS}
     os.environ |= dict.fromkeys(THREADS, "1")
     context = multiprocessing.get_context("spawn")
     try:
         with ProcessPoolExecutor(count, context, _begin, (initializer, initargs)) as running:
-            yield running
-            running.shutdown(cancel_futures=True)
+            try:
+                yield running
+            finally:
+                running.shutdown(cancel_futures=True)
     finally:
         for name, value in kept.items():
             os.environ.pop(name) if value is None else os.environ.update({name: value})
@@ -90,6 +92,3 @@ def each(
                 "A process that lays out heads ended unexpectedly. Memory may have run out: give "
                 "fewer --workers. The same command starts again."
             ) from error
-        finally:
-            for one in waiting:
-                one.cancel()

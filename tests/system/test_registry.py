@@ -371,11 +371,13 @@ def test_a_file_for_meningioma_is_used_as_the_embedded_network_is(tmp_path):
     path.write_bytes(b"content")
     ours = registry.resolve("embedded-meningioma")
     model = catalog.analysis("meningioma").model(path)
-    same = ("architecture", "grid", "intensities", "block", "threshold")
+    same = ("architecture", "grid", "intensities", "block", "height", "threshold")
     same += ("near_brain", "peak", "flips")
     for name in same:
         assert getattr(model, name) == getattr(ours, name), name
     assert registry.resolve(path).near_brain == registry.resolve(path).peak == 0
+    brain = catalog.analysis("brain").model(path)
+    assert brain.height == registry.resolve("embedded").height > 0
 
 
 def test_auto_is_ams_for_meningioma_where_it_is_at_hand(tmp_path):

@@ -145,6 +145,7 @@ def test_a_training_learns_what_it_grows_itself(root, tmp_path):
         data=data,
         task="meningioma",
         target="lesion",
+        height=192,
         near_brain=4.0,
         peak=0.8,
         flips=True,
@@ -154,7 +155,7 @@ def test_a_training_learns_what_it_grows_itself(root, tmp_path):
     assert brainmask.main(["train", str(path), "--out", str(out)]) == 0
     model = registry.resolve(out)
     assert (model.task, model.near_brain, model.peak) == ("meningioma", 4, 0.8)
-    assert model.flips
+    assert (model.height, model.flips) == (192, True)
     asked = json.loads((out / "config.json").read_text())
     assert (asked["target"], asked["stages"][0]["near"]) == ("lesion", 1)
     assert len(rows(out)) == 1
@@ -379,6 +380,7 @@ def test_a_fine_tuned_model_is_asked_as_the_one_that_it_comes_from(tmp_path, tas
     ours, lesions = registry.resolve("embedded-meningioma"), task == "meningioma"
     assert (found.grid, found.intensities, found.flips) == (ours.grid, ours.intensities, True)
     assert (found.near_brain, found.peak) == ((ours.near_brain, ours.peak) if lesions else (0, 0))
+    assert found.height == (ours.height if lesions else 0)
 
 
 @pytest.mark.slow

@@ -68,6 +68,14 @@ def test_the_meningioma_recipe_learns_what_it_grows():
         assert 0 < stage.near < 1
 
 
+def test_the_height_is_that_of_the_embedded_network_or_as_given(tmp_path):
+    assert config.read("brain").height == registry.resolve("embedded").height
+    assert config.read(written(tmp_path)).height == 0
+    assert config.read(written(tmp_path, height=96)).height == 96
+    with pytest.raises(UsageError, match="'height' is 100, expected a multiple of 32, or 0"):
+        config.read(written(tmp_path, height=100))
+
+
 def test_target_and_near_are_read_and_off_if_not_given(tmp_path):
     plain = config.read(written(tmp_path))
     assert (plain.target, plain.stages[0].near) == ("label", 0)

@@ -3,6 +3,7 @@
 
 import os
 import signal
+import time
 
 import pytest
 
@@ -41,3 +42,23 @@ def test_threads_are_one_in_each_process_and_as_before_afterwards(monkeypatch):
     names = [("OMP_NUM_THREADS",), ("MKL_NUM_THREADS",)]
     assert list(processes.each(os.getenv, names, 2)) == ["1", "1"]
     assert [os.getenv(*name) for name in names] == ["7", None]
+
+
+def note_down(path, seconds):
+    """Write a file, after some time."""
+    time.sleep(seconds)
+    path.touch()
+
+
+def give_up(folder):
+    """Ask for twelve files, and end with an error at once."""
+    with processes.pool(1) as running:
+        for number in range(12):
+            running.submit(note_down, folder / str(number), 0.2)
+        raise KeyError
+
+
+def test_calls_that_wait_are_not_made_after_an_error(tmp_path):
+    with pytest.raises(KeyError):
+        give_up(tmp_path)
+    assert len(list(tmp_path.iterdir())) < 6  # the executor hands over a few ahead
