@@ -5,25 +5,31 @@
     python BUNDLE/portable_training.py run OUT --minutes 10     # there; BUNDLE has been copied
     python benchmarks/portable_training.py run OUT --minutes 10 --bundle BUNDLE    # here, to go on
 
-A bundle is a folder of at most 60 MiB: the package's code, the heads of the training (64 levels,
-voxels of at least 1 mm) with their masks, the label maps, the recipe and, where the other machine
-lacks packages, wheels. The training writes a checkpoint after each epoch. It is ended after the
-minutes given; the same command goes on from the last checkpoint, on whichever machine OUT is.
+A bundle is a folder of at most 60 MiB: the package's code, the heads of the training as arrays
+(image in 85 levels, and label), the label maps, the recipe and, where the other machine lacks
+packages, wheels; it needs no pybids there. The training writes a checkpoint after each epoch. It
+is ended after the minutes given; the same command goes on from the last checkpoint, on whichever
+machine OUT is.
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
+import bz2
+import io
+import json
 import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 HERE = Path(__file__).resolve()
 LIMIT = 60 * 2**20
 """Bytes of a bundle."""
+STEP = 2 / 84
+"""Between two levels of a packed image, whose values are in [0, 2]."""
 PROGRAM = """
 if __name__ == "__main__":
     from bids_brainmask.cli.brainmask import main
@@ -40,13 +46,14 @@ def pack(args: argparse.Namespace) -> int:
     int
         Exit status: 0, or 1 if the bundle is larger than its limit.
     """
+    import msgspec
     import yaml
 
-    from bids_brainmask.train import config
+    from bids_brainmask.train import config, dataset
 
     args.bundle.mkdir(parents=True)
     package = HERE.parents[1] / "bids_brainmask"
-    ignored = shutil.ignore_patterns("__pycache__", "web", "*meningioma*")
+    ignored = shutil.ignore_patterns("__pycache__", "web")
     shutil.copytree(package, args.bundle / "code" / "bids_brainmask", ignore=ignored)
     shutil.copy(HERE, args.bundle)
     (args.bundle / "brainmask.py").write_text(PROGRAM)  # a file, which worker processes can read
@@ -59,7 +66,11 @@ def pack(args: argparse.Namespace) -> int:
     recipe["label_maps"]["folder"] = "label_maps"
     (args.bundle / "recipe.yaml").write_text(yaml.safe_dump(recipe, sort_keys=False))
     left = LIMIT - size_of(args.bundle)
-    packed, asked_for = pack_heads(args.data / "heads", asked.data, args.bundle / "heads", left)
+    data = msgspec.structs.replace(asked.data, bids_dir=str(args.data / "heads"))
+    with tempfile.TemporaryDirectory() as folder:
+        arrays = Path(folder)
+        dataset.lay_out(msgspec.structs.replace(asked, data=data), Path(), arrays, os.cpu_count())
+        packed, asked_for = pack_heads(arrays, asked.data.often, args.bundle / "heads", left)
     size = size_of(args.bundle) / 2**20
     print(f"{args.bundle}: {size:.1f} MiB, {packed} of {asked_for} heads")
     return int(not packed)
@@ -70,62 +81,81 @@ def size_of(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
-def pack_heads(source: Path, data, target: Path, limit: int) -> tuple[int, int]:
-    """Copy the heads that a recipe selects, smaller, until a number of bytes is reached.
+def pack_heads(arrays: Path, often: dict[str, float], target: Path, limit: int) -> tuple[int, int]:
+    """Compress the heads of a training until a number of bytes is reached.
 
-    Heads that the recipe shows more often than others come first.
+    Heads that the recipe shows more often than others come first, then every n-th, so that each
+    source has its part.
 
     Returns
     -------
     packed, selected : int
         Number of heads.
     """
-    with (source / "participants.tsv").open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file, delimiter="\t"))
-    chosen = [row for row in rows if all(row[k] == v for k, v in data.select.items())]
-    chosen.sort(key=lambda row: -data.often.get(row["participant_id"].removeprefix("sub-"), 1))
-    for place in (source, source / data.labels):
-        folder = target / place.relative_to(source)
-        folder.mkdir(parents=True, exist_ok=True)
-        if (description := place / "dataset_description.json").exists():
-            shutil.copy(description, folder)
-    packed = []
-    for row in chosen:
-        files = [
-            smaller(path, target / path.relative_to(source), mask=place != source)
-            for place in (source, source / data.labels)
-            for path in sorted((place / row["participant_id"]).rglob("*.nii.gz"))
-        ]
-        limit -= sum(path.stat().st_size for path in files)
-        if limit < 0:
-            for path in files:
-                path.unlink()
-            break
-        packed.append(row)
-    with (target / "participants.tsv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(rows[0]), delimiter="\t")
-        writer.writeheader()
-        writer.writerows(packed)
-    return len(packed), len(chosen)
-
-
-def smaller(path: Path, into: Path, *, mask: bool) -> Path:
-    """Write an image with 64 levels and voxels of at least 1 mm; a mask keeps its values."""
-    import nibabel as nb
     import numpy as np
-    from nibabel.processing import resample_to_output
 
-    image = nb.squeeze_image(nb.load(path))
-    sizes = np.maximum(image.header.get_zooms()[:3], 1.0)
-    if not np.allclose(sizes, image.header.get_zooms()[:3], atol=0.05):
-        image = resample_to_output(image, sizes, order=0 if mask else 1)
-    data = image.get_fdata(dtype=np.float32)
-    if not mask:
-        top = max(float(np.percentile(data, 99.95)), 1e-6)
-        data = np.rint(np.clip(data, 0, top) * (63 / top))
-    into.parent.mkdir(parents=True, exist_ok=True)
-    nb.save(nb.Nifti1Image(data.astype(np.uint8), image.affine), into)
-    return into
+    records = json.loads((arrays / "heads.json").read_text())
+    order = [number for start in range(4) for number in range(start, len(records), 4)]
+    order.sort(key=lambda number: -often.get(records[number]["participant"], 1))
+    packed = []
+    for number in order:
+        record = records[number]
+        image = np.load(arrays / record["folder"] / "image.npy").astype(np.float32)
+        label = np.load(arrays / record["folder"] / "label.npy")
+        parts = {
+            "image": compressed(np.rint(np.clip(image, 0, 2) / STEP).astype(np.uint8)),
+            "label": compressed(label),
+        }
+        limit -= sum(map(len, parts.values())) + len(json.dumps(record))
+        if limit < 0:
+            break
+        place = target / record["folder"]
+        place.mkdir(parents=True)
+        for name, part in parts.items():
+            (place / f"{name}.npy.bz2").write_bytes(part)
+        packed.append(record)
+    if packed:
+        (target / "heads.json").write_text(json.dumps(packed))
+    return len(packed), len(records)
+
+
+def compressed(array) -> bytes:
+    """Bytes of an array as a compressed file of NumPy's format."""
+    import numpy as np
+
+    file = io.BytesIO()
+    np.save(file, array)
+    return bz2.compress(file.getvalue())
+
+
+def unpack(source: Path, target: Path) -> None:
+    """Write the arrays of the heads of a bundle as a training has them, unless they are there."""
+    from bids_brainmask.train import processes
+
+    if (target / "heads.json").exists():
+        return
+    records = json.loads((source / "heads.json").read_text())
+    calls = [(source / one["folder"], target / one["folder"], one["affine"]) for one in records]
+    list(processes.each(unpack_head, calls, os.cpu_count() or 1))
+    (target / "heads.json").write_text(json.dumps(records))
+
+
+def unpack_head(source: Path, target: Path, affine: list[list[float]]) -> None:
+    """Write the arrays of one head."""
+    import numpy as np
+
+    from bids_brainmask.train import dataset
+
+    image, label = (
+        np.load(io.BytesIO(bz2.decompress((source / f"{name}.npy.bz2").read_bytes())))
+        for name in ("image", "label")
+    )
+    spacing = np.linalg.norm(np.array(affine)[:3, :3], axis=0)
+    arrays = {"image": (image * np.float32(STEP)).astype(np.float16), "label": label}
+    arrays["depth"] = (4 * dataset.depth_of(label, spacing)).clip(-127, 127).astype(np.int8)
+    target.mkdir(parents=True, exist_ok=True)
+    for name, array in arrays.items():
+        np.save(target / f"{name}.npy", array)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -142,6 +172,8 @@ def run(args: argparse.Namespace) -> int:
     if wheels and not (bundle / "installed").exists():
         install = ["-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--target"]
         subprocess.run([sys.executable, *install, paths[1], *wheels], check=True)
+    sys.path[:0] = paths
+    unpack(bundle / "heads", args.out / "heads")
     environment = os.environ | {
         "PYTHONPATH": os.pathsep.join([*paths, os.environ.get("PYTHONPATH", "")]),
         "KERAS_BACKEND": os.environ.get("KERAS_BACKEND", "torch"),

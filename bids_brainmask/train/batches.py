@@ -48,13 +48,14 @@ class Batches(keras.utils.PyDataset):
             if (key := (self.epoch, ahead)) not in self.waiting:
                 self.waiting[key] = self.pool.submit(samples.make, *key)
         try:
-            return self.waiting.pop((self.epoch, number)).result()
+            images, labels = processes.take(self.waiting.pop((self.epoch, number)).result())
         except BrokenProcessPool as error:
             raise WorkerError(
                 f"A process that makes samples ended unexpectedly (epoch {self.epoch + 1}, batch "
                 f"{number + 1}). Memory may have run out: give fewer --workers. The same command "
                 "resumes from the last checkpoint."
             ) from error
+        return images, labels
 
     def on_epoch_end(self) -> None:
         """Change to the batches of the next epoch; Keras calls this."""
@@ -67,7 +68,12 @@ class Batches(keras.utils.PyDataset):
             yield self
             return
         try:
-            with processes.pool(self.processes, samples.hold, (self.sampler,)) as self.pool:
+            with (
+                processes.memory() as folder,
+                processes.pool(
+                    self.processes, samples.hold, (self.sampler, folder), folder
+                ) as self.pool,
+            ):
                 yield self
         finally:
             self.pool, self.waiting = None, {}

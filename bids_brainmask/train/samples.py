@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import cast
 
 import msgspec
 import numpy as np
 from scipy import ndimage
 
-from bids_brainmask.train import synthesis
+from bids_brainmask.train import processes, synthesis
 from bids_brainmask.train.config import Config, Stage, Variant
 from bids_brainmask.train.dataset import Head
 from bids_brainmask.train.label_maps import LabelMap, LabelTable
@@ -53,7 +54,7 @@ class Sampler:
     """Take one head after the other; for validation, whose stage has no variants."""
 
     def batch(self, epoch: int, number: int) -> tuple[np.ndarray, np.ndarray]:
-        """Make one batch, float32."""
+        """Make one batch, float16."""
         rng = np.random.default_rng([self.seed, epoch, number])
         count = self.stage.batch // self.stage.looks
         if self.still:
@@ -135,7 +136,7 @@ class BlockSampler:
         return -(-len(self.heads) * len(self.places) // self.stage.batch)
 
     def batch(self, epoch: int, number: int) -> tuple[np.ndarray, np.ndarray]:
-        """Make one batch, float32."""
+        """Make one batch, float16."""
         first = number * self.stage.batch
         last = min(first + self.stage.batch, len(self.heads) * len(self.places))
         return stack([self._block(epoch, index) for index in range(first, last)])
@@ -160,19 +161,20 @@ class BlockSampler:
         return draw(head, center, whole, variant, self.config, rng)
 
 
-held: Sampler | BlockSampler | None = None
-"""The one sampler of a process that makes samples."""
+held: tuple[Sampler | BlockSampler, Path | None] | None = None
+"""The one sampler of a process that makes samples, and the folder of `processes.memory`."""
 
 
-def hold(sampler: Sampler | BlockSampler) -> None:
-    """Keep a sampler for `make`; called at the start of a process that makes samples."""
+def hold(sampler: Sampler | BlockSampler, folder: Path | None) -> None:
+    """Keep a sampler and a folder for `make`; called as such a process starts."""
     global held
-    held = sampler
+    held = sampler, folder
 
 
-def make(epoch: int, number: int) -> tuple[np.ndarray, np.ndarray]:
-    """Make a batch with the sampler of this process."""
-    return cast("Sampler | BlockSampler", held).batch(epoch, number)
+def make(epoch: int, number: int) -> tuple[np.ndarray, ...] | tuple[str, ...]:
+    """Make a batch with the sampler of this process, and hand it over by `processes.put`."""
+    sampler, folder = cast("tuple[Sampler | BlockSampler, Path | None]", held)
+    return processes.put(sampler.batch(epoch, number), folder)
 
 
 def choose(config: Config, stage: Stage, rng: np.random.Generator) -> Variant:
@@ -269,6 +271,12 @@ def level(
 
 
 def stack(examples: Iterable[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
-    """Stack examples into a batch; an axis for the channel is added where there is none."""
-    images, labels = (np.stack(values) for values in zip(*examples, strict=True))
+    """Stack examples into a batch; an axis for the channel is added where there is none.
+
+    Its numbers are float16: a process sends half as many bytes.
+    """
+    images, labels = (
+        np.stack(values, dtype=np.float16, casting="same_kind")
+        for values in zip(*examples, strict=True)
+    )
     return images[..., None], labels if labels.ndim > images.ndim else labels[..., None]
