@@ -25,11 +25,11 @@ from bids_brainmask.voxels.image import Volume
 
 pytestmark = pytest.mark.slow
 
-document, heads, degrade, accuracy, robustness, evaluate_brain, calibrate, unseen = map(
+document, heads, degrade, accuracy, robustness, evaluate_brain, calibrate, left_out, unseen = map(
     load,
     (
         *("document", "heads", "degrade", "accuracy", "robustness", "evaluate_brain"),
-        *("calibrate", "unseen"),
+        *("calibrate", "left_out", "unseen"),
     ),
 )
 
@@ -579,11 +579,24 @@ def test_every_unseen_source_is_compared_with_its_references(unseen_data, monkey
     unseen.main()
     text = (unseen_data / "unseen.md").read_text()
     assert text in capsys.readouterr().out
-    rows = {(row[0], row[2]): row[-1] for row in cells(text) if len(row) == 4}
+    found = [row for row in cells(text) if len(row) == 5]
+    rows = {(row[0], row[3]): row[-1] for row in found if "**" not in row[0]}
     named = [(name, "deepbet") for name in (*unseen.SOURCES, "sub-vs01", "Colin 27")]
     assert all(float(rows[name]) > 0.97 for name in [*named, ("Colin 27", "published")])
-    assert float(rows["**minimum**", "deepbet"]) == min(float(rows[name]) for name in named)
+    least = {row[1]: float(row[-1]) for row in found if row[0] == "**minimum**"}
+    assert min(least.values()) == min(float(rows[name]) for name in named)
+    assert [row[0] for row in found if row[2] == "yes"] == [*unseen.LEARNT]
     assert [row[0] for row in cells(text) if len(row) == 2][-1:] == ["**minimum** of 1"]
+
+
+def test_the_left_out_training_is_the_recipe_without_three_sources(tmp_path):
+    left_out.main([str(tmp_path / "one.yaml"), "--start", str(tmp_path / "start.npz")])
+    shipped, found = config.read("brain"), config.read(tmp_path / "one.yaml")
+    assert found.synthesis == shipped.synthesis
+    assert found.variants.items() <= shipped.variants.items()
+    assert set(found.data.exclude) == {*left_out.LEFT_OUT}
+    assert {*found.data.often} == {*shipped.data.often} - {*left_out.LEFT_OUT}
+    assert found.start == str(tmp_path / "start.npz")
 
 
 def test_the_held_out_recipe_is_that_of_the_embedded_network_on_one_source():
