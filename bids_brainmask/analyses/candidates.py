@@ -14,6 +14,13 @@ ON_SURFACE_MM = 2.0
 """A lesion outside of the brain mask lies on its surface up to this distance. Meningiomas grow
 from the dura, on the brain; the mask's outline is one or two voxels uncertain."""
 
+IN_BRAIN = 0.05
+"""Share of a lesion in the brain mask under which it counts as outside of it."""
+
+FREE_SURFACE = 0.75
+"""Share of the surface of a lesion outside of the brain mask that may face away from the brain.
+It is a third of a half ball whose base is on the dura, and a half of a thin slab on it."""
+
 LOW_PEAK = 0.6
 """Peak probability under which a lesion is unlikely."""
 
@@ -24,6 +31,9 @@ slab that is five times as wide as thick (its sphere has 3.63 times its thicknes
 RULES = {
     "away from the brain": "It lies outside of the brain mask, and is more than "
     f"{ON_SURFACE_MM:g} mm from it",
+    "barely on the brain": f"Less than {IN_BRAIN:.0%} of it is in the brain mask, and over "
+    f"{FREE_SURFACE:.0%} of its surface does not face it: it lies beyond the skull's inner "
+    "surface, as fat behind an eye does",
     "low probability": f"Its peak probability is under {LOW_PEAK:g}",
     "at the edge of the field of view": "It has voxels in the outermost slices of the image, "
     "without slices of a constant value, along any axis",
@@ -44,11 +54,20 @@ def reasons(lesion: Lesion) -> tuple[str, ...]:
     sphere = 2 * (lesion.volume_ml * 1000 * 3 / (4 * np.pi)) ** (1 / 3)
     speaks = (
         not lesion.share_in_brain and (lesion.brain_distance_mm or 0.0) > ON_SURFACE_MM,
+        _is_beyond_the_skull(lesion),
         lesion.peak_probability < LOW_PEAK,
         lesion.at_edge,
         lesion.thickness_mm < SHEET * sphere,
     )
     return tuple(name for name, holds in zip(RULES, speaks, strict=True) if holds)
+
+
+def _is_beyond_the_skull(lesion: Lesion) -> bool:
+    """Whether a lesion outside of the brain mask touches it, but with a small part alone."""
+    if lesion.share_in_brain is None or lesion.skull_contact_mm2 is None:
+        return False
+    free = lesion.skull_contact_mm2 > FREE_SURFACE * lesion.surface_mm2
+    return lesion.share_in_brain < IN_BRAIN and free
 
 
 def field_of_view(data: np.ndarray) -> Box | None:

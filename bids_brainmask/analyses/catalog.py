@@ -130,7 +130,7 @@ ANALYSES: tuple[Analysis, ...] = (
             "height": 224,
             "threshold": 0.4,
             "near_brain": 5.0,
-            "peak": 0.85,
+            "peak": 0.8,
             "flips": True,
         },
         refuse=_refuse_meningioma,

@@ -508,6 +508,10 @@ GOOD = replace(only(ball(12), brain=np.ones(ball(12).shape, bool)), at_edge=Fals
     ("change", "reason"),
     [
         ({"share_in_brain": 0.0, "brain_distance_mm": 2.1}, "away from the brain"),
+        (
+            {"share_in_brain": 0.04, "skull_contact_mm2": 80.0, "surface_mm2": 100.0},
+            "barely on the brain",
+        ),
         ({"peak_probability": 0.59}, "low probability"),
         ({"at_edge": True}, "at the edge of the field of view"),
         ({"thickness_mm": 6.0}, "shape of a sheet"),
@@ -524,11 +528,27 @@ def test_each_rule_makes_a_lesion_unlikely(change, reason):
     [
         {"share_in_brain": 0.0, "brain_distance_mm": 2.0},
         {"share_in_brain": None, "brain_distance_mm": None},
+        {"share_in_brain": 0.0, "skull_contact_mm2": 75.0, "surface_mm2": 100.0},
+        {"share_in_brain": 0.06, "skull_contact_mm2": 80.0, "surface_mm2": 100.0},
+        {"share_in_brain": 0.0, "skull_contact_mm2": None},
         {"peak_probability": 0.6},
     ],
 )
 def test_what_is_at_the_limit_or_unknown_is_likely(change):
     assert candidates.reasons(replace(GOOD, **change)) == ()
+
+
+def test_a_half_ball_on_the_dura_is_on_the_brain_and_a_ball_that_touches_it_is_not():
+    """The mask leaves both out; the second one touches it with its pole."""
+    grid = np.indices((60, 60, 60)) - np.reshape([30, 30, 30], (3, 1, 1, 1))
+    within = (grid**2).sum(0) < 12**2
+    dome, below = within & (grid[2] >= 0), grid[2] < 0
+    on_dura = only(dome, brain=~below & ~dome)
+    assert on_dura.skull_contact_mm2 == pytest.approx(on_dura.surface_mm2 / 3, rel=0.1)
+    assert "barely on the brain" not in candidates.reasons(on_dura)
+    touching = only(within, brain=grid[2] >= 12)
+    assert touching.brain_distance_mm == 0
+    assert candidates.reasons(touching) == ("barely on the brain",)
 
 
 def test_a_square_slab_five_times_as_wide_as_thick_is_the_limit():
