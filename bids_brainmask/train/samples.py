@@ -54,7 +54,7 @@ class Sampler:
     """Take one head after the other; for validation, whose stage has no variants."""
 
     def batch(self, epoch: int, number: int) -> tuple[np.ndarray, np.ndarray]:
-        """Make one batch, float16."""
+        """Make one batch, float32."""
         rng = np.random.default_rng([self.seed, epoch, number])
         count = self.stage.batch // self.stage.looks
         if self.still:
@@ -136,7 +136,7 @@ class BlockSampler:
         return -(-len(self.heads) * len(self.places) // self.stage.batch)
 
     def batch(self, epoch: int, number: int) -> tuple[np.ndarray, np.ndarray]:
-        """Make one batch, float16."""
+        """Make one batch, float32."""
         first = number * self.stage.batch
         last = min(first + self.stage.batch, len(self.heads) * len(self.places))
         return stack([self._block(epoch, index) for index in range(first, last)])
@@ -271,12 +271,6 @@ def level(
 
 
 def stack(examples: Iterable[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
-    """Stack examples into a batch; an axis for the channel is added where there is none.
-
-    Its numbers are float16: a process sends half as many bytes.
-    """
-    images, labels = (
-        np.stack(values, dtype=np.float16, casting="same_kind")
-        for values in zip(*examples, strict=True)
-    )
+    """Stack examples into a batch; an axis for the channel is added where there is none."""
+    images, labels = (np.stack(values) for values in zip(*examples, strict=True))
     return images[..., None], labels if labels.ndim > images.ndim else labels[..., None]

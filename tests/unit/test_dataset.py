@@ -246,7 +246,7 @@ def test_a_conformed_head_is_seen_as_the_published_networks_see_it(root):
     for number, place in enumerate(inference.tiles((256,) * 3, 128)):
         np.testing.assert_allclose(images[number, ..., 0], expected[place], atol=5e-3)
     assert labels.shape == (8, 128, 128, 128, 1)
-    assert labels.sum(dtype=float) == pytest.approx(4 / 3 * np.pi * 60**3, rel=0.01)
+    assert labels.sum() == pytest.approx(4 / 3 * np.pi * 60**3, rel=0.01)
 
 
 @pytest.mark.slow
