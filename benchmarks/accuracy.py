@@ -175,7 +175,7 @@ def run_peer(tool: str, python: Path, source: Path, mask: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["nothing said"])[-1]
-        raise ImageError(f"{source}: {tool} ended with status {done.returncode}: {last}")
+        raise ImageError(f"{source.name}: {tool} ended with status {done.returncode}: {last}")
 
 
 def peer_version(masks: Path, tool: str, found: Sequence[heads.Head]) -> str:
