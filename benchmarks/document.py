@@ -39,3 +39,11 @@ def origin(command: str, models: Sequence[tuple[Model, Network]]) -> str:
             f"{model.threshold:g}, SHA-256 `{model.sha256}`"
         )
     return "\n".join(lines) + "\n"
+
+
+def names(models: Sequence[tuple[Model, Network]]) -> list[str]:
+    """Name models by their files, or as the registry does; by paths where files are alike."""
+    short = [model.path.stem if model.path else model.name for model, _ in models]
+    if len(set(short)) == len(short):
+        return short
+    return [str(model.path or model.name) for model, _ in models]

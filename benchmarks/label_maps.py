@@ -149,7 +149,7 @@ def main() -> None:
     models = [registry.resolve(name, allow_unverified=True) for name in args.model]
     loaded = [(model, backends.load(model, "auto", args.threads)) for model in models]
     named: dict[str, list[Score]] = {}
-    names = [model.path.stem if model.path else model.name for model, _ in loaded]
+    names = document.names(loaded)
     with tempfile.TemporaryDirectory() as folder:
         maps, table = lay_out(args.data, args.maps, Path(folder))
         for draw in draws(maps, table, ranges, contrasts, args.draws):

@@ -84,8 +84,8 @@ def size_of(folder: Path) -> int:
 def pack_heads(arrays: Path, often: dict[str, float], target: Path, limit: int) -> tuple[int, int]:
     """Compress the heads of a training until a number of bytes is reached.
 
-    Heads that the recipe shows more often than others come first, then every n-th, so that each
-    source has its part.
+    Heads that the recipe shows more often than others come first, then every fourth of the
+    others, so that each source has its part.
 
     Returns
     -------

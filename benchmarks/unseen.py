@@ -46,7 +46,7 @@ SOURCES = {
 LEARNT = tuple(f"sub-{name}" for name in left_out.LEFT_OUT)
 """Heads that the embedded network has learnt from, and `left-out` has not."""
 
-THREE = (*LEARNT, "sub-ldh09", "sub-ldh10")
+UNSEEN = (*LEARNT, "sub-ldh09", "sub-ldh10")
 """Heads of the three sources that `left-out` has not seen."""
 
 READING = """\
@@ -114,15 +114,15 @@ def source_table(found: Sequence[tuple[heads.Head, str]], loaded: Sequence) -> s
             if reference == "deepbet":
                 scores[head.name] = values
     groups = {
-        "the three sources": [s for name, s in scores.items() if name in THREE],
-        "the others": [s for name, s in scores.items() if name not in THREE],
+        "the three sources": [s for name, s in scores.items() if name in UNSEEN],
+        "the others": [s for name, s in scores.items() if name not in UNSEEN],
     }
     for group, some in groups.items():
         for name, function in (("median", np.median), ("minimum", np.min)):
             cells = [f"{value:.4f}" for value in function(some, axis=0)]
             rows.append([f"**{name}**", group, "", "deepbet", *cells])
     columns = ["head", "what it is", "`embedded` has learnt from it", "reference"]
-    return document.table([*columns, *names(loaded)], rows)
+    return document.table([*columns, *document.names(loaded)], rows)
 
 
 def stripped_table(found: Sequence[heads.Head], loaded: Sequence) -> str:
@@ -132,12 +132,7 @@ def stripped_table(found: Sequence[heads.Head], loaded: Sequence) -> str:
         [f"**{name}** of {len(found)}", *(f"{value:.4f}" for value in function(scores, axis=0))]
         for name, function in (("median", np.median), ("minimum", np.min))
     ]
-    return document.table(["Dice with the voxels that are not 0", *names(loaded)], rows)
-
-
-def names(loaded: Sequence) -> list[str]:
-    """Name the models by their files' names, or as the registry does."""
-    return [model.path.stem if model.path else model.name for model, _ in loaded]
+    return document.table(["Dice with the voxels that are not 0", *document.names(loaded)], rows)
 
 
 def main() -> None:

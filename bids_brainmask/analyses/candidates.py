@@ -54,7 +54,7 @@ def reasons(lesion: Lesion) -> tuple[str, ...]:
     sphere = 2 * (lesion.volume_ml * 1000 * 3 / (4 * np.pi)) ** (1 / 3)
     speaks = (
         not lesion.share_in_brain and (lesion.brain_distance_mm or 0.0) > ON_SURFACE_MM,
-        _is_beyond_the_skull(lesion),
+        _is_barely_on_brain(lesion),
         lesion.peak_probability < LOW_PEAK,
         lesion.at_edge,
         lesion.thickness_mm < SHEET * sphere,
@@ -62,7 +62,7 @@ def reasons(lesion: Lesion) -> tuple[str, ...]:
     return tuple(name for name, holds in zip(RULES, speaks, strict=True) if holds)
 
 
-def _is_beyond_the_skull(lesion: Lesion) -> bool:
+def _is_barely_on_brain(lesion: Lesion) -> bool:
     """Whether a lesion outside of the brain mask touches it, but with a small part alone."""
     if lesion.share_in_brain is None or lesion.skull_contact_mm2 is None:
         return False

@@ -166,7 +166,7 @@ held: tuple[Sampler | BlockSampler, Path | None] | None = None
 
 
 def hold(sampler: Sampler | BlockSampler, folder: Path | None) -> None:
-    """Keep a sampler and a folder for `make`; called as such a process starts."""
+    """Keep a sampler and a folder for `make`, in a process that makes samples."""
     global held
     held = sampler, folder
 

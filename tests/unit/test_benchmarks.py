@@ -604,3 +604,13 @@ def test_the_held_out_recipe_is_that_of_the_embedded_network_on_one_source():
     assert held.variants.items() <= shipped.variants.items()
     assert held.architecture == shipped.architecture
     assert set(held.data.exclude) == set(shipped.data.often) >= {"adi", "forrest"}
+
+
+def test_models_of_like_files_are_named_by_their_paths(tmp_path):
+    def named(*paths):
+        models = [replace(registry.resolve("embedded"), path=path) for path in paths]
+        return document.names([(model, None) for model in models])
+
+    one, other = tmp_path / "one/weights.npz", tmp_path / "other/weights.npz"
+    assert named(None, one) == ["embedded", "weights"]
+    assert named(one, other) == [str(one), str(other)]
