@@ -7,7 +7,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from bids_brainmask.analyses.lesions import Box, Lesion, Lesions
+from bids_brainmask.analyses.lesions import Lesion, Lesions
+from bids_brainmask.analyses.surroundings import Box
 from bids_brainmask.voxels.masks import bounds
 
 ON_SURFACE_MM = 2.0
@@ -20,6 +21,10 @@ IN_BRAIN = 0.05
 FREE_SURFACE = 0.75
 """Share of the surface of a lesion outside of the brain mask that may face away from the brain.
 It is a third of a half ball whose base is on the dura, and a half of a thin slab on it."""
+
+FROM_DURA_MM = 5.0
+"""Distance from the dura over which a lesion is unlikely: meningiomas grow from it. Brain masks
+are one or two voxels uncertain, and falx and tentorium are approximated."""
 
 LOW_PEAK = 0.6
 """Peak probability under which a lesion is unlikely."""
@@ -34,6 +39,9 @@ RULES = {
     "barely on the brain": f"Less than {IN_BRAIN:.0%} of it is in the brain mask, and over "
     f"{FREE_SURFACE:.0%} of its surface does not face it: it lies beyond the skull's inner "
     "surface, as fat behind an eye does",
+    "away from the dura": f"It is more than {FROM_DURA_MM:g} mm from the skull's inner surface, "
+    "the falx and the tentorium, as metastases and gliomas within the brain are; meningiomas in "
+    "ventricles are rare",
     "low probability": f"Its peak probability is under {LOW_PEAK:g}",
     "at the edge of the field of view": "It has voxels in the outermost slices of the image, "
     "without slices of a constant value, along any axis",
@@ -55,6 +63,7 @@ def reasons(lesion: Lesion) -> tuple[str, ...]:
     speaks = (
         not lesion.share_in_brain and (lesion.brain_distance_mm or 0.0) > ON_SURFACE_MM,
         _is_barely_on_brain(lesion),
+        (lesion.dura_distance_mm or 0.0) > FROM_DURA_MM,
         lesion.peak_probability < LOW_PEAK,
         lesion.at_edge,
         lesion.thickness_mm < SHEET * sphere,

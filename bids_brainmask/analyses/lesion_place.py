@@ -94,18 +94,59 @@ def find(
     if frame is None or frame.symmetry < LEAST_SYMMETRY:
         return None, None
     spacing = np.sqrt((affine[:3, :3] ** 2).sum(0))
-    surface = component & ~scipy.ndimage.binary_erosion(component)
+    surface = _surface(component)
     away = (
         scipy.ndimage.distance_transform_edt(within, spacing)[surface]
         if not within.all()
         else None
     )
-    points = np.argwhere(surface) @ affine[:3, :3].T + affine[:3, 3]
+    points = _points(surface, affine)
     depth = np.full(len(points), np.inf) if away is None else away - 0.5 * spacing.min()
     told = [_place(points, depth, one, near) for one, near in _changed(frame)]
     place, number = Counter(told).most_common(1)[0]
     certainty = number / len(told)
     return (place, certainty) if place and certainty >= LEAST_CERTAINTY else (None, certainty)
+
+
+def sheet_distance(component: np.ndarray, affine: np.ndarray, frame: Frame | None) -> float | None:
+    """Smallest distance between a lesion's surface and the falx or the tentorium, mm.
+
+    Parameters
+    ----------
+    component : (I, J, K) bool array
+    affine : (4, 4) array
+        Of this array.
+    frame : Frame or None
+        Of the head.
+
+    Returns
+    -------
+    float or None
+        0 if the lesion lies on both sides of one of them; None: no place is told in this head.
+    """
+    if frame is None or frame.symmetry < LEAST_SYMMETRY:
+        return None
+    own = frame.place(_points(_surface(component), affine))
+    falx, tentorium = own[:, 0], _above_tentorium(own, frame)
+    return min(_from_zero(falx), _from_zero(tentorium))
+
+
+def _from_zero(away: np.ndarray) -> float:
+    """Least distance of signed ones; 0 if they have both signs."""
+    return float(max(away.min(), -away.max(), 0.0))
+
+
+def _surface(component: np.ndarray) -> np.ndarray:
+    return component & ~scipy.ndimage.binary_erosion(component)
+
+
+def _points(voxels: np.ndarray, affine: np.ndarray) -> np.ndarray:
+    return np.argwhere(voxels) @ affine[:3, :3].T + affine[:3, 3]
+
+
+def _above_tentorium(own: np.ndarray, frame: Frame) -> np.ndarray:
+    """Distance above the tentorium, mm, of points on a head's axes; below, it is negative."""
+    return terms(own, frame.sizes) @ np.array(TENTORIUM) / 2  # a difference of two distances
 
 
 def _changed(frame: Frame) -> list[tuple[Frame, float]]:
@@ -125,7 +166,7 @@ def _changed(frame: Frame) -> list[tuple[Frame, float]]:
 def _place(points: np.ndarray, depth: np.ndarray, frame: Frame, near: float) -> Place | None:
     """Tell where a lesion lies, by the points of its surface, (N, 3) mm, and their depths."""
     own = frame.place(points)
-    above = terms(own, frame.sizes) @ np.array(TENTORIUM) / 2  # a difference of two distances
+    above = _above_tentorium(own, frame)
     outer = depth < near
     falx = (np.abs(own[:, 0]) < near) & (above > near) & ~outer
     tentorium = (np.abs(above) < near) & ~outer

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from bids_brainmask.analyses import candidates, diameters, lesion_place, lesions
 from bids_brainmask.analyses.diameters import Ends
 from bids_brainmask.analyses.lesions import Lesion
+from bids_brainmask.analyses.surroundings import SIDE_SHARE, UNSURE_MM
 from bids_brainmask.tables import tsv
 
 ENDS = "End points {}, in world coordinates (RAS+), mm: [[x, y, z], [x, y, z]], the leftmost first"
@@ -113,12 +114,12 @@ COLUMNS: dict[str, dict] = {
     "side": {
         "LongName": "Side",
         "Description": "Side of the plane, along the world's axes, through the middle of the "
-        f"brain mask. Within {lesions.UNSURE_MM:g} mm of it a side is not told, for heads are "
+        f"brain mask. Within {UNSURE_MM:g} mm of it a side is not told, for heads are "
         "tilted; n/a where it is not clear, and without a brain mask",
         "Levels": {
-            "left": f"At least {lesions.SIDE_SHARE:.0%} of its voxels lie to the left of that",
-            "right": f"At least {lesions.SIDE_SHARE:.0%} of its voxels lie to the right of that",
-            "midline": f"At least {1 - lesions.SIDE_SHARE:.0%} lie on either side",
+            "left": f"At least {SIDE_SHARE:.0%} of its voxels lie to the left of that",
+            "right": f"At least {SIDE_SHARE:.0%} of its voxels lie to the right of that",
+            "midline": f"At least {1 - SIDE_SHARE:.0%} lie on either side",
         },
     },
     "place": {
@@ -178,6 +179,15 @@ COLUMNS: dict[str, dict] = {
             "Part of the surface area whose faces are on that outline; n/a as for the distance"
         ),
         "Units": "mm^2",
+    },
+    "dura_distance_mm": {
+        "LongName": "Distance to the dura",
+        "Description": (
+            "Smallest of the distances between the lesion and that outline, the falx and the "
+            "tentorium, as they are approximated for its place; n/a as for the distance to the "
+            "skull, and where no place is told for want of a head's axes"
+        ),
+        "Units": "mm",
     },
     "brain_distance_mm": {
         "LongName": "Distance to the brain",
@@ -247,6 +257,7 @@ def row(lesion: Lesion) -> dict[str, str]:
         "surface_mm2": f"{lesion.surface_mm2:.0f}",
         "skull_distance_mm": _known(lesion.skull_distance_mm, 1),
         "skull_contact_mm2": _known(lesion.skull_contact_mm2, 0),
+        "dura_distance_mm": _known(lesion.dura_distance_mm, 1),
         "brain_distance_mm": _known(lesion.brain_distance_mm, 1),
         "share_in_brain": _known(lesion.share_in_brain, 3),
         "mean_probability": f"{lesion.mean_probability:.3f}",

@@ -11,29 +11,23 @@ from typing import Literal
 import numpy as np
 import scipy
 
-from bids_brainmask.analyses import diameters, head_frame, lesion_place
+from bids_brainmask.analyses import diameters
 from bids_brainmask.analyses.diameters import Ends
 from bids_brainmask.analyses.lesion_place import Place
+from bids_brainmask.analyses.surroundings import (
+    RELATIVE,
+    Box,
+    Side,
+    Surroundings,
+    affine_of,
+    spacing_of,
+)
 from bids_brainmask.voxels.masks import bounds
 
 SMALLEST_ML = 0.05
 """Components with less than this volume, mL, are treated as noise and removed."""
 
-UNSURE_MM = 5.0
-"""Distance from the middle of the brain mask within which a side is not told: heads are tilted."""
-
-SIDE_SHARE = 0.9
-"""Share of a lesion's voxels that must lie beyond that distance for it to be on a side."""
-
-CUT_MM2 = 2000.0
-"""Area of the brain mask in an outermost slice from which the field of view ends within the brain,
-mm2. The brainstem has less."""
-
-Side = Literal["left", "right", "midline"]
-
 Decision = Literal["accepted", "rejected", ""]
-
-Box = tuple[slice, ...]
 
 
 @dataclass(frozen=True)
@@ -53,6 +47,7 @@ class Lesion:
     surface_mm2: float
     skull_distance_mm: float | None
     skull_contact_mm2: float | None
+    dura_distance_mm: float | None
     brain_distance_mm: float | None
     share_in_brain: float | None  # in [0, 1]
     mean_probability: float
@@ -211,8 +206,7 @@ def _lesion(
     component, inside = labels[box] == index, probability[box]
     start = np.array([side.start for side in box])
     where = np.argwhere(component) + start
-    own = affine.copy()  # of the box
-    own[:3, 3] += own[:3, :3] @ start
+    own = affine_of(affine, box)
     axial = diameters.axial(component, own)
     chances = inside[component].astype(np.float64)
     beside = around.measure(component, box) if around else {}
@@ -241,23 +235,8 @@ def _lesion(
     )
 
 
-RELATIVE = (
-    "skull_distance_mm",
-    "brain_distance_mm",
-    "share_in_brain",
-    "side",
-    "place",
-    "place_certainty",
-)
-"""What is measured relative to the brain mask."""
-
-
 def _voxel_ml(affine: np.ndarray) -> float:
     return float(abs(np.linalg.det(affine[:3, :3]))) / 1000
-
-
-def _spacing(affine: np.ndarray) -> np.ndarray:
-    return np.sqrt((affine[:3, :3] ** 2).sum(0))
 
 
 def _thickness(component: np.ndarray, affine: np.ndarray) -> float:
@@ -266,7 +245,7 @@ def _thickness(component: np.ndarray, affine: np.ndarray) -> float:
     From the deepest voxel's center to that of the nearest voxel outside; the surface lies half a
     voxel before it, along the axis that leads there.
     """
-    padded, spacing = np.pad(component, 1), _spacing(affine)
+    padded, spacing = np.pad(component, 1), spacing_of(affine)
     away = scipy.ndimage.distance_transform_edt(padded, sampling=spacing)
     depth = float(away.max())
     deep = np.argwhere(away > depth - 1e-6)
@@ -275,120 +254,3 @@ def _thickness(component: np.ndarray, affine: np.ndarray) -> float:
     steps = abs(np.argwhere(~padded) - deepest) * spacing
     nearest = steps[np.linalg.norm(steps, axis=1) < depth + 1e-6]
     return float(2 * depth - spacing[nearest.argmax(1)].max())
-
-
-class Surroundings:
-    """The brain and its outline around lesions.
-
-    The inner surface of the skull is taken to be the outline of the brain mask and the lesions
-    together, without holes: there is no mask of the skull.
-
-    Parameters
-    ----------
-    brain, lesions : (I, J, K) bool array
-    affine : (4, 4) array
-    """
-
-    def __init__(self, brain: np.ndarray, lesions: np.ndarray, affine: np.ndarray) -> None:
-        self.brain, self.affine, self.spacing = brain, affine, _spacing(affine)
-        sums = [brain.sum(tuple({0, 1, 2} - {axis})) for axis in range(3)]
-        middle = [np.arange(len(each)) @ each / max(each.sum(), 1) for each in sums]
-        self.middle_x = float(affine[0] @ [*middle, 1])
-        self.within = scipy.ndimage.binary_fill_holes(brain | lesions)
-        self.frame = None if _is_cut(brain, self.spacing) else head_frame.find(brain, affine)
-
-    def measure(self, component: np.ndarray, box: Box) -> dict:
-        """Measure where a lesion lies; a lesion away from the brain has no distance to the skull.
-
-        Returns
-        -------
-        dict
-            What `RELATIVE` names; ``touches``, whether it is in the brain mask or shares a face
-            with it; ``within``, the part of `within` for `diameters.surface`.
-        """
-        brain = self.brain[box][component]
-        within = self._around(self.within, box, beyond=True)
-        near = scipy.ndimage.binary_dilation(np.pad(component, 1))
-        touches = bool(brain.any() or (near & self._around(self.brain, box, beyond=False)).any())
-        away: float | None = 0.0
-        skull: float | None = None
-        if not touches:
-            away = _gap(~self.brain, component, box, self.spacing)
-        elif (near & ~within).any():
-            skull = 0.0
-        else:
-            skull = _gap(self.within, component, box, self.spacing)
-        return {
-            "skull_distance_mm": skull,
-            "brain_distance_mm": away,
-            "share_in_brain": float(brain.mean()),
-            "side": self._side(component, box),
-            **self._place(component, box, touches=touches),
-            "touches": touches,
-            "within": within,
-        }
-
-    def _side(self, component: np.ndarray, box: Box) -> Side | None:
-        """Tell on which side of the middle of the brain mask a lesion lies, if it is clear."""
-        voxels = np.argwhere(component) + [side.start for side in box]
-        x = voxels @ self.affine[0, :3] + self.affine[0, 3] - self.middle_x
-        left, right = float((x < -UNSURE_MM).mean()), float((x > UNSURE_MM).mean())
-        if max(left, right) >= SIDE_SHARE:
-            return "left" if left > right else "right"
-        return "midline" if min(left, right) >= 1 - SIDE_SHARE else None
-
-    def _place(self, component: np.ndarray, box: Box, *, touches: bool) -> dict:
-        """Tell on which part of the dura a lesion lies; one away from the brain is on none."""
-        if not touches:
-            return {"place": None, "place_certainty": None}
-        reach = [int(np.ceil(max(lesion_place.NEARS_MM) / step)) + 1 for step in self.spacing]
-        wide = tuple(
-            slice(max(side.start - more, 0), side.stop + more)
-            for side, more in zip(box, reach, strict=True)
-        )
-        own, inside = self.affine.copy(), np.zeros_like(self.within[wide])
-        own[:3, 3] += own[:3, :3] @ [side.start for side in wide]
-        inside[
-            tuple(
-                slice(side.start - other.start, side.stop - other.start)
-                for side, other in zip(box, wide, strict=True)
-            )
-        ] = component
-        place, certainty = lesion_place.find(inside, self.within[wide], own, self.frame)
-        return {"place": place, "place_certainty": certainty}
-
-    @staticmethod
-    def _around(whole: np.ndarray, box: Box, *, beyond: bool) -> np.ndarray:
-        """Part of an array with one more voxel at each side; `beyond` the array's own edge."""
-        wide = tuple(slice(max(side.start - 1, 0), side.stop + 1) for side in box)
-        missing = [
-            (int(side.start == 0), int(side.stop == length))
-            for side, length in zip(box, whole.shape, strict=True)
-        ]
-        return np.pad(whole[wide], missing, constant_values=beyond)
-
-
-def _is_cut(brain: np.ndarray, spacing: np.ndarray) -> bool:
-    """Whether the field of view ends within the brain: an outermost slice holds much of it."""
-    for axis in range(3):
-        area = float(np.prod(np.delete(spacing, axis)))
-        ends = np.moveaxis(brain, axis, 0)[[0, -1]]
-        if ends.sum((1, 2)).max() * area > CUT_MM2:
-            return True
-    return False
-
-
-def _gap(inside: np.ndarray, component: np.ndarray, box: Box, spacing: np.ndarray) -> float | None:
-    """Smallest distance between a lesion and what is not `inside`, mm; None if all is inside.
-
-    The distance is between faces: exact along the axes, else within a voxel.
-    """
-    if inside.all():
-        return None
-    places = scipy.ndimage.distance_transform_edt(
-        inside, sampling=spacing, return_distances=False, return_indices=True
-    )
-    own = np.argwhere(component) + [side.start for side in box]
-    steps = abs(places[:, *own.T].T - own)
-    lengths = np.sqrt(((steps * spacing) ** 2).sum(1))
-    return float((lengths * (1 - 1 / steps.max(1))).min())

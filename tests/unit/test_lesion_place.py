@@ -2,6 +2,7 @@
 """On which part of the dura a lesion lies, in a brain of known axes, however it is turned."""
 
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from bench import load
 from scipy.spatial.transform import Rotation
 from synthetic_heads import head_with_sheets, write
 
-from bids_brainmask.analyses import head_frame, lesion_place, lesions
+from bids_brainmask.analyses import candidates, head_frame, lesion_place, lesions
 from bids_brainmask.train import label_maps
 
 load("document")
@@ -84,9 +85,39 @@ def test_no_place_is_told_of_a_lesion_on_no_dura():
     assert (deep.place, deep.place_certainty) == (None, 1.0)
 
 
+@pytest.mark.parametrize("pose", POSES)
+@pytest.mark.parametrize("away", [3.0, 7.0, 12.0])
+def test_the_distance_to_the_dura_is_that_to_the_nearest_sheet(away, pose):
+    """A ball of 8 mm beside the plane of symmetry, on either side, far from all else."""
+    for side in (1, -1):
+        found = measured(np.array([side * (away + 8), 20.0, 25.0]), POSES[pose], radius=8)
+        assert found.skull_distance_mm > away + 5
+        assert found.dura_distance_mm == pytest.approx(away, abs=SPACING)
+        unlikely = "away from the dura" in candidates.reasons(found)
+        assert unlikely == (found.dura_distance_mm > candidates.FROM_DURA_MM)
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_a_lesion_on_the_dura_is_not_away_from_it(place):
+    found = measured(PLACES[place], POSES["tilted"])
+    assert found.dura_distance_mm <= SPACING
+    assert "away from the dura" not in candidates.reasons(found)
+
+
+def test_a_ball_on_both_sides_of_the_falx_is_on_it():
+    inside = np.indices((40, 40, 40)) - np.reshape([20, 20, 20], (3, 1, 1, 1))
+    ball = (inside**2).sum(0) < 8**2
+    frame = head_frame.Frame(np.array([24.0, 20.0, -60.0]), np.eye(3), RADII, 1.0)
+    assert lesion_place.sheet_distance(ball, np.eye(4), frame) == 0
+    beside = replace(frame, middle=np.array([32.0, 20.0, -60.0]))
+    assert lesion_place.sheet_distance(ball, np.eye(4), beside) == pytest.approx(5)  # of 7 mm
+    assert lesion_place.sheet_distance(ball, np.eye(4), replace(frame, symmetry=0.5)) is None
+    assert lesion_place.sheet_distance(ball, np.eye(4), None) is None
+
+
 def test_no_place_is_told_where_the_field_of_view_ends_within_the_brain():
     found = measured(PLACES["skull base"], POSES["straight"], cut=20)
-    assert (found.place, found.place_certainty) == (None, None)
+    assert (found.place, found.place_certainty, found.dura_distance_mm) == (None, None, None)
 
 
 def test_no_place_is_told_of_half_a_brain_or_a_small_one():

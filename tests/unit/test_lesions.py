@@ -512,6 +512,7 @@ GOOD = replace(only(ball(12), brain=np.ones(ball(12).shape, bool)), at_edge=Fals
             {"share_in_brain": 0.04, "skull_contact_mm2": 80.0, "surface_mm2": 100.0},
             "barely on the brain",
         ),
+        ({"dura_distance_mm": 5.1}, "away from the dura"),
         ({"peak_probability": 0.59}, "low probability"),
         ({"at_edge": True}, "at the edge of the field of view"),
         ({"thickness_mm": 6.0}, "shape of a sheet"),
@@ -531,6 +532,8 @@ def test_each_rule_makes_a_lesion_unlikely(change, reason):
         {"share_in_brain": 0.0, "skull_contact_mm2": 75.0, "surface_mm2": 100.0},
         {"share_in_brain": 0.06, "skull_contact_mm2": 80.0, "surface_mm2": 100.0},
         {"share_in_brain": 0.0, "skull_contact_mm2": None},
+        {"dura_distance_mm": 5.0},
+        {"dura_distance_mm": None},
         {"peak_probability": 0.6},
     ],
 )
