@@ -381,13 +381,11 @@ def _figures(scan: Scan, settings: Settings, analyses: tuple[str, ...]) -> dict[
     These are wanted if the viewer is requested, or if they are there and it is not refused.
     """
     found: dict[str, Path] = {}
+    folder = settings.output_dir / catalog.figure_folder(scan.prefix)
     for row in catalog.FIGURES:
         if not (settings.reports and analyses and row.made_by in ("", *analyses)):
             continue
-        paths = {
-            name: settings.output_dir / catalog.figure_path(scan.prefix, scan.suffix, name)
-            for name in row.files
-        }
+        paths = {name: folder / row.file(scan.prefix, scan.suffix, name) for name in row.files}
         stays = settings.viewer is None and any(map(os.path.lexists, paths.values()))
         if settings.viewer or stays or not row.viewer:
             found |= paths

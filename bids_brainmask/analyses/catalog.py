@@ -22,7 +22,6 @@ from bids_brainmask.analyses.rows import (
     Number,
     Output,
     automatic_mask,
-    file_name,
 )
 
 if TYPE_CHECKING:
@@ -338,8 +337,12 @@ def figure(file: str) -> Figure:
 
 def figure_path(prefix: str, suffix: str, name: str) -> str:
     """Path of a figure's file in the output folder."""
-    desc, ending = figure(name).files[name]
-    return f"{prefix.split('_')[0]}/figures/{file_name(prefix, suffix, {'desc': desc}, ending)}"
+    return f"{figure_folder(prefix)}/{figure(name).file(prefix, suffix, name)}"
+
+
+def figure_folder(prefix: str) -> str:
+    """Path of the folder of a scan's figures in the output folder."""
+    return f"{prefix.partition('_')[0]}/figures"
 
 
 def figure_files() -> tuple[str, ...]:

@@ -259,6 +259,11 @@ class Figure:
     apart: bool = False
     """Shown by the group report alone, one image at a time."""
 
+    def file(self, prefix: str, suffix: str, name: str) -> str:
+        """Name one of the files for a scan."""
+        desc, ending = self.files[name]
+        return file_name(prefix, suffix, {"desc": desc}, ending)
+
 
 def automatic_mask(main: Output) -> Output:
     """Row of the automatic mask that is kept where a person's mask has taken its place.

@@ -8,7 +8,6 @@ import logging
 import re
 from collections.abc import Iterable, Mapping, Sized
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -34,18 +33,11 @@ NAME = re.compile(
 DERIVED = {"space", "seg", "res", "den", "label", "desc", "hemi", "atlas", "scale"}
 """Entities that no raw image has."""
 
-FEW = 10
-"""Largest number of requested participants that are indexed one by one. For more, pybids reads
-all names of the dataset, which takes as long for a thousand participants."""
-
 MAGNITUDE = {"part": ["mag"]}
 """Entities of images with parts, of which only the magnitude is used."""
 
 INDEX = "layout_index.sqlite"
 """Name of pybids' index in the folder of ``--bids-database-dir``."""
-
-INDEXED = r"(/ses-[A-Za-z0-9+]+)?(/(?i:anat))?(/[^/]+(?i:\.nii(\.gz)?))?"
-"""Paths that pybids reads in the folder of a participant; names that are nearly right are told."""
 
 
 @dataclass(frozen=True)
@@ -101,17 +93,13 @@ def find_scans(settings: Settings) -> list[Scan]:
     """
     check_folders(settings)
     labels = choose_participants(settings)
-    layouts = _layouts(settings, labels)
-    filters = {
-        suffix: _filters(settings, layouts, labels, suffix) for suffix in suffixes(settings)
-    }
+    layout = _layout(settings, labels)
+    filters = {suffix: _filters(settings, layout, labels, suffix) for suffix in suffixes(settings)}
     queries = [
         found | {"suffix": suffix, "invalid_filters": "allow"} for suffix, found in filters.items()
     ]
     try:
-        found = [
-            path for layout in layouts for query in queries for path in layout.get("file", **query)
-        ]
+        found = [path for query in queries for path in layout.get("file", **query)]
     except (OverflowError, UnicodeError) as error:  # values that pybids' database cannot store
         raise UsageError(
             f"--bids-filter-file: a value is not valid for an entity: {error}"
@@ -126,7 +114,7 @@ def find_scans(settings: Settings) -> list[Scan]:
     enhanced = contrast.Finder(root)
     scans = list(filter(None, (_scan(path, settings, enhanced, level) for path in wanted)))
     scans.sort(key=lambda scan: scan.relative)
-    everything = _inside(root, labels, chain(*(layout.files for layout in layouts)))
+    everything = _inside(root, labels, layout.files)
     passed_over.tell_near_misses(everything, ours, suffixes(settings), level)
     if not scans:
         raise _nothing(settings, filters, labels, everything)
@@ -186,40 +174,33 @@ def choose_participants(settings: Settings) -> list[str]:
     return sorted(set(settings.participant_label)) or there
 
 
-def _layouts(settings: Settings, labels: list[str]) -> list:
+def _layout(settings: Settings, labels: list[str]) -> Any:
     """Index the images of the participants; of the whole dataset for a database."""
     try:
-        from bids import BIDSLayout, BIDSLayoutIndexer
+        from bids import BIDSLayout
+
+        from bids_brainmask.dataset.indexer import Indexer
     except OSError as error:  # pybids reads its own settings there
         raise UsageError(
             f"pybids cannot read the home folder: {error}. Set HOME to a readable folder."
         ) from error
 
     root, database = settings.bids_dir, settings.bids_database_dir
-    everybody = database or not settings.participant_label
-    if everybody or len(labels) > FEW:
-        subject = "[^/]+" if everybody else "|".join(map(re.escape, labels))
-        roots, wanted = [root], f"/sub-(?:{subject}){INDEXED}"
-    else:
-        roots, wanted = [root / f"sub-{label}" for label in labels], INDEXED
-    elsewhere = re.compile(f"^(?!({wanted})$)(?!/$)")
-    # Names are checked in `_scan`: pybids would ignore invalid ones without a message.
-    indexer = BIDSLayoutIndexer(validate=False, index_metadata=False, ignore=[elsewhere])
-    derived = is_derivative(root)
+    indexed = participants(root) if database else labels
     options = {
         "validate": False,  # of dataset_description.json, which `check_folders` has checked
         "derivatives": False,
-        "config": entity_patterns.configuration(root, derivative=derived),
-        "indexer": indexer,
+        "config": entity_patterns.configuration(root, derivative=is_derivative(root)),
+        "indexer": Indexer([f"sub-{label}" for label in indexed]),
         "database_path": database,
         "reset_database": settings.reset_database,
     }
     kept = database and not settings.reset_database and (database / INDEX).is_file()
     try:
-        layouts = [BIDSLayout(folder, **options) for folder in roots]
+        layout = BIDSLayout(root, **options)
         if kept and database:
-            _check_index(settings, database, layouts[0], labels)
-        return layouts
+            _check_index(settings, database, layout, labels)
+        return layout
     except (AttributeError, OSError, TypeError, ValueError) as error:
         raise UsageError(f"{root}: pybids cannot index this dataset: {error}") from error
 
@@ -246,16 +227,16 @@ def _check_index(settings: Settings, database: Path, layout: Any, labels: list[s
             raise UsageError(hint.format(f"participants are {verb}: {some_of(found)}"))
 
 
-def _filters(settings: Settings, layouts: list, labels: list[str], suffix: str) -> dict:
+def _filters(settings: Settings, layout: Any, labels: list[str], suffix: str) -> dict:
     """Map entities, by pybids' names, to the values that images of a suffix must have."""
     from bids.layout import Query
 
     filters = {key: [*values, Query.NONE] for key, values in MAGNITUDE.items()}
     if settings.bids_filter_file:
-        known = set(layouts[0].get_entities())
+        known = set(layout.get_entities())
         filters |= filter_file.read(settings.bids_filter_file, known, suffix)
     if settings.session_label:
-        _check_sessions(settings, layouts, labels)
+        _check_sessions(settings, layout, labels)
     asked = {
         "session": settings.session_label,
         "run": settings.run_id,
@@ -266,10 +247,10 @@ def _filters(settings: Settings, layouts: list, labels: list[str], suffix: str) 
     )
 
 
-def _check_sessions(settings: Settings, layouts: list, labels: list[str]) -> None:
+def _check_sessions(settings: Settings, layout: Any, labels: list[str]) -> None:
     """Raise unless each requested session has an image, or at least a folder."""
     root = settings.bids_dir
-    sessions = {session for layout in layouts for session in layout.get_sessions()}
+    sessions = set(layout.get_sessions())
     for label in labels:
         sessions |= {path.name[4:] for path in (root / f"sub-{label}").glob("ses-*")}
     if unknown := sorted(set(settings.session_label) - sessions):

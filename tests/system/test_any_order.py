@@ -696,17 +696,17 @@ def _light(tmp_path_factory):
     """Let networks, figures, the disk and the index of an unchanged dataset take no time."""
     seen = {}
 
-    def layouts(given, labels):
+    def layout(given, labels):
         names = tuple(sorted(str(path) for path in given.bids_dir.rglob("*")))
         key = (names, tuple(labels), given.participant_label)
         if key not in seen:
             if len(seen) > 200:
                 seen.clear()
-            seen[key] = list(map(remembering, index(given, labels)))
+            seen[key] = remembering(index(given, labels))
             AnyOrder.steps["indexes"] += 1
         return seen[key]
 
-    index = query._layouts
+    index = query._layout
     AnyOrder.place = tmp_path_factory.mktemp("order")
     AnyOrder.model = AnyOrder.place / "mine.npz"
     weights = Path(bids_brainmask.__file__).parent / "data/weights"
@@ -714,7 +714,7 @@ def _light(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(scale.backends, "load", scale.backends.load)
         scale.dask_setup(None)
-        patch.setattr(query, "_layouts", layouts)
+        patch.setattr(query, "_layout", layout)
         patch.setattr(os, "fsync", lambda _: None)
         patch.setattr(group_page, "read", cache(group_page.read))
         patch.setattr(templates, "packaged", cache(templates.packaged))

@@ -4,17 +4,19 @@
 import json
 import logging
 import os
+import re
 import shutil
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
 
+import bids
 import pytest
 from bids.layout import Query
 from conftest import Dataset
 
-from bids_brainmask.dataset import filter_file, folders, query
+from bids_brainmask.dataset import filter_file, folders, indexer, query
 from bids_brainmask.errors import NothingToDo, UsageError
 from bids_brainmask.plan import prepare
 from bids_brainmask.settings import Settings
@@ -512,7 +514,7 @@ from dataclasses import replace
 from pathlib import Path
 opened = []
 sys.addaudithook(lambda event, args: opened.append(args) if event == "os.scandir" else None)
-from bids_brainmask.dataset import filter_file, folders, query
+from bids_brainmask.dataset import filter_file, folders, indexer, query
 from bids_brainmask.plan import prepare
 from bids_brainmask.settings import Settings
 root, *labels = sys.argv[1:]
@@ -524,7 +526,7 @@ print(*{name.split("/")[0] for path, in opened if (name := str(path).removeprefi
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("count", [1, query.FEW, query.FEW + 1])
+@pytest.mark.parametrize("count", [1, 11])
 def test_the_folders_of_others_are_not_opened(dataset, count):
     labels = [f"{number:02}" for number in range(1, count + 1)]
     for label in [*labels, "other"]:
@@ -542,10 +544,77 @@ def test_the_folders_of_others_are_not_opened(dataset, count):
     }
 
 
+def by_pybids(root):
+    """Give pybids' own index of all images of participants, by its own walk."""
+    wanted = r"/sub-[^/]+(/ses-[A-Za-z0-9+]+)?(/(?i:anat))?(/[^/]+(?i:\.nii(\.gz)?))?"
+    others = re.compile(f"^(?!({wanted})$)(?!/$)")
+    theirs = bids.BIDSLayoutIndexer(validate=False, index_metadata=False, ignore=[others])
+    layout = bids.BIDSLayout(root, validate=False, derivatives=False, indexer=theirs)
+    return {
+        path: file.entities
+        for path, file in layout.files.items()
+        if Path(path).parent != root and not Path(path).name.startswith(".")
+    }
+
+
+def by_ours(root):
+    ours = indexer.Indexer([f"sub-{label}" for label in folders.participants(root)])
+    layout = bids.BIDSLayout(root, validate=False, derivatives=False, indexer=ours)
+    return {path: file.entities for path, file in layout.files.items()}
+
+
+ODD = (
+    *("sub-01/anat/._sub-01_T1w.nii.gz", "sub-01/anat/.hidden/sub-01_T1w.nii.gz"),
+    *("sub-01/ANAT/sub-01_T1w.nii.gz", "sub-01/anat/sub-01_T1W.NII.GZ", "sub-01/sub-01_T1w.nii"),
+    *("sub-01/ses-1/sub-01_ses-1_T1w.nii.gz", "sub-01/ses-1/anat/sub-01_ses-1_T2w.nii.gz"),
+    *("sub-01/ses-a-b/anat/sub-01_ses-a-b_T1w.nii.gz", "sub-01/func/sub-01_task-x_bold.nii.gz"),
+    *("sub-01/anat/more/sub-01_T1w.nii.gz", "sub-01/anat/sub-01_T1w.zarr/0", "sub-01_T1w.nii.gz"),
+    *("derivatives/sub-01/anat/sub-01_T1w.nii.gz", "sub-0 2/anat/sub-0 2_T1w.nii.gz"),
+    *("sub-03.nii.gz/anat/sub-03_T1w.nii.gz", "sub-01/anat/sub-01_T2w.nii.gz/sub-01_T1w.nii.gz"),
+)
+
+
+def test_our_walk_finds_what_that_of_pybids_does(dataset):
+    """Names of all kinds; a link to nothing, as DataLad leaves it; links to folders."""
+    dataset.add("sub-01_run-1_acq-x_T1w.nii.gz")
+    for name in ODD:
+        path = dataset.root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"")
+    (dataset.root / "sub-01/anat/sub-01_FLAIR.nii.gz").symlink_to("../../.git/annex/none")
+    (dataset.root / "sub-04").symlink_to("sub-01")
+    (dataset.root / "sub-01/ses-2").symlink_to("ses-1")
+    found = by_ours(dataset.root)
+    assert len(found) > 15
+    assert found == by_pybids(dataset.root)
+
+
+@pytest.mark.parametrize("name", ["ds001", "7t_trt", "ds114", "synthetic", "ds000117"])
+def test_our_walk_finds_what_that_of_pybids_does_in_examples(examples, name):
+    found = by_ours(examples / name)
+    assert found
+    assert found == by_pybids(examples / name)
+
+
+def test_a_folder_that_cannot_be_read_is_told(tmp_path, caplog, monkeypatch):
+    """As a folder of a network disk that is gone; root may read all others."""
+    (tmp_path / "sub-01/anat").mkdir(parents=True)
+    scan = os.scandir
+
+    def gone(path):
+        if str(path).endswith("anat"):
+            raise OSError(116, "Stale file handle")
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", gone)
+    assert by_ours(tmp_path) == {}
+    assert "sub-01/anat: not readable ([Errno 116] Stale file handle); ignored" in caplog.text
+
+
 @pytest.fixture
 def inherited(dataset):
-    """Participants of all kinds: more than are indexed one by one."""
-    for number in range(query.FEW + 2):
+    """Participants of all kinds."""
+    for number in range(12):
         dataset.add(f"sub-{number:02}_T1w.nii.gz", EchoTime=0.003)
         dataset.add(f"sub-{number:02}_ses-1_run-1_T1w.nii.gz")
         dataset.add(f"sub-{number:02}_ses-2_acq-post_T1w.nii", EchoTime=0.003)
@@ -569,7 +638,7 @@ def test_sidecars_above_the_images_tell_of_contrast(inherited):
     own = ["sub-01/anat/sub-01_T1w.nii.gz", "sub-01/ses-1/anat/sub-01_ses-1_run-1_T1w.nii.gz"]
     own.append("sub-02/ses-1/anat/sub-02_ses-1_run-1_T1w.nii.gz")
     assert sorted(path for path in told if "acq-post" not in path) == own
-    assert sum("acq-post" in path for path in told) == query.FEW + 2
+    assert sum("acq-post" in path for path in told) == 12
 
 
 def test_a_folder_above_the_dataset_tells_nothing(dataset):
