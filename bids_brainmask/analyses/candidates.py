@@ -8,19 +8,15 @@ from dataclasses import replace
 import numpy as np
 
 from bids_brainmask.analyses.lesions import Lesion, Lesions
-from bids_brainmask.analyses.surroundings import Box
+from bids_brainmask.analyses.surroundings import ON_SURFACE_MM, Box
 from bids_brainmask.voxels.masks import bounds
-
-ON_SURFACE_MM = 2.0
-"""A lesion outside of the brain mask lies on its surface up to this distance. Meningiomas grow
-from the dura, on the brain; the mask's outline is one or two voxels uncertain."""
 
 IN_BRAIN = 0.05
 """Share of a lesion in the brain mask under which it counts as outside of it."""
 
-FREE_SURFACE = 0.75
-"""Share of the surface of a lesion outside of the brain mask that may face away from the brain.
-It is a third of a half ball whose base is on the dura, and a half of a thin slab on it."""
+FACING = 0.25
+"""Share of the surface of a lesion outside of the brain mask that must face the brain. It is two
+thirds of a half ball whose base is on the dura, and a half of a thin slab on it."""
 
 FROM_DURA_MM = 5.0
 """Distance from the dura over which a lesion is unlikely: meningiomas grow from it. Brain masks
@@ -36,9 +32,9 @@ slab that is five times as wide as thick (its sphere has 3.63 times its thicknes
 RULES = {
     "away from the brain": "It lies outside of the brain mask, and is more than "
     f"{ON_SURFACE_MM:g} mm from it",
-    "barely on the brain": f"Less than {IN_BRAIN:.0%} of it is in the brain mask, and over "
-    f"{FREE_SURFACE:.0%} of its surface does not face it: it lies beyond the skull's inner "
-    "surface, as fat behind an eye does",
+    "barely on the brain": f"Less than {IN_BRAIN:.0%} of it is in the brain mask, and less than "
+    f"{FACING:.0%} of its surface faces it: it lies beyond the skull's inner surface, as fat "
+    "behind an eye and muscle below the skull do",
     "away from the dura": f"It is more than {FROM_DURA_MM:g} mm from the skull's inner surface, "
     "the falx and the tentorium, as metastases and gliomas within the brain are; meningiomas in "
     "ventricles are rare",
@@ -72,11 +68,12 @@ def reasons(lesion: Lesion) -> tuple[str, ...]:
 
 
 def _is_barely_on_brain(lesion: Lesion) -> bool:
-    """Whether a lesion outside of the brain mask touches it, but with a small part alone."""
-    if lesion.share_in_brain is None or lesion.skull_contact_mm2 is None:
+    """Whether a lesion outside of the brain mask lies on it with a small part alone."""
+    if lesion.share_in_brain is None or lesion.share_facing_brain is None:
         return False
-    free = lesion.skull_contact_mm2 > FREE_SURFACE * lesion.surface_mm2
-    return lesion.share_in_brain < IN_BRAIN and free
+    on_brain = (lesion.brain_distance_mm or 0.0) <= ON_SURFACE_MM
+    barely = lesion.share_in_brain < IN_BRAIN and lesion.share_facing_brain < FACING
+    return on_brain and barely
 
 
 def field_of_view(data: np.ndarray) -> Box | None:

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from bids_brainmask.analyses import candidates, diameters, lesion_place, lesions
 from bids_brainmask.analyses.diameters import Ends
 from bids_brainmask.analyses.lesions import Lesion
-from bids_brainmask.analyses.surroundings import SIDE_SHARE, UNSURE_MM
+from bids_brainmask.analyses.surroundings import ON_SURFACE_MM, SIDE_SHARE, UNSURE_MM
 from bids_brainmask.tables import tsv
 
 ENDS = "End points {}, in world coordinates (RAS+), mm: [[x, y, z], [x, y, z]], the leftmost first"
@@ -200,6 +200,14 @@ COLUMNS: dict[str, dict] = {
         "Description": "Share of the lesion's voxels that are in the brain mask, in [0, 1]; n/a "
         "without a brain mask",
     },
+    "share_facing_brain": {
+        "LongName": "Share of the surface that faces the brain",
+        "Description": (
+            "Share of the surface area whose faces border on the brain mask or on other lesions "
+            "on it, in [0, 1]; of a lesion that does not touch the brain mask, whose faces are "
+            f"up to {ON_SURFACE_MM:g} mm from it; n/a without a brain mask"
+        ),
+    },
     "mean_probability": {
         "LongName": "Mean probability",
         "Description": "Mean probability of lesion over the lesion's voxels, in [0, 1]",
@@ -260,6 +268,7 @@ def row(lesion: Lesion) -> dict[str, str]:
         "dura_distance_mm": _known(lesion.dura_distance_mm, 1),
         "brain_distance_mm": _known(lesion.brain_distance_mm, 1),
         "share_in_brain": _known(lesion.share_in_brain, 3),
+        "share_facing_brain": _known(lesion.share_facing_brain, 3),
         "mean_probability": f"{lesion.mean_probability:.3f}",
         "peak_probability": f"{lesion.peak_probability:.3f}",
     }

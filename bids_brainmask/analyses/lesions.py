@@ -50,6 +50,7 @@ class Lesion:
     dura_distance_mm: float | None
     brain_distance_mm: float | None
     share_in_brain: float | None  # in [0, 1]
+    share_facing_brain: float | None  # of the surface, in [0, 1]
     mean_probability: float
     peak_probability: float
     at_edge: bool
@@ -210,7 +211,7 @@ def _lesion(
     axial = diameters.axial(component, own)
     chances = inside[component].astype(np.float64)
     beside = around.measure(component, box) if around else {}
-    surface, contact = diameters.surface(component, own, beside.pop("within", None))
+    surface, free = diameters.surface(component, own, beside.pop("within", None))
     touches = beside.pop("touches", False)
     return Lesion(
         index=index,
@@ -224,7 +225,8 @@ def _lesion(
         centroid_mm=tuple((affine[:3, :3] @ where.mean(0) + affine[:3, 3]).tolist()),
         thickness_mm=_thickness(component, affine),
         surface_mm2=surface,
-        skull_contact_mm2=contact if touches else None,
+        skull_contact_mm2=free if touches else None,
+        share_facing_brain=max(1 - free / surface, 0.0) if around else None,
         mean_probability=float(chances.mean()),
         peak_probability=float(chances.max()),
         at_edge=any(

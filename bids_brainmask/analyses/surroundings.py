@@ -3,12 +3,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
 import scipy
 
 from bids_brainmask.analyses import head_frame, lesion_place
+
+ON_SURFACE_MM = 2.0
+"""A lesion outside of the brain mask lies on its surface up to this distance. Meningiomas grow
+from the dura, on the brain; the mask's outline is one or two voxels uncertain."""
 
 UNSURE_MM = 5.0
 """Distance from the middle of the brain mask within which a side is not told: heads are tilted."""
@@ -63,7 +68,8 @@ class Surroundings:
         -------
         dict
             What `RELATIVE` names; ``touches``, whether it is in the brain mask or shares a face
-            with it; ``within``, the part of `within` for `diameters.surface`.
+            with it; ``within``, for `diameters.surface`: the part of `within`, or, if it does not
+            touch the brain, what is up to `ON_SURFACE_MM` from the brain.
         """
         brain = self.brain[box][component]
         within = self._around(self.within, box, beyond=True)
@@ -73,6 +79,7 @@ class Surroundings:
         skull: float | None = None
         if not touches:
             away = _gap(~self.brain, component, box, self.spacing)
+            within = self._near_brain(box)
         elif (near & ~within).any():
             skull = 0.0
         else:
@@ -87,6 +94,19 @@ class Surroundings:
             "touches": touches,
             "within": within,
         }
+
+    def _near_brain(self, box: Box) -> np.ndarray:
+        """Voxels up to `ON_SURFACE_MM` from the brain, in a box with one more at each side."""
+        reach = tuple(int(np.ceil(ON_SURFACE_MM / step)) + 1 for step in self.spacing)
+        brain = self._around(self.brain, box, beyond=False, reach=reach)
+        if not brain.any():
+            away = np.full(brain.shape, np.inf)
+        else:
+            away = scipy.ndimage.distance_transform_edt(~brain, self.spacing)
+        inner = tuple(
+            slice(more - 1, size - more + 1) for more, size in zip(reach, brain.shape, strict=True)
+        )
+        return away[inner] <= ON_SURFACE_MM
 
     def _dura(self, component: np.ndarray, box: Box, skull: float | None) -> float | None:
         """Measure the distance to the nearest dura: at the skull, the falx, or the tentorium."""
@@ -125,12 +145,15 @@ class Surroundings:
         return {"place": place, "place_certainty": certainty}
 
     @staticmethod
-    def _around(whole: np.ndarray, box: Box, *, beyond: bool) -> np.ndarray:
-        """Part of an array with one more voxel at each side; `beyond` the array's own edge."""
-        wide = tuple(slice(max(side.start - 1, 0), side.stop + 1) for side in box)
+    def _around(
+        whole: np.ndarray, box: Box, *, beyond: bool, reach: Sequence[int] = (1, 1, 1)
+    ) -> np.ndarray:
+        """Part of an array with more voxels at each side; `beyond` the array's own edge."""
+        sides = list(zip(box, reach, whole.shape, strict=True))
+        wide = tuple(slice(max(side.start - more, 0), side.stop + more) for side, more, _ in sides)
         missing = [
-            (int(side.start == 0), int(side.stop == length))
-            for side, length in zip(box, whole.shape, strict=True)
+            (max(more - side.start, 0), max(side.stop + more - length, 0))
+            for side, more, length in sides
         ]
         return np.pad(whole[wide], missing, constant_values=beyond)
 

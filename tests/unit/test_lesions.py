@@ -509,7 +509,7 @@ GOOD = replace(only(ball(12), brain=np.ones(ball(12).shape, bool)), at_edge=Fals
     [
         ({"share_in_brain": 0.0, "brain_distance_mm": 2.1}, "away from the brain"),
         (
-            {"share_in_brain": 0.04, "skull_contact_mm2": 80.0, "surface_mm2": 100.0},
+            {"share_in_brain": 0.04, "share_facing_brain": 0.24},
             "barely on the brain",
         ),
         ({"dura_distance_mm": 5.1}, "away from the dura"),
@@ -529,9 +529,9 @@ def test_each_rule_makes_a_lesion_unlikely(change, reason):
     [
         {"share_in_brain": 0.0, "brain_distance_mm": 2.0},
         {"share_in_brain": None, "brain_distance_mm": None},
-        {"share_in_brain": 0.0, "skull_contact_mm2": 75.0, "surface_mm2": 100.0},
-        {"share_in_brain": 0.06, "skull_contact_mm2": 80.0, "surface_mm2": 100.0},
-        {"share_in_brain": 0.0, "skull_contact_mm2": None},
+        {"share_in_brain": 0.0, "share_facing_brain": 0.25},
+        {"share_in_brain": 0.06, "share_facing_brain": 0.1},
+        {"share_in_brain": 0.0, "share_facing_brain": None},
         {"dura_distance_mm": 5.0},
         {"dura_distance_mm": None},
         {"peak_probability": 0.6},
@@ -541,17 +541,37 @@ def test_what_is_at_the_limit_or_unknown_is_likely(change):
     assert candidates.reasons(replace(GOOD, **change)) == ()
 
 
-def test_a_half_ball_on_the_dura_is_on_the_brain_and_a_ball_that_touches_it_is_not():
-    """The mask leaves both out; the second one touches it with its pole."""
+@pytest.mark.parametrize("gap", [0, 1])
+def test_a_half_ball_on_the_dura_is_on_the_brain_and_a_ball_that_touches_it_is_not(gap):
+    """The mask leaves both out, and some voxels more; the second one faces it with its pole."""
     grid = np.indices((60, 60, 60)) - np.reshape([30, 30, 30], (3, 1, 1, 1))
     within = (grid**2).sum(0) < 12**2
-    dome, below = within & (grid[2] >= 0), grid[2] < 0
-    on_dura = only(dome, brain=~below & ~dome)
-    assert on_dura.skull_contact_mm2 == pytest.approx(on_dura.surface_mm2 / 3, rel=0.1)
-    assert "barely on the brain" not in candidates.reasons(on_dura)
-    touching = only(within, brain=grid[2] >= 12)
-    assert touching.brain_distance_mm == 0
-    assert candidates.reasons(touching) == ("barely on the brain",)
+    dome = within & (grid[2] >= 0)
+    brain = (grid[2] >= 0) & ((grid**2).sum(0) >= (12 + gap) ** 2)
+    on_dura = only(dome, brain=brain)
+    assert on_dura.brain_distance_mm <= gap
+    assert on_dura.share_facing_brain == pytest.approx(2 / 3, abs=0.07)
+    assert candidates.reasons(on_dura) == ()
+    if not gap:
+        assert on_dura.skull_contact_mm2 == pytest.approx(on_dura.surface_mm2 / 3, rel=0.1)
+    beside = only(within, brain=grid[2] >= 12 + gap)
+    assert beside.brain_distance_mm == gap
+    assert beside.share_facing_brain < 0.15
+    assert candidates.reasons(beside) == ("barely on the brain",)
+
+
+def test_a_lesion_away_from_the_brain_faces_it_with_nothing():
+    found = only(block(INNER), brain=block(np.s_[19:22, :, :]))  # 3 mm
+    assert (found.brain_distance_mm, found.share_facing_brain) == (3, 0)
+    assert candidates.reasons(found) == ("away from the brain",)
+    assert only(block(INNER)).share_facing_brain is None
+    assert only(block(INNER), brain=block(np.s_[:0])).share_facing_brain == 0
+
+
+def test_what_faces_the_brain_ends_with_the_image():
+    """A cube in the corner of the image; one of its six faces is a voxel from the brain."""
+    found = only(block(np.s_[:6, :6, :6]), brain=block(np.s_[7:, :6, :6]))
+    assert found.share_facing_brain == pytest.approx(1 / 6, abs=0.03)
 
 
 def test_a_square_slab_five_times_as_wide_as_thick_is_the_limit():
