@@ -21,8 +21,8 @@ from bids_brainmask.voxels import image
 
 LESION_FILES = {"tumor", "lesions", "lesion_indices", "lesion_names"}
 
-BALLS = {(20.0, 25.0, 10.0): 14.0, (-30.0, -30.0, 20.0): 9.0}
-"""Middles of two tumours in the world, and their radii, mm."""
+BALLS = {(30.0, 25.0, 20.0): 14.0, (-32.0, -32.0, 20.0): 9.0}
+"""Middles of two tumours in the world, and their radii, mm; each is 2 mm from the skull."""
 
 NAME = "sub-01_ce-gadolinium_T1w.nii.gz"
 
@@ -125,15 +125,28 @@ def test_masks_tables_and_sidecars_agree(dataset, arithmetic):
             assert "not a medical device" in json.loads(path.read_text())["IntendedUse"]
 
 
-def test_a_tumour_outside_of_the_brain_is_in_the_union(dataset, arithmetic):
-    dataset.add(NAME, with_tumors({(0.0, 0.0, 70.0): 8.0}))
+def test_a_tumour_outside_of_the_brain_is_in_the_union(dataset, monkeypatch):
+    """One at the surface, which the network for the brain leaves out, and which faces the brain."""
+    levels = {"brain": (0.48, 1.1), "meningioma": (1.45, np.inf)}
+
+    def load(model, *_):
+        low, high = levels[model.task]
+        return backends.Network(
+            lambda x: ((x > low) & (x < high)).astype(np.float32), "arithmetic 1", 16
+        )
+
+    monkeypatch.setattr(backends, "load", load)
+    dataset.add(NAME, with_tumors({(0.0, 0.0, 58.0): 8.0}))
     (outcome,) = process(run(dataset.root))
     brain, tumour, both = (
         image.read_mask(outcome.plan.files[kind]) for kind in ("mask", "tumor", "brainandtumor")
     )
     assert (tumour & ~brain).any()
     np.testing.assert_array_equal(both, brain | tumour)
-    assert rows(outcome.plan)[0]["share_in_brain"] != "1.000"
+    (row,) = rows(outcome.plan)
+    assert float(row["share_in_brain"]) < candidates.IN_BRAIN
+    assert float(row["share_facing_brain"]) > candidates.FACING
+    assert row["candidate"] == "likely"
 
 
 def test_no_tumour_is_an_answer(dataset, arithmetic):

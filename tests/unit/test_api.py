@@ -31,8 +31,8 @@ from bids_brainmask.voxels import inference
 BALL_ML = 4 / 3 * math.pi * 6**3
 """Volume of the phantom's brain, mL."""
 
-TUMORS = {(20.0, 25.0, 10.0): 14.0, (-30.0, -30.0, 20.0): 9.0}
-"""Middles of two tumors in the world, and their radii, mm."""
+TUMORS = {(30.0, 25.0, 20.0): 14.0, (-32.0, -32.0, 20.0): 9.0}
+"""Middles of two tumors in the world, and their radii, mm; each is 2 mm from the skull."""
 
 
 LEVELS = {"brain": 0.48, "meningioma": 1.45}
