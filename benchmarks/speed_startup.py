@@ -71,6 +71,10 @@ def row(name: str, command: Sequence, runs: int, lines: int) -> list[str]:
     return [name, f"{seconds:.2f}", f"{cpu:.2f}", f"{memory:.0f}"]
 
 
+LARGE = 10
+"""Participants of the largest dataset, in those of the others."""
+
+
 def measure_startup(work: Path, runs: int, participants: int) -> list[list[str]]:
     """Measure help, and the planning of one and of all participants; the rows of the table."""
     programs = Path(sys.executable).parent
@@ -80,11 +84,11 @@ def measure_startup(work: Path, runs: int, participants: int) -> list[list[str]]
         ("`bids-brainmask --version`", [app, "--version"], 1),
         ("`brainmask --help`", [programs / "brainmask", "--help"], 10),
     ]
-    for sessions in (0, 2):
-        root = make_dataset(work / f"{participants}-{sessions}", participants, sessions)
+    for count, sessions in ((participants, 0), (participants, 2), (LARGE * participants, 0)):
+        root = make_dataset(work / f"{count}-{sessions}", count, sessions)
         dry = [app, root, work / "out", "participant", "--dry-run"]
-        kind = f"{participants:,} participants" + f", {sessions} sessions each" * bool(sessions)
+        kind = f"{count:,} participants" + f", {sessions} sessions each" * bool(sessions)
         one = [*dry, "--participant-label", "00001"]
         commands.append((f"one of {kind}", one, 1 + (sessions or 1)))
-        commands.append((f"all of {kind}", dry, 1 + participants * (sessions or 1)))
+        commands.append((f"all of {kind}", dry, 1 + count * (sessions or 1)))
     return [row(name, command, runs, lines) for name, command, lines in commands]

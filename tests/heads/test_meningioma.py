@@ -126,7 +126,7 @@ def test_masks_tables_and_sidecars_agree(dataset, arithmetic):
 
 
 def test_a_tumour_outside_of_the_brain_is_in_the_union(dataset, monkeypatch):
-    """One at the surface, which the network for the brain leaves out, and which faces the brain."""
+    """One at the surface, which the brain network leaves out, and which faces the brain."""
     levels = {"brain": (0.48, 1.1), "meningioma": (1.45, np.inf)}
 
     def load(model, *_):
