@@ -80,7 +80,8 @@ COMMAND = "python benchmarks/no_heads.py DATA"
 EXPLAINED = """\
 A network finds a brain in almost anything. A mask is therefore also measured without the network's
 probabilities. A measure beyond its limits makes the mask doubtful; the reason is in the sidecar
-(`Doubts`, `Warning`), in the closing table and on the participant's page.
+(`Doubts`, `Warning`), in the closing table, on the participant's page, in the group's table and in
+the group report.
 
 | measure | what it is |
 | --- | --- |
