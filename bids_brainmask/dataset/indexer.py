@@ -60,10 +60,17 @@ def _images(participant: Path) -> Iterator[str]:
             with os.scandir(f"{participant}{inner}") as entries:
                 for entry in entries:
                     below = f"{inner}/{entry.name}"
-                    if entry.is_dir():
+                    if _is_folder(entry):
                         if FOLDERS.fullmatch(below):
                             waiting.append(below)
                     elif IMAGE.fullmatch(entry.name):
                         yield entry.path
         except OSError as error:
             log.warning("%s%s: not readable (%s); ignored", participant, inner, error)
+
+
+def _is_folder(entry: os.DirEntry) -> bool:
+    """Tell it without an error for a link that leads in a loop or where nobody may look."""
+    if entry.is_symlink():
+        return os.path.isdir(entry)  # noqa: PTH112 - `Path` raises where nobody may look
+    return entry.is_dir()

@@ -582,6 +582,7 @@ def test_our_walk_finds_what_that_of_pybids_does(dataset):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"")
     (dataset.root / "sub-01/anat/sub-01_FLAIR.nii.gz").symlink_to("../../.git/annex/none")
+    (dataset.root / "sub-01/anat/sub-01_PDw.nii.gz").symlink_to("sub-01_PDw.nii.gz")  # a loop
     (dataset.root / "sub-04").symlink_to("sub-01")
     (dataset.root / "sub-01/ses-2").symlink_to("ses-1")
     found = by_ours(dataset.root)
