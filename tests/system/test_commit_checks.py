@@ -81,3 +81,15 @@ def test_a_fault_is_refused_by_its_hook(checkout, hook):
     done = check(checkout)
     assert done.returncode == 1
     assert f"- hook id: {hook}\n" in done.stdout, done.stdout
+
+
+@pytest.mark.parametrize(
+    ("place", "status"), [("demo", 0), ("build", 0), ("bids_brainmask/demo", 65)]
+)
+def test_spelling_is_that_of_the_source_and_not_of_what_it_makes(tmp_path, place, status):
+    """`make demo` leaves pages with programs of others in them."""
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    (tmp_path / place).mkdir(parents=True)
+    (tmp_path / place / "page.html").write_text("A mispelled word.\n")  # codespell:ignore
+    spell = Path(sys.executable).with_name("codespell")
+    assert subprocess.run([spell], cwd=tmp_path, check=False).returncode == status
