@@ -17,6 +17,9 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+LARGE = 10
+"""How many times as many participants the largest dataset has as the others."""
+
 
 def make_dataset(root: Path, participants: int, sessions: int = 0) -> Path:
     """Write a dataset with an image of each session of each participant, unless it is there.
@@ -69,10 +72,6 @@ def row(name: str, command: Sequence, runs: int, lines: int) -> list[str]:
     found = [measure(command, lines) for _ in range(runs)]
     seconds, cpu, memory = map(statistics.median, zip(*found, strict=True))
     return [name, f"{seconds:.2f}", f"{cpu:.2f}", f"{memory:.0f}"]
-
-
-LARGE = 10
-"""Participants of the largest dataset, in those of the others."""
 
 
 def measure_startup(work: Path, runs: int, participants: int) -> list[list[str]]:

@@ -109,9 +109,9 @@ TRIED = """\
   development heads, int8). Masks stay as they are: the median Dice with deepbet is the same to
   0.0001, and the Dice with the mask of the whole head is at least 0.998. So a first pass that
   finds the box would save less than a quarter of the network's time, and would need time itself.
-- SciPy's `ndimage` without its support of other array libraries. More than half of its import is
-  that of all of NumPy for them, `numpy.f2py` and `numpy.testing` among it. SciPy has no switch
-  for it.
+- A faster import of SciPy's `ndimage`. More than half of its time is for all modules of NumPy,
+  `numpy.f2py` and `numpy.testing` among them, which are not needed. SciPy has no option to leave
+  them out.
 """
 
 ONCE = ("memory", "precision")

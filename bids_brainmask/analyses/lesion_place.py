@@ -9,7 +9,7 @@ the SynthSeg repository (Billot et al. 2023, https://doi.org/10.1016/j.media.202
 from __future__ import annotations
 
 from collections import Counter
-from typing import Literal, get_args
+from typing import Literal, TypeGuard, get_args
 
 import numpy as np
 import scipy
@@ -91,7 +91,7 @@ def find(
     certainty : float or None
         Share of some changed axes that give this place, in [0, 1]; None without a frame.
     """
-    if frame is None or frame.symmetry < LEAST_SYMMETRY:
+    if not _is_sure(frame):
         return None, None
     spacing = np.sqrt((affine[:3, :3] ** 2).sum(0))
     surface = _surface(component)
@@ -124,11 +124,16 @@ def sheet_distance(component: np.ndarray, affine: np.ndarray, frame: Frame | Non
     float or None
         0 if the lesion lies on both sides of one of them; None: no place is told in this head.
     """
-    if frame is None or frame.symmetry < LEAST_SYMMETRY:
+    if not _is_sure(frame):
         return None
     own = frame.place(_points(_surface(component), affine))
     falx, tentorium = own[:, 0], _above_tentorium(own, frame)
     return min(_from_zero(falx), _from_zero(tentorium))
+
+
+def _is_sure(frame: Frame | None) -> TypeGuard[Frame]:
+    """Whether a head's axes are known well enough to tell where something lies on them."""
+    return frame is not None and frame.symmetry >= LEAST_SYMMETRY
 
 
 def _from_zero(away: np.ndarray) -> float:

@@ -16,10 +16,9 @@ from typing import Any
 
 from bids import BIDSLayoutIndexer
 
-log = logging.getLogger(__name__)
+from bids_brainmask.voxels import NIFTI
 
-IMAGE = re.compile(r"[^.].*\.nii(\.gz)?", re.IGNORECASE)
-"""Names of images; those that are nearly right are told. Files of macOS start with a dot."""
+log = logging.getLogger(__name__)
 
 FOLDERS = re.compile(r"(/ses-[A-Za-z0-9+]+)?(/(?i:anat))?")
 """Folders of a participant in which images are looked for."""
@@ -63,10 +62,15 @@ def _images(participant: Path) -> Iterator[str]:
                     if _is_folder(entry):
                         if FOLDERS.fullmatch(below):
                             waiting.append(below)
-                    elif IMAGE.fullmatch(entry.name):
+                    elif _is_image(entry.name):
                         yield entry.path
         except OSError as error:
             log.warning("%s%s: not readable (%s); ignored", participant, inner, error)
+
+
+def _is_image(name: str) -> bool:
+    """Tell it of a name that may be nearly right; hidden files, as macOS makes them, are none."""
+    return name.lower().endswith(NIFTI) and not name.startswith(".")
 
 
 def _is_folder(entry: os.DirEntry) -> bool:

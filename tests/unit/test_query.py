@@ -514,7 +514,7 @@ from dataclasses import replace
 from pathlib import Path
 opened = []
 sys.addaudithook(lambda event, args: opened.append(args) if event == "os.scandir" else None)
-from bids_brainmask.dataset import filter_file, folders, indexer, query
+from bids_brainmask.dataset import filter_file, folders, query
 from bids_brainmask.plan import prepare
 from bids_brainmask.settings import Settings
 root, *labels = sys.argv[1:]
