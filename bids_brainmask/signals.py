@@ -63,3 +63,27 @@ def stoppable() -> Iterator[None]:
         for number, handler in before:
             signal.signal(number, handler)
         sys.unraisablehook = hook
+
+
+@contextmanager
+def postponed() -> Iterator[None]:
+    """Hear SIGTERM, SIGHUP and Ctrl-C when the context ends: what it starts is then there to end.
+
+    Several signals count as one, the first. Signals that end the process at once, or are ignored,
+    stay so. Only the main thread hears signals: elsewhere nothing is changed.
+    """
+    heard: list[int] = []
+    ours = (signal.SIGTERM, signal.SIGINT, getattr(signal, "SIGHUP", signal.SIGTERM))
+    main = threading.current_thread() is threading.main_thread()
+    before = {number: signal.getsignal(number) for number in ours if main}
+    for number, handler in before.items():
+        if callable(handler):
+            signal.signal(number, lambda number, _: heard.append(number))
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            if callable(handler):
+                signal.signal(number, handler)
+        if heard:
+            signal.raise_signal(heard[0])

@@ -24,6 +24,7 @@ from bids_brainmask.execution.task import Task, take_fitting
 from bids_brainmask.models import memory
 from bids_brainmask.plan import Run, ScanPlan
 from bids_brainmask.settings import HERE, Settings
+from bids_brainmask.signals import postponed
 
 if TYPE_CHECKING:
     from distributed import Client, Future, LocalCluster
@@ -227,7 +228,8 @@ def start(run: Run, count: int, threads: int) -> Iterator[Workers]:
         }
         stack.enter_context(dask.config.set(config))
         if executor in batch_system.SYSTEMS:
-            jobs = stack.enter_context(closing(batch_system.Jobs(run)))
+            with postponed():
+                jobs = stack.enter_context(closing(batch_system.Jobs(run)))
             there, keep, patience = jobs.cluster, jobs.keep, float("inf")
         elif own:
             there = stack.enter_context(local(run.settings, count, threads))
@@ -279,17 +281,20 @@ def local(settings: Settings, count: int, threads: int) -> Iterator[LocalCluster
     log.info("%d processes, %d threads each", count, threads)
     started = None
     try:
-        # Without workers at first: a signal during the constructor would leave them behind.
-        with LocalCluster(
-            n_workers=0,
-            threads_per_worker=threads,
-            host="127.0.0.1",
-            dashboard_address=None,
-            scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},
-            security=Security.temporary(),  # other users of this machine must not connect
-            memory_limit=None,  # the machine's, as for one process: a large scan may need it
-            silence_logs=batch_system.noise(settings),
-        ) as cluster:
+        with ExitStack() as stack:
+            # A signal during the constructor would leave its scheduler behind, and its files.
+            with postponed():
+                cluster = LocalCluster(
+                    n_workers=0,  # as starting them takes seconds
+                    threads_per_worker=threads,
+                    host="127.0.0.1",
+                    dashboard_address=None,
+                    scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},
+                    security=Security.temporary(),  # other users of this machine must not connect
+                    memory_limit=None,  # the machine's: a large scan may need it all
+                    silence_logs=batch_system.noise(settings),
+                )
+                stack.enter_context(cluster)
             cluster.scale(count)
             cluster.sync(cluster._correct_state)
             started = cluster

@@ -90,9 +90,10 @@ def test_the_group_level_of_more_images_than_there_are(study, tmp_path, capsys):
 
 
 def test_real_heads_are_measured_one_and_each_further(tmp_path, monkeypatch, capsys):
-    data = labelled_dataset(tmp_path / "bids", 2, **LITTLE)
+    names = [f"{number:02}" for number in range(1, 25)]  # 2 s: more than starting varies by
+    data = labelled_dataset(tmp_path / "bids", len(names), **LITTLE)
     monkeypatch.setattr(scale, "VARIANTS", {"mask only": ("--no-reports", "--outputs", "mask")})
-    scale.main(["heads", str(data), str(tmp_path / "work"), "--names", "01", "02"])
+    scale.main(["heads", str(data), str(tmp_path / "work"), "--names", *names])
     text = capsys.readouterr().out
     first, further = (
         cells(text)[f"mask only, {which}"] for which in ("one head", "each further head")

@@ -265,6 +265,40 @@ def test_a_driver_that_is_told_to_end_ends_its_processes(tmp_path, number):
     assert not list(temporary.iterdir())
 
 
+SIGNALLED = """
+import os, signal, sys, threading, time
+from bids_brainmask.cli.bids_app import main
+
+def watch():
+    while not any("IO loop" in one.name for one in threading.enumerate()):
+        time.sleep(0.0002)
+    time.sleep(float(sys.argv.pop()))
+    os.kill(os.getpid(), signal.SIGTERM)
+
+threading.Thread(target=watch, daemon=True).start()
+sys.exit(main(sys.argv[1:-1]))
+"""
+
+
+@pytest.mark.parametrize("seconds", [0, 0.002, 0.005, 0.02])
+def test_a_signal_while_the_scheduler_starts_leaves_nothing(dataset, tmp_path, seconds):
+    """Its thread goes on for some milliseconds, and would make its folder again."""
+    dataset.add("sub-01_T1w.nii.gz")
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    words = (dataset.root, tmp_path / "out", "participant", "--executor", "local", "--n-cpus", "2")
+    done = subprocess.run(
+        [sys.executable, "-c", SIGNALLED, *words, str(seconds)],
+        env={**os.environ, "TMPDIR": str(temporary)},
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 128 + signal.SIGTERM
+    assert "Traceback" not in done.stderr
+    assert not list(temporary.iterdir())
+
+
 @pytest.mark.parametrize("seconds", [0.02, 0.3, 1, 2])
 def test_a_signal_in_the_first_seconds_leaves_nothing(dataset, tmp_path, seconds):
     """Before Python hears signals, they just end it."""

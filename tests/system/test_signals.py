@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 import weakref
+from contextlib import ExitStack
 
 import pytest
 
@@ -97,9 +98,24 @@ def other_errors(_):
     assert signal.getitimer(signal.ITIMER_REAL) == (0, 0)
 
 
+def postponed(number):
+    """While something is started."""
+    before = state()
+    with ExitStack() as stack:
+        with signals.postponed():
+            ring(number)
+            ring(signal.SIGINT)
+            stack.callback(lambda: sys.stdout.write(f"ended {state() == before}\n"))
+            sys.stdout.write("started\n")
+        sys.stdout.write("not reached: the signal is heard first\n")
+
+
 WHERE = {
     one.__name__: one
-    for one in (ring, in_a_callback, in_a_finaliser, in_the_collection, twice, other_errors)
+    for one in (
+        *(ring, in_a_callback, in_a_finaliser, in_the_collection, twice, other_errors),
+        postponed,
+    )
 }
 
 
@@ -157,13 +173,23 @@ def test_other_errors_that_are_dropped_are_reported_as_before():
     assert "ZeroDivisionError" in done.stderr
 
 
-def test_only_the_main_thread_hears_signals():
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGINT, 130)]
+)
+def test_a_signal_that_is_postponed_ends_what_was_started(number, status):
+    done = child("postponed", number)
+    assert (done.returncode, done.stderr) == (status, "")
+    assert done.stdout == "started\nended True\n"  # with the handlers as before
+
+
+@pytest.mark.parametrize("context", [stoppable, signals.postponed])
+def test_only_the_main_thread_hears_signals(context):
     """Elsewhere, as in a program that uses the package, nothing is changed."""
     before = signal.getsignal(signal.SIGTERM)
     found = []
 
     def enter():
-        with stoppable():
+        with context():
             found.append(signal.getsignal(signal.SIGTERM))
 
     thread = threading.Thread(target=enter)
