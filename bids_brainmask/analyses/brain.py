@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -153,24 +154,27 @@ def extract(
             f"threshold is {threshold:g}. Check that the image is a T1-weighted head."
         )
     voxel_ml = abs(np.linalg.det(volume.affine[:3, :3])) / 1000
-    likeness = plausibility.measure(volume, cleaned.mask, cleaned.removed)
-    whole = cleanup.stripped_before(volume.data, cleaned.mask)
-    mask = cleaned.mask if whole is None else whole
-    mask = cleanup.move_border(mask, volume.spacing, border)
-    if not mask.any():
-        raise ImageError(
-            f"the brain mask is empty with a border of {border:g} mm. Choose a border closer to 0."
+    with ThreadPoolExecutor(1) as beside:  # on another processor, if there is one
+        measuring = beside.submit(plausibility.measure, volume, cleaned.mask, cleaned.removed)
+        whole = cleanup.stripped_before(volume.data, cleaned.mask)
+        mask = cleaned.mask if whole is None else whole
+        mask = cleanup.move_border(mask, volume.spacing, border)
+        if not mask.any():
+            raise ImageError(
+                f"the brain mask is empty with a border of {border:g} mm. Choose a border closer "
+                "to 0."
+            )
+        measured = quality.measure(
+            volume,
+            mask,
+            found,
+            pieces_removed=cleaned.components,
+            removed=cleaned.removed,
+            holes_filled=cleaned.holes,
+            filled=cleaned.filled,
+            predicted_dice=view.predicted_dice,
         )
-    measured = quality.measure(
-        volume,
-        mask,
-        found,
-        pieces_removed=cleaned.components,
-        removed=cleaned.removed,
-        holes_filled=cleaned.holes,
-        filled=cleaned.filled,
-        predicted_dice=view.predicted_dice,
-    )
+    likeness = measuring.result()
     return Extraction(
         mask=mask,
         probability=found,

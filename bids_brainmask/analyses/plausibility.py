@@ -144,11 +144,11 @@ def measure(volume: Volume, mask: np.ndarray, removed: int = 0) -> dict[str, flo
         "roughness": roughness,
     }
     counts = np.minimum(np.maximum(1, np.round(BLOCK_MM / spacing)), inside.shape).astype(int)
-    share = blocks(inside, counts)
+    share = masks.block_means(inside, counts)
     if np.count_nonzero(share == 1) < FEWEST:
         return found
     data = volume.data[box] - np.float32(volume.data.min())  # neither offset nor factor counts
-    body = Body(share, blocks(data * inside, counts), counts * spacing)
+    body = Body(share, masks.block_means(data * inside, counts), counts * spacing)
     return found | shape(body) | texture(body) | {"noise": noise(data, inside)}
 
 
@@ -191,14 +191,6 @@ def area_at_edge(mask: np.ndarray, spacing: np.ndarray) -> float:
         faces = int(np.count_nonzero(planes[0])) + int(np.count_nonzero(planes[-1]))
         total += faces * float(np.prod(np.delete(spacing, axis)))
     return total
-
-
-def blocks(data: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Mean of each block of ``counts`` voxels, float32; what does not fill a block is left out."""
-    sizes = [size // count for size, count in zip(data.shape, counts, strict=True)]
-    whole = data[tuple(slice(size * count) for size, count in zip(sizes, counts, strict=True))]
-    parted = whole.reshape([n for pair in zip(sizes, counts, strict=True) for n in pair])
-    return parted.mean((1, 3, 5), dtype=np.float32)
 
 
 def shape(body: Body) -> dict[str, float]:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING
 
+from bids_brainmask import machine
 from bids_brainmask.cli import options
 from bids_brainmask.errors import BrainMaskError, ModelError, NothingToDo, UsageError
 from bids_brainmask.settings import LOG_LEVELS, Settings
@@ -36,6 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     int
         Exit status: see the help.
     """
+    machine.tune_python()
     top = options.parser()
     words = options.dashed(sys.argv[1:] if argv is None else argv)
     levels = options.each_level(top.parse_args(words))

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from bids_brainmask import __version__
+from bids_brainmask import __version__, machine
 from bids_brainmask.cli import (
     bids_app,
     corrections,
@@ -159,6 +159,7 @@ def add_descriptor(commands: argparse._SubParsersAction) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a tool and return its exit status: 0 done, 1 failed, 2 usage."""
+    machine.tune_python()
     top = parser()
     args = top.parse_args(options.dashed(sys.argv[1:] if argv is None else argv))
     bids_app.start_logging(getattr(args, "verbose", 0))

@@ -9,10 +9,14 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bids_brainmask.cli import model_options, other_programs
 from bids_brainmask.errors import ImageError, UsageError
 from bids_brainmask.voxels import NIFTI, stem
+
+if TYPE_CHECKING:
+    from bids_brainmask.voxels.image import Source
 
 BESIDE = ""
 """Value of ``--mask`` without a name: the mask lies beside the brain image."""
@@ -64,15 +68,14 @@ def add_extract(commands: argparse._SubParsersAction) -> None:
 
 def run_extract(args: argparse.Namespace) -> int:
     """Extract brains; an image that fails does not stop the others."""
-    from bids_brainmask import api
-    from bids_brainmask.voxels.image import read
-
     wanted = places(args)
-    for image, files in wanted.items():
-        api.check_places(str(image), *files.values())
     first = next(iter(wanted))
     with ThreadPoolExecutor(1) as reader:
-        ahead = {first: reader.submit(read, first)}  # while the network is loaded
+        ahead = {first: reader.submit(read, first)}  # while all else is imported and loaded
+        from bids_brainmask import api
+
+        for image, files in wanted.items():
+            api.check_places(str(image), *files.values())
         extractor = api.Extractor(
             args.model,
             threshold=args.threshold,
@@ -101,6 +104,13 @@ def run_extract(args: argparse.Namespace) -> int:
         said = f"{brain.volume_ml:.1f} mL, {model}, {seconds:.1f} s"
         print("; ".join(filter(None, (said, brain.remarks))), file=sys.stderr)
     return status
+
+
+def read(path: Path) -> Source:
+    """Import what reads an image, and read one."""
+    from bids_brainmask.voxels import image
+
+    return image.read(path)
 
 
 def places(args: argparse.Namespace) -> dict[Path, dict[str, Path | None]]:

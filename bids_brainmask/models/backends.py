@@ -14,6 +14,7 @@ import logging
 import os
 import textwrap
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Thread
@@ -240,14 +241,12 @@ def openvino_network(
             f"compute in {precision}. Leave --precision out, or use a machine whose lscpu lists "
             f"{' or '.join(missing)}."
         )
-    compiled: dict = {}
+    # Compiled for blocks of any shape, while the image is read.
+    compiling = ThreadPoolExecutor(1).submit(core.compile_model, graph, "CPU", options)
 
     def run(block: np.ndarray) -> np.ndarray:
-        if block.shape not in compiled:
-            compiled.clear()  # one shape at a time: each holds memory of its own
-            graph.reshape([1, 1, *block.shape])
-            compiled[block.shape] = core.compile_model(graph, "CPU", options)
-        return compiled[block.shape](block[None, None])[0][0, 0].copy()
+        answer = compiling.result()(block[None, None], share_outputs=True)
+        return answer[0][0, 0].copy()  # the next block's answer will have the same memory
 
     version = ov.get_version().split("-")[0]
     return Network(run, f"OpenVINO {version}", architecture.divisor, precision)

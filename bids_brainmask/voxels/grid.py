@@ -7,6 +7,7 @@ one of 1 mm voxels over the head, along the scan's own axes.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +15,7 @@ import scipy
 from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation
 
 from bids_brainmask.voxels.image import Volume
-from bids_brainmask.voxels.masks import air_level
+from bids_brainmask.voxels.masks import air_level, block_means
 
 LARGEST_EXTENT = 320
 """Largest extent of a head with its neck along an axis, mm."""
@@ -116,13 +117,7 @@ def blocks(volume: Volume) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         Voxels of a block along each axis.
     """
     steps = np.clip(np.round(4 / volume.spacing), 1, volume.data.shape).astype(int)
-    counts = np.array(volume.data.shape) // steps
-    means = volume.data
-    for axis in np.argsort(np.abs(means.strides))[::-1]:  # largest stride first: whole lines
-        lines = np.moveaxis(means, axis, 0)[: counts[axis] * steps[axis]]
-        sums = sum((lines[k :: steps[axis]] for k in range(1, steps[axis])), lines[:: steps[axis]])
-        means = np.moveaxis(sums, 0, axis)
-    means = means / np.float32(steps.prod())
+    means = block_means(volume.data, steps)
     return means, means >= air_level(means), steps
 
 
@@ -177,31 +172,42 @@ def interpolate(data: np.ndarray, places: list[np.ndarray], outside: float) -> n
     -------
     (A, B, C) float32 array
     """
-    inside, lower, part = [], [], []
+    inside, lower, upper, part = [], [], [], []
     for at, size in zip(places, data.shape, strict=True):
         # Positions that rounding puts just outside the last voxel's center count as on it.
         within = np.flatnonzero((at >= -1e-6) & (at <= size - 1 + 1e-6))
         low = np.clip(np.floor(at[within]), 0, max(size - 2, 0)).astype(int)
         inside.append(slice(within[0], within[-1] + 1) if within.size else slice(0, 0))
         lower.append(low)
+        upper.append(np.minimum(low + 1, size - 1))
         part.append(np.clip(at[within] - low, 0, 1).astype(np.float32))
-    upper = [np.minimum(low + 1, size - 1) for low, size in zip(lower, data.shape, strict=True)]
     found = np.full([len(at) for at in places], outside, np.float32)
     rows, columns = part[1][:, None], part[2]
-    for plane, low, high, share in zip(found[inside[0]], lower[0], upper[0], part[0], strict=True):
+    planes = zip(found[inside[0]], lower[0], upper[0], part[0], strict=True)
+    takers = [[_taker(one[axis], axis - 1) for one in (lower, upper)] for axis in (1, 2)]
+    for plane, low, high, share in planes:
         along = data[low] * (1 - share) + data[high] * share
-        along = _between(along[lower[1]], along[upper[1]], rows)
-        along = _between(along.take(lower[2], 1), along.take(upper[2], 1), columns)
+        for (before, after), between in zip(takers, (rows, columns), strict=True):
+            along = _between(before(along), after(along), between)
         plane[inside[1], inside[2]] = along
     return found
 
 
+def _taker(indices: np.ndarray, axis: int) -> Callable[[np.ndarray], np.ndarray]:
+    """Take some rows (axis 0) or columns (1) of a plane, as a view if none is left out."""
+    if indices.size and (np.diff(indices) == 1).all():
+        some = slice(int(indices[0]), int(indices[-1]) + 1)
+        place = (slice(None),) * axis + (some,)
+        return lambda plane: plane[place]
+    return lambda plane: plane.take(indices, axis)
+
+
 def _between(lower: np.ndarray, upper: np.ndarray, part: np.ndarray) -> np.ndarray:
-    """Interpolate between two arrays, in the memory of the second."""
-    upper -= lower
-    upper *= part
-    upper += lower
-    return upper
+    """Interpolate between two arrays."""
+    found = upper - lower
+    found *= part
+    found += lower
+    return found
 
 
 def restore(data: np.ndarray, grid: Grid, volume: Volume) -> np.ndarray:

@@ -37,6 +37,9 @@ LARGEST_VALUE = 1e12
 SMALLEST_RANGE = 1e-20
 """An image with a smaller range of intensities counts as constant."""
 
+PLANES = 8
+"""Planes of an image that are converted at a time; some of them fit into a processor's cache."""
+
 GRID_FIELDS = (
     *("pixdim", "xyzt_units", "dim_info", "qform_code", "sform_code"),
     *("quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z"),
@@ -100,8 +103,9 @@ def read(image: ImageLike) -> Source:
     """
     where, file = nifti.name(image), nifti.load(image)
     data = _intensities(file)
-    finite = (data > -LARGEST_VALUE) & (data < LARGEST_VALUE)
-    if not finite.all():
+    low, high = data.min(), data.max()  # NaN, if a voxel is
+    if not (low > -LARGEST_VALUE and high < LARGEST_VALUE):
+        finite = (data > -LARGEST_VALUE) & (data < LARGEST_VALUE)
         if not finite.any():
             raise ImageError(
                 f"{where}: no voxel has a finite value; expected intensities of a head. Fetch "
@@ -109,7 +113,8 @@ def read(image: ImageLike) -> Source:
             )
         log.warning("%s: %d voxels are not finite; they are set to 0", where, (~finite).sum())
         data = np.where(finite, data, np.float32(0))
-    if data.max() - data.min() < SMALLEST_RANGE:
+        low, high = data.min(), data.max()
+    if high - low < SMALLEST_RANGE:
         raise ImageError(
             f"{where}: every voxel is {data.flat[0]:g}; expected intensities of a head. Fetch or "
             "convert the image again."
@@ -239,16 +244,17 @@ def _values(file: nb.Nifti1Image) -> np.ndarray:
 def _intensities(file: nb.Nifti1Image) -> np.ndarray:
     """Scaled intensities, (I, J, K) float32, C-contiguous; values beyond float32 are infinite.
 
-    A file is in Fortran order, the input of a network in C order. Converting and scaling plane by
-    plane takes a third of the time, and no further memory.
+    A file is in Fortran order, the input of a network in C order. Converting and scaling some
+    `PLANES` at a time takes a third of the time, and no further memory.
     """
     voxels = cast(ArrayProxy, file.dataobj)
     stored = np.asanyarray(voxels.get_unscaled()).reshape(file.shape[:3])
     slope, inter = voxels.slope, voxels.inter
     found = np.empty(stored.shape, np.float32)
     with np.errstate(all="ignore"):
-        for j in range(stored.shape[1]):
-            found[:, j] = apply_read_scaling(stored[:, j], slope, inter)
+        for j in range(0, stored.shape[1], PLANES):
+            some = slice(j, j + PLANES)
+            found[:, some] = apply_read_scaling(stored[:, some], slope, inter)
     return found
 
 

@@ -70,16 +70,21 @@ def probability(
         unknown.
     """
     scaling = rows.scaling(intensities)
-    scaled = scaling.scale(data)
-    found = run(scaled, network, block, overlap=overlap, height=height)
+    below = 0 if block or not height else max(data.shape[2] - height, 0)
+    scaled = scaling.scale(data, below)
+    found = run(scaled, network, block, overlap=overlap)
     again = None if once else scaling.again
     if again and (second := again(scaled, found >= 0.5)) is not None:
         scaled = second
-        found = run(scaled, network, block, overlap=overlap, height=height)
+        found = run(scaled, network, block, overlap=overlap)
     if flips:
-        mirrored = run(scaled[::-1], network, block, overlap=overlap, height=height)
+        mirrored = run(scaled[::-1], network, block, overlap=overlap)
         found = (found + mirrored[::-1]) / 2  # not in place: the network may own the array
-    return found
+    if not below:
+        return found
+    whole = np.zeros(data.shape, np.float32)
+    whole[..., below:] = found
+    return whole
 
 
 def run(
@@ -88,7 +93,6 @@ def run(
     block: int,
     *,
     overlap: bool = False,
-    height: int = 0,
 ) -> np.ndarray:
     """Run a network on scaled intensities, block by block or at once.
 
@@ -96,7 +100,7 @@ def run(
     ----------
     scaled : (I, J, K) float32 array
         Of any memory order; the network gets C-contiguous arrays.
-    network, block, overlap, height
+    network, block, overlap
         As in `probability`.
 
     Returns
@@ -105,11 +109,7 @@ def run(
         In [0, 1].
     """
     if not block:
-        if not 0 < height < scaled.shape[2]:
-            return network(np.ascontiguousarray(scaled))
-        found = np.zeros(scaled.shape, np.float32)
-        found[..., -height:] = network(np.ascontiguousarray(scaled[..., -height:]))
-        return found
+        return network(np.ascontiguousarray(scaled))
     network = once_where_blank(network)
     if overlap:
         return blend(scaled, network, block)

@@ -60,6 +60,28 @@ def roughness(mask: np.ndarray, spacing: np.ndarray) -> float:
     return surface / float(np.cbrt(36 * np.pi * volume**2))
 
 
+def block_means(data: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Mean of each block of some voxels along each axis, float32; incomplete blocks are left out.
+
+    Parameters
+    ----------
+    data : (I, J, K) bool or float32 array
+    counts : (3,) int array
+        Voxels of a block.
+
+    Returns
+    -------
+    (I // counts[0], J // counts[1], K // counts[2]) float32 array
+    """
+    means = data.astype(np.float32) if data.dtype == bool else data
+    for axis in np.argsort(np.abs(data.strides))[::-1]:  # largest stride first: whole lines
+        count = int(counts[axis])
+        lines = np.moveaxis(means, axis, 0)[: data.shape[axis] // count * count]
+        sums = sum((lines[k::count] for k in range(1, count)), lines[::count])
+        means = np.moveaxis(sums, 0, axis)
+    return means / np.float32(np.prod(counts))
+
+
 def air_level(values: np.ndarray) -> np.floating:
     """Intensity between air and head: a tenth of the way from the 5th to the 99th percentile.
 

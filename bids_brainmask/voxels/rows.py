@@ -51,8 +51,9 @@ class Scaling:
     """How the intensities of an image are scaled for a network."""
 
     name: str
-    scale: Callable[[np.ndarray], np.ndarray]
-    """Scale an image, (I, J, K) float32; same shape and type."""
+    scale: Callable[[np.ndarray, int], np.ndarray]
+    """Scale an image, (I, J, K) float32, and leave out some planes at the start of the third
+    axis: (I, J, K - planes) float32. They count for what it is scaled by."""
 
     scale_part: Callable[[np.ndarray, np.ndarray], np.ndarray]
     """In training: scale a part of an image, whose second argument is the whole. Both were scaled
@@ -82,10 +83,10 @@ def _head(volume: Volume, divisor: int) -> Grid:
     return grid.head(volume, divisor)
 
 
-def _zscore(data: np.ndarray) -> np.ndarray:
+def _zscore(data: np.ndarray, below: int) -> np.ndarray:
     from bids_brainmask.voxels import scaling
 
-    return scaling.zscore(data)
+    return scaling.zscore(data, below)
 
 
 def _zscore_part(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
@@ -94,10 +95,10 @@ def _zscore_part(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
     return scaling.zscore_part(part, whole)
 
 
-def _robust(data: np.ndarray) -> np.ndarray:
+def _robust(data: np.ndarray, below: int) -> np.ndarray:
     from bids_brainmask.voxels import scaling
 
-    return scaling.scale_robustly(data)
+    return scaling.scale_robustly(data, below)
 
 
 def _robust_part(part: np.ndarray, whole: np.ndarray) -> np.ndarray:

@@ -12,18 +12,18 @@ KNOWN_LEVELS = (0.5, 0.9)
 """Medians for which the network is as accurate as at `BRAIN_LEVEL`."""
 
 
-def zscore(data: np.ndarray) -> np.ndarray:
+def zscore(data: np.ndarray, below: int = 0) -> np.ndarray:
     """Scale to mean 0 and standard deviation 1 over the whole volume, air included.
 
-    Zeros for a constant image.
+    Zeros for a constant image. `below` as in `scale_robustly`.
     """
     spread = data.std(dtype=np.float64)
     if not spread:
-        return np.zeros_like(data)
-    return ((data - data.mean(dtype=np.float64)) / spread).astype(np.float32)
+        return np.zeros_like(data[..., below:])
+    return ((data[..., below:] - data.mean(dtype=np.float64)) / spread).astype(np.float32)
 
 
-def scale_robustly(data: np.ndarray) -> np.ndarray:
+def scale_robustly(data: np.ndarray, below: int = 0) -> np.ndarray:
     """Scale the head's intensities to about [0, 1], independent of the scanner's units.
 
     The minimum becomes 0; the 98th percentile of the voxels above the mean becomes 1; values are
@@ -32,19 +32,21 @@ def scale_robustly(data: np.ndarray) -> np.ndarray:
     Parameters
     ----------
     data : (I, J, K) float32 array
+    below : int
+        Planes at the start of the third axis that are left out of the result.
 
     Returns
     -------
-    (I, J, K) float32 array
+    (I, J, K - below) float32 array
         In [0, 2]; zeros for a constant image.
     """
     some = data[::2, ::2, ::2]
     low = some.min()
     bright = some[some > some.mean()]
     if not bright.size:
-        return np.zeros_like(data)
+        return np.zeros_like(data[..., below:])
     high = np.percentile(bright, 98)
-    scaled = data - low
+    scaled = data[..., below:] - low
     scaled /= high - low
     return np.clip(scaled, 0, 2, out=scaled)
 

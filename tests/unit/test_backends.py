@@ -104,6 +104,21 @@ def test_one_network_takes_several_shapes():
     for shape in ((8, 8, 8), (16, 8, 12), (8, 8, 8)):
         assert network.run(np.zeros(shape, np.float32)).shape == shape
     assert network.divisor == 2
+
+
+def test_the_answer_does_not_depend_on_blocks_of_other_shapes_before():
+    """Also where the memory of a larger one is used again; an answer keeps memory of its own."""
+    arrays, rng = random_weights(COMPACT), np.random.default_rng(2)
+    many, answers = backends.openvino_network(COMPACT, arrays, 1), []
+    for shape in ((64, 32, 32), (32, 96, 64), (64, 32, 32), (32, 32, 32)):
+        block = rng.uniform(0, 1, shape).astype(np.float32)
+        found = many.run(block)
+        answers.append((found, backends.openvino_network(COMPACT, arrays, 1).run(block)))
+    for found, alone in answers:
+        np.testing.assert_array_equal(found, alone)
+
+
+def test_the_divisor_of_a_network_with_a_stem():
     assert backends.openvino_network(TINY_STEM, random_weights(TINY_STEM), 1).divisor == 4
 
 

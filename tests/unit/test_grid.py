@@ -200,6 +200,22 @@ def test_interpolation_agrees_with_scipys_wherever_it_is_asked(shape):
     np.testing.assert_array_equal(found[~inside], -9.0)
 
 
+@pytest.mark.parametrize("start", [0.0, 0.25, 2.5])
+def test_interpolation_of_places_a_voxel_apart_agrees_with_scipys(start):
+    """Where rows follow each other they are not copied; the data stay as they are."""
+    data = np.random.default_rng(5).normal(size=(7, 8, 9)).astype(np.float32)
+    before, places = (
+        data.copy(),
+        [start + np.arange(5), start + np.arange(9.0) - 3, np.arange(9.0)],
+    )
+    found = grid.interpolate(data, places, -2.0)
+    where = np.stack(np.meshgrid(*places, indexing="ij"))
+    expected = ndimage.map_coordinates(data, where, order=1, cval=-2.0)
+    outside = (where < 0).any(0) | (where > np.array(data.shape)[:, None, None, None] - 1).any(0)
+    np.testing.assert_allclose(found, np.where(outside, -2, expected), atol=1e-6)
+    np.testing.assert_array_equal(data, before)
+
+
 def test_interpolation_reaches_nothing_where_no_place_is_inside():
     found = grid.interpolate(np.ones((3, 3, 3)), [np.array([8.0, 9.0]), *[np.arange(3.0)] * 2], 4)
     np.testing.assert_array_equal(found, np.full((2, 3, 3), 4, np.float32))

@@ -368,6 +368,14 @@ def test_zscore_has_mean_0_and_deviation_1():
 @pytest.mark.parametrize("scale", [scaling.zscore, scaling.scale_robustly])
 def test_constant_images_become_zeros(scale):
     assert not scale(np.full((6, 6, 6), 7, np.float32)).any()
+    assert scale(np.full((6, 6, 6), 7, np.float32), 2).shape == (6, 6, 4)
+
+
+@pytest.mark.parametrize("scale", [scaling.zscore, scaling.scale_robustly])
+def test_what_is_left_out_counts_for_the_scale(scale):
+    data = RNG.gamma(2, 1, (6, 8, 10)).astype(np.float32)
+    data[..., :4] *= 10
+    np.testing.assert_array_equal(scale(data, 4), scale(data)[..., 4:])
 
 
 @pytest.mark.parametrize(("slope", "intercept"), [(1, 0), (1e-3, 0), (4000, -500), (0.5, 1e4)])

@@ -3,6 +3,7 @@
 
 import importlib
 import os
+import subprocess
 import sys
 
 import pytest
@@ -77,3 +78,34 @@ def test_where_the_system_has_no_such_calls(monkeypatch, tmp_path):
     linux = machine.peak_memory_gb()
     monkeypatch.setattr(sys, "platform", "darwin")  # which counts in bytes
     assert machine.peak_memory_gb() == pytest.approx(linux / 1024, rel=0.1)
+
+
+TUNED = """
+import atexit, gc, os, sys
+from bids_brainmask import machine
+machine.tune_python()
+assert "numpy" not in sys.modules  # which is to be told before
+assert gc.get_threshold()[0] == machine.BETWEEN_COLLECTIONS
+assert gc.isenabled()
+assert abs(sys.getswitchinterval() - machine.SWITCH_S) < 1e-9
+print(os.environ["OPENBLAS_NUM_THREADS"])
+atexit._run_exitfuncs()
+print(gc.get_freeze_count() > 0)
+"""
+
+
+@pytest.mark.parametrize("threads", ["", "4"])
+def test_a_command_line_tunes_its_own_python(threads):
+    """What the user chose for OpenBLAS stays."""
+    before = sys.getswitchinterval()
+    env = {key: value for key, value in os.environ.items() if key != "OPENBLAS_NUM_THREADS"}
+    done = subprocess.run(
+        [sys.executable, "-c", TUNED],
+        env=env | ({"OPENBLAS_NUM_THREADS": threads} if threads else {}),
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert done.stderr == ""
+    assert done.stdout.split() == [threads or "1", "True"]
+    assert sys.getswitchinterval() == before
