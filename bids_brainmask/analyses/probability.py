@@ -45,7 +45,10 @@ class Method:
 
 
 class Answers:
-    """Answers of a network to an image in several looks; the image is resampled once.
+    """Answers of a network to an image in several looks.
+
+    The image is resampled for each of them: few images need a second one, and the memory of the
+    first is needed while the network runs.
 
     Parameters
     ----------
@@ -60,18 +63,13 @@ class Answers:
         self.options = options
         row = rows.grid(model.grid)
         self.grid = row.make(self.volume, network.divisor)
-        if not row.has_air:
-            self.outside = 0.0
-            self.conformed = grid.resample(self.volume, self.grid)
-            return
-        self.outside = grid.air(self.volume)
-        self.conformed = grid.resample(self.volume, self.grid, outside=self.outside)
-        np.maximum(self.conformed, np.float32(self.outside), out=self.conformed)
+        self.has_air = row.has_air
+        self.outside = grid.air(self.volume) if row.has_air else 0.0
 
     def __call__(self, look: Look, *, once: bool = False) -> np.ndarray:
         """Give probabilities as `probability_map`; `once` as in `inference.probability`."""
         found = inference.probability(
-            look.show(self.conformed),
+            look.show(self._conformed()),
             self.network.run,
             intensities=self.model.intensities,
             block=self.model.block,
@@ -81,6 +79,11 @@ class Answers:
             height=self.model.height,
         )
         return grid.restore(look.back(found), self.grid, self.volume)
+
+    def _conformed(self) -> np.ndarray:
+        """Resample the image to the network's grid."""
+        found = grid.resample(self.volume, self.grid, outside=self.outside)
+        return np.maximum(found, np.float32(self.outside), out=found) if self.has_air else found
 
     def in_cube(self, mask: np.ndarray) -> Callable[[Look], np.ndarray]:
         """Resample once to a cube about a mask, (I, J, K) bool, not empty, for coarse answers.
@@ -97,7 +100,7 @@ class Answers:
         middle = [(place.start + place.stop - 1) / 2 for place in bounds(mask) or ()]
         at = np.linalg.inv(self.grid.affine) @ self.volume.affine @ [*middle, 1]
         steps = CUBE_SPACING * (np.arange(side) - (side - 1) / 2)
-        cube = grid.interpolate(self.conformed, [one + steps for one in at[:3]], self.outside)
+        cube = grid.interpolate(self._conformed(), [one + steps for one in at[:3]], self.outside)
 
         def answer(look: Look) -> np.ndarray:
             found = inference.probability(

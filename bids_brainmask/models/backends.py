@@ -31,6 +31,7 @@ from bids_brainmask.models.unet import Architecture
 
 if TYPE_CHECKING:
     import keras
+    import openvino
     import tensorflow
 
 log = logging.getLogger(__name__)
@@ -244,9 +245,15 @@ def openvino_network(
     # Compiled for blocks of any shape, while the image is read.
     compiling = ThreadPoolExecutor(1).submit(core.compile_model, graph, "CPU", options)
 
+    @functools.cache
+    def request() -> openvino.InferRequest:
+        return compiling.result().create_infer_request()
+
     def run(block: np.ndarray) -> np.ndarray:
-        answer = compiling.result()(block[None, None], share_outputs=True)
-        return answer[0][0, 0].copy()  # the next block's answer will have the same memory
+        answer = np.empty((1, 1, *block.shape), np.float32)
+        request().set_output_tensor(ov.Tensor(answer, shared_memory=True))
+        request().infer(block[None, None], share_inputs=True, share_outputs=True)
+        return answer[0, 0]
 
     version = ov.get_version().split("-")[0]
     return Network(run, f"OpenVINO {version}", architecture.divisor, precision)

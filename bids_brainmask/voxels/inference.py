@@ -70,8 +70,9 @@ def probability(
         unknown.
     """
     scaling = rows.scaling(intensities)
-    below = 0 if block or not height else max(data.shape[2] - height, 0)
+    shape, below = data.shape, 0 if block or not height else max(data.shape[2] - height, 0)
     scaled = scaling.scale(data, below)
+    del data  # if nobody else has it, its memory is free while the network runs
     found = run(scaled, network, block, overlap=overlap)
     again = None if once else scaling.again
     if again and (second := again(scaled, found >= 0.5)) is not None:
@@ -82,7 +83,7 @@ def probability(
         found = (found + mirrored[::-1]) / 2  # not in place: the network may own the array
     if not below:
         return found
-    whole = np.zeros(data.shape, np.float32)
+    whole = np.zeros(shape, np.float32)
     whole[..., below:] = found
     return whole
 
