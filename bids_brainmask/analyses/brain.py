@@ -146,16 +146,15 @@ def extract(
         No voxel is as probable as the threshold, or none is left within the border.
     """
     volume = source.volume
-    view = _find(source, model, network, threshold, options, expected_ml)
-    found, cleaned, trust = view.probability, view.cleaned, view.confidence
-    if trust is None:
-        raise ImageError(
-            f"no brain was found: the highest probability is {found.max():.2f}, the "
-            f"threshold is {threshold:g}. Check that the image is a T1-weighted head."
-        )
-    voxel_ml = abs(np.linalg.det(volume.affine[:3, :3])) / 1000
     with ThreadPoolExecutor(1) as beside:  # on another processor, if there is one
-        measuring = beside.submit(plausibility.measure, volume, cleaned.mask, cleaned.removed)
+        view = _find(source, model, network, threshold, options, expected_ml, beside)
+        found, cleaned, trust = view.probability, view.cleaned, view.confidence
+        if trust is None:
+            raise ImageError(
+                f"no brain was found: the highest probability is {found.max():.2f}, the "
+                f"threshold is {threshold:g}. Check that the image is a T1-weighted head."
+            )
+        voxel_ml = abs(np.linalg.det(volume.affine[:3, :3])) / 1000
         whole = cleanup.stripped_before(volume.data, cleaned.mask)
         mask = cleaned.mask if whole is None else whole
         mask = cleanup.move_border(mask, volume.spacing, border)
@@ -174,7 +173,7 @@ def extract(
             filled=cleaned.filled,
             predicted_dice=view.predicted_dice,
         )
-    likeness = measuring.result()
+    likeness = view.likeness.result()
     return Extraction(
         mask=mask,
         probability=found,
@@ -196,6 +195,7 @@ def _find(
     threshold: float,
     options: Options,
     expected_ml: tuple[float, float],
+    beside: ThreadPoolExecutor,
 ) -> View:
     """Let the network look at the image, and look again where it is not sure."""
     volume, answer = source.volume, Answers(source, model, network, options)
@@ -203,6 +203,7 @@ def _find(
     def see(look: Look, *, once: bool = False) -> View:
         found = answer(look, once=once)
         cleaned = cleanup.brain(found >= threshold)
+        likeness = beside.submit(plausibility.measure, volume, cleaned.mask, cleaned.removed)
         trust = _trust(cleaned, found, volume.spacing)
         own = trust
         if threshold != model.threshold:  # a threshold of one's own is no doubt about the look
@@ -210,7 +211,7 @@ def _find(
         dice = trust.predicted_dice(model.confidence) if trust else None
         # Without a brain at the threshold there is nothing to measure, whatever the look.
         rank = own.predicted_dice(model.confidence) if trust and own else None
-        return View(look, found, cleaned, trust, dice, rank or 0.0)
+        return View(look, found, cleaned, trust, dice, rank or 0.0, likeness)
 
     def glance(view: View) -> Callable[[Look], float]:
         coarse = answer.in_cube(view.cleaned.mask)
@@ -223,14 +224,11 @@ def _find(
 
         return rank
 
-    def measures(view: View) -> dict[str, float]:
-        return plausibility.measure(volume, view.cleaned.mask, view.cleaned.removed)
-
     def is_brain(view: View) -> bool:
-        return not plausibility.reasons(measures(view), expected_ml)
+        return not plausibility.reasons(view.likeness.result(), expected_ml)
 
     def is_object(view: View) -> bool:
-        return plausibility.is_object(measures(view), expected_ml)
+        return plausibility.is_object(view.likeness.result(), expected_ml)
 
     return best_view(see, glance, is_object, is_brain)
 

@@ -8,6 +8,7 @@ is sure is shown to the network once only.
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -47,6 +48,9 @@ class View:
     predicted_dice: float | None  # in [0, 1]; None: the model has no calibration, or no brain
     rank: float
     """Predicted Dice of the mask at the model's own threshold; 0 where there is none."""
+
+    likeness: Future[dict[str, float]]
+    """What `plausibility.measure` gives for the mask; it fails for an empty one."""
 
 
 class See(Protocol):

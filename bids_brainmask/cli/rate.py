@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-import webbrowser
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -60,6 +59,8 @@ def run_rate(args: argparse.Namespace) -> int:
         print(f"Rate at {server.address}", flush=True)
         print("Ratings are written as they are given. Ctrl+C stops.", file=sys.stderr)
         if not args.no_browser:
+            import webbrowser
+
             webbrowser.open(server.address)
         try:
             server.run(60 * args.stop_after)

@@ -2,6 +2,7 @@
 """Looks at an image: what the network is shown, what comes back, and which look is kept."""
 
 import itertools
+from concurrent.futures import Future
 
 import numpy as np
 import pytest
@@ -80,9 +81,8 @@ class Network:
         self.seen.append(look)
         dice = self.answers.get(look, self.otherwise)
         mask = np.ones((1, 1, 1), bool)
-        return View(
-            look, mask.astype(np.float32), cleanup.Cleaned(mask, 0, 0), None, dice, dice or 0.0
-        )
+        cleaned = cleanup.Cleaned(mask, 0, 0)
+        return View(look, mask.astype(np.float32), cleaned, None, dice, dice or 0.0, Future())
 
     def best(self, *, is_object=False, is_brain=True):
         return best_view(self.see, self.glance, lambda view: is_object, lambda view: is_brain).look
