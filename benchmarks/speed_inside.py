@@ -87,7 +87,7 @@ def memory(data: Path, out: Path) -> list[int]:
 
 def stages(head: Path) -> dict[str, tuple[float, float]]:
     """Seconds and CPU seconds of each step, the second time that it is done."""
-    from bids_brainmask.analyses import confidence, quality
+    from bids_brainmask.analyses import confidence, plausibility, quality
     from bids_brainmask.drawing import figures
 
     model = registry.resolve("embedded")
@@ -125,13 +125,16 @@ def stages(head: Path) -> dict[str, tuple[float, float]]:
     source = step("read", lambda: image.read(head))
     volume = source.volume
     target, conformed = step("conform", conform)
-    scaled = step("scale", lambda: scaling.scale_robustly(conformed))
-    for name in [*networks][1:]:
+    below = max(conformed.shape[2] - model.height, 0)
+    scaled = step("scale", lambda: scaling.scale_robustly(conformed, below))
+    for name in networks.keys() - {"float32"}:
         step(f"network in {name}", lambda name=name: inference.run(scaled, networks[name].run, 0))
-    answer = step("network", lambda: inference.run(scaled, network.run, 0))
+    answer = np.zeros_like(conformed)
+    answer[..., below:] = step("network", lambda: inference.run(scaled, network.run, 0))
     probability = step("restore", lambda: grid.restore(answer, target, volume))
     cleaned = step("clean", lambda: cleanup.brain(probability >= model.threshold))
     step("confidence and quality", judge)
+    step("plausibility", lambda: plausibility.measure(volume, cleaned.mask, cleaned.removed))
     step("write the mask", lambda: write(image.mask_like, cleaned.mask))
     step("write the brain", lambda: write(image.brain_like, cleaned.mask))
     step("figures", draw)

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from speed_text import COMPARED, STEPS, THREADS
+from speed_text import COMPARED, IMPORTS, STEPS, THREADS
 
 PROGRAM = Path(__file__).with_name("speed.py")
 
@@ -79,10 +79,15 @@ def run(command: Sequence, **environment: str) -> Usage:
 def by_turns(
     tasks: dict[str, Callable[[], Usage]], repeat: int, *, warm: bool = True
 ) -> dict[str, Usage]:
-    """Do each task once to warm up, then all by turns; give the medians."""
+    """Do each task once to warm up, then all by turns; give the medians.
+
+    Every other turn is in reverse order: a process may be slower after another one's, which has
+    left the machine's memory in another state.
+    """
     found: dict[str, list[Usage]] = {name: [] for name in tasks}
     for turn in range(0 if warm else 1, repeat + 1):
-        for name, task in tasks.items():
+        order = list(tasks.items())[:: -1 if turn % 2 else 1]
+        for name, task in order:
             usage = task()
             print(f"{name}, {turn}: {usage}", file=sys.stderr, flush=True)
             if turn:
@@ -299,14 +304,19 @@ def usage_row(name: str, usage: Usage) -> list[str]:
 
 def measure_stages(head: Path, repeat: int) -> list[list[str]]:
     """Where the time of one head goes, in a process that has done one."""
-    nothing = "import bids_brainmask.app, openvino"
+    nothing = (
+        "from bids_brainmask import machine; machine.tune_python(); "
+        "import bids_brainmask.app, openvino"
+    )
     imports = [run([sys.executable, "-c", nothing]) for _ in range(repeat + 1)][1:]
     runs = [inside("stages", head) for _ in range(repeat)]
     rows = []
     for name, what in STEPS.items():
-        if name in runs[0]:
-            wall, cpu = (statistics.median(found[name][i] for found in runs) for i in (0, 1))
-        else:
+        if name == IMPORTS:
             wall, cpu = median(imports).wall, median(imports).cpu
+        elif name in runs[0]:
+            wall, cpu = (statistics.median(found[name][i] for found in runs) for i in (0, 1))
+        else:  # a number format that this processor lacks
+            continue
         rows.append([name, f"{wall:.2f}", f"{cpu:.2f}", what])
     return rows

@@ -112,28 +112,35 @@ TRIED = """\
 - A faster import of SciPy's `ndimage`. More than half of its time is for all modules of NumPy,
   `numpy.f2py` and `numpy.testing` among them, which are not needed. SciPy has no option to leave
   them out.
+- Loading the network before anything else is imported, so that it is compiled earlier; resampling
+  one half of the planes in each of two threads; huge pages for the allocator of the C library:
+  no difference, or less than the machine varies by.
 """
 
 ONCE = ("memory", "precision")
 """Parts that are measured once."""
 
+IMPORTS = "interpreter and imports"
+"""The step before all others."""
+
 STEPS = {
-    "interpreter and imports": "only light modules for the options; a mask needs "
-    "neither TensorFlow, Keras nor Matplotlib, and of SciPy only ndimage, which is imported while "
-    "the network runs; the OpenVINO graph is built without them",
-    "read": "one pass with a fast gzip library; scaled and reordered to the network's axis "
-    "order plane by plane",
+    IMPORTS: "only light modules for the options; a mask needs neither TensorFlow, Keras nor "
+    "Matplotlib, and of SciPy only ndimage, which is imported while the network is loaded; the "
+    "OpenVINO graph is built without them; the search for cyclic garbage is rare",
+    "read": "one pass with a fast gzip library, while the network is loaded; scaled and reordered "
+    "to the network's axis order some planes at a time",
     "conform": "to the bounding box of the head, found from sums along lines, not to 256^3; for "
     "aligned axes plane by plane, in the processor's cache",
-    "scale": "percentiles of every eighth voxel; float32 throughout",
-    "network": "input and output at 1 mm, most layers at 2 mm; OpenVINO, compiled for the "
-    "processor",
+    "scale": "percentiles of every eighth voxel; float32 throughout; only what the network sees",
+    "network": "the upper 224 mm; input and output at 1 mm, most layers at 2 mm; OpenVINO, "
+    "compiled for the processor once for heads of any size, while the image is read",
     "network in bfloat16": "instead of the network in float32, if requested",
     "network in int8": "instead of the network in float32, on processors with VNNI or AMX",
     "restore": "as conform, directly to the scan's voxels",
     "clean": "in the mask's bounding box",
     "confidence and quality": "in the mask's bounding box; rims and boundaries with shifted "
     "masks, not with filters",
+    "plausibility": "in blocks of 3 mm; beside confidence and quality, on another processor",
     "write the mask": "one pass with a fast gzip library, of bytes, not of floats",
     "write the brain": "the stored values, which are not scaled again",
     "figures": "arrays and Pillow; not with --no-reports",
