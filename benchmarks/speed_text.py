@@ -112,6 +112,8 @@ TRIED = """\
 - A faster import of SciPy's `ndimage`. More than half of its time is for all modules of NumPy,
   `numpy.f2py` and `numpy.testing` among them, which are not needed. SciPy has no option to leave
   them out.
+- One compilation of the network for heads of any size. It takes the same time, but OpenVINO
+  2026.4 gives an answer that it has not computed, and no error, if it does not get memory then.
 - Loading the network before anything else is imported, so that it is compiled earlier; resampling
   one half of the planes in each of two threads; huge pages for the allocator of the C library:
   no difference, or less than the machine varies by.
@@ -133,7 +135,7 @@ STEPS = {
     "aligned axes plane by plane, in the processor's cache",
     "scale": "percentiles of every eighth voxel; float32 throughout; only what the network sees",
     "network": "the upper 224 mm; input and output at 1 mm, most layers at 2 mm; OpenVINO, "
-    "compiled for the processor once for heads of any size, while the image is read",
+    "compiled for the processor while the image is resampled, and once for all heads of a size",
     "network in bfloat16": "instead of the network in float32, if requested",
     "network in int8": "instead of the network in float32, on processors with VNNI or AMX",
     "restore": "as conform, directly to the scan's voxels",

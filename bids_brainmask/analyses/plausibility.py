@@ -147,9 +147,15 @@ def measure(volume: Volume, mask: np.ndarray, removed: int = 0) -> dict[str, flo
     share = masks.block_means(inside, counts)
     if np.count_nonzero(share == 1) < FEWEST:
         return found
-    data = volume.data[box] - np.float32(volume.data.min())  # neither offset nor factor counts
-    body = Body(share, masks.block_means(data * inside, counts), counts * spacing)
-    return found | shape(body) | texture(body) | {"noise": noise(data, inside)}
+    data, darkest = volume.data[box], volume.data.min()  # neither offset nor factor counts
+    sums, total = [], 0.0
+    for start in range(0, len(data), counts[0]):  # a layer of blocks, without a copy of the whole
+        layer = slice(start, start + counts[0])
+        bright = (data[layer] - darkest) * inside[layer]
+        total += float(bright.sum(dtype=float))
+        sums.append(masks.block_means(bright, counts))
+    body = Body(share, np.concatenate(sums), counts * spacing)
+    return found | shape(body) | texture(body) | {"noise": noise(data, inside, total / count)}
 
 
 @dataclass(frozen=True)
@@ -273,18 +279,19 @@ def halves(body: Body) -> float:
     return max(found)
 
 
-def noise(data: np.ndarray, inside: np.ndarray) -> float:
-    """Median difference of adjacent voxels in a mask, over the mean of all voxels in it.
+def noise(data: np.ndarray, inside: np.ndarray, level: float) -> float:
+    """Median difference of adjacent voxels in a mask, over the level of the image.
 
     Of the three axes that along which it is smallest. A fourth of the voxels is taken.
 
     Parameters
     ----------
     data : (I, J, K) float array
-        0 at the darkest voxel of the image.
     inside : (I, J, K) bool array
+    level : float
+        Mean of the voxels in the mask above the darkest voxel of the image.
     """
-    level, found = float(data[inside].mean(dtype=float)), []
+    found = []
     for axis in range(3):
         values, here = (np.moveaxis(a, axis, 0)[:, ::2, ::2] for a in (data, inside))
         steps = np.abs(np.diff(values, axis=0))[here[1:] & here[:-1]]

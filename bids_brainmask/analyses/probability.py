@@ -63,6 +63,7 @@ class Answers:
         self.options = options
         row = rows.grid(model.grid)
         self.grid = row.make(self.volume, network.divisor)
+        network.prepare(inference.shown(self.grid.shape, model.block, model.height))
         self.has_air = row.has_air
         self.outside = grid.air(self.volume) if row.has_air else 0.0
 

@@ -14,7 +14,7 @@ import logging
 import os
 import textwrap
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Thread
@@ -40,6 +40,9 @@ HIDDEN = ("", "-1", "none", "NoDevFiles")
 """Values of ``CUDA_VISIBLE_DEVICES`` that hide every GPU."""
 
 
+MOST_SHAPES = 16
+"""Shapes of blocks for which a network stays compiled; each takes some 10 MB."""
+
 CAPABILITIES = "OPTIMIZATION_CAPABILITIES"
 """OpenVINO's name for the precisions that a processor computes in."""
 
@@ -59,6 +62,9 @@ class Network:
 
     precision: str = "float32"
     """Number format of its products."""
+
+    prepare: Callable[[tuple[int, ...]], None] = lambda _: None
+    """Start to compile it, in the background, for blocks of a shape that will come."""
 
 
 @functools.cache
@@ -242,21 +248,40 @@ def openvino_network(
             f"compute in {precision}. Leave --precision out, or use a machine whose lscpu lists "
             f"{' or '.join(missing)}."
         )
-    # Compiled for blocks of any shape, while the image is read.
-    compiling = ThreadPoolExecutor(1).submit(core.compile_model, graph, "CPU", options)
+    compiled: dict[tuple[int, ...], Future[openvino.CompiledModel]] = {}
+    background = ThreadPoolExecutor(1)
 
-    @functools.cache
-    def request() -> openvino.InferRequest:
-        return compiling.result().create_infer_request()
+    def compile_for(shape: tuple[int, ...]) -> openvino.CompiledModel:
+        # Not with free axes: OpenVINO then keeps quiet about memory that it does not get.
+        graph.reshape([1, 1, *shape])
+        return core.compile_model(graph, "CPU", options)
+
+    def prepare(shape: tuple[int, ...]) -> None:
+        if shape not in compiled:
+            if len(compiled) == MOST_SHAPES:
+                compiled.clear()
+            compiled[shape] = background.submit(compile_for, shape)
+
+    def model_for(shape: tuple[int, ...]) -> openvino.CompiledModel:
+        prepare(shape)
+        for other in compiled.keys() - {shape}:  # its memory is free for this one
+            if not compiled[other].exception():
+                compiled[other].result().release_memory()
+        try:
+            return compiled[shape].result()
+        except RuntimeError:
+            del compiled[shape]  # what it lacked may be there the next time
+            raise
 
     def run(block: np.ndarray) -> np.ndarray:
+        request = model_for(block.shape).create_infer_request()
         answer = np.empty((1, 1, *block.shape), np.float32)
-        request().set_output_tensor(ov.Tensor(answer, shared_memory=True))
-        request().infer(block[None, None], share_inputs=True, share_outputs=True)
+        request.set_output_tensor(ov.Tensor(answer, shared_memory=True))
+        request.infer(block[None, None], share_inputs=True, share_outputs=True)
         return answer[0, 0]
 
     version = ov.get_version().split("-")[0]
-    return Network(run, f"OpenVINO {version}", architecture.divisor, precision)
+    return Network(run, f"OpenVINO {version}", architecture.divisor, precision, prepare)
 
 
 def tensorflow_network(architecture: Architecture, arrays: Weights, threads: int) -> Network:

@@ -88,6 +88,13 @@ def probability(
     return whole
 
 
+def shown(shape: tuple[int, ...], block: int, height: int) -> tuple[int, ...]:
+    """Shape of what a network is given at a time; parameters as in `probability`."""
+    if block:
+        return (block,) * 3
+    return (*shape[:2], min(shape[2], height or shape[2]))
+
+
 def run(
     scaled: np.ndarray,
     network: Callable[[np.ndarray], np.ndarray],

@@ -118,6 +118,27 @@ def test_the_answer_does_not_depend_on_blocks_of_other_shapes_before():
         np.testing.assert_array_equal(found, alone)
 
 
+def test_a_network_is_compiled_for_few_shapes_at_a_time(monkeypatch):
+    monkeypatch.setattr(backends, "MOST_SHAPES", 2)
+    arrays, block = random_weights(TINY), np.ones((8, 8, 8), np.float32)
+    network = backends.openvino_network(TINY, arrays, 1)
+    first = network.run(block)
+    for length in (10, 12, 14, 16):
+        network.prepare((8, 8, length))
+        assert network.run(np.zeros((8, 8, length), np.float32)).shape == (8, 8, length)
+    np.testing.assert_array_equal(network.run(block), first)
+
+
+def test_a_shape_that_cannot_be_compiled_is_an_error_each_time_and_for_itself_alone():
+    network = backends.openvino_network(TINY, random_weights(TINY), 1)
+    expected = network.run(np.ones((8, 8, 8), np.float32))
+    for _ in range(2):
+        network.prepare((8, 8, 9))  # 2 does not divide it; the error waits for the answer
+        with pytest.raises(RuntimeError, match="Argument shapes are inconsistent"):
+            network.run(np.ones((8, 8, 9), np.float32))
+    np.testing.assert_array_equal(network.run(np.ones((8, 8, 8), np.float32)), expected)
+
+
 def test_the_divisor_of_a_network_with_a_stem():
     assert backends.openvino_network(TINY_STEM, random_weights(TINY_STEM), 1).divisor == 4
 
