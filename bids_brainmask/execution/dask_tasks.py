@@ -20,7 +20,7 @@ from typing import cast
 
 from distributed import Worker, WorkerPlugin, get_worker
 
-from bids_brainmask import __version__, app
+from bids_brainmask import __version__, app, machine
 from bids_brainmask.errors import WorkerError
 from bids_brainmask.models import registry
 from bids_brainmask.models.model import Model
@@ -54,7 +54,7 @@ class Share(WorkerPlugin):
         self.ready = False
 
     def setup(self, worker: Worker) -> None:
-        """Store the worker's number of threads, and switch off unused functions of dask.
+        """Store the worker's number of threads, tune it, and switch off what dask does unused.
 
         A backend keeps its memory for the next scan, so a worker must not pause when memory is
         full; its nanny ends it if it exceeds its limit. dask's profiler samples a hundred times
@@ -62,6 +62,8 @@ class Share(WorkerPlugin):
         """
         self.threads = worker.state.nthreads
         if self.own:
+            machine.tune_python()
+            machine.keep_freed_memory()
             worker.memory_manager.memory_pause_fraction = False
             worker.memory_manager.memory_spill_fraction = False
             for name in ("profile", "profile-cycle"):

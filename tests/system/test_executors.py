@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Several processes: how many, what they do, and what happens when they end."""
 
+import gc
 import json
 import os
 import re
+import resource
 import shutil
 import signal
 import subprocess
@@ -15,13 +17,14 @@ from itertools import pairwise
 from pathlib import Path
 
 import dask.config
+import numpy as np
 import psutil
 import pytest
 from conftest import missing
 from distributed import Client
 from processes import Process, heads
 
-from bids_brainmask import app
+from bids_brainmask import app, machine
 from bids_brainmask import plan as planning
 from bids_brainmask.errors import UsageError, WorkerError
 from bids_brainmask.execution import dask_tasks, dask_workers, driver
@@ -243,6 +246,26 @@ def test_a_scan_that_a_lost_worker_had_finished_is_not_done_again(disturbed, tmp
                     assert socket.laddr.ip == "127.0.0.1"  # and nobody else is listened to
     assert found[0][1] == ("done", dask_tasks.AGAIN)
     assert (out / "sub-05/anat/sub-05_desc-brain_mask.nii.gz").stat().st_mtime_ns == before
+
+
+def python_of_a_worker():
+    """How often it collects garbage, and the new pages of memory for each array of 1 MB."""
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(100):
+        np.ones(2**17)
+    pages = (resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before) / 100
+    return gc.get_threshold()[0], pages
+
+
+def test_workers_are_tuned(tmp_path):
+    data = heads(tmp_path / "bids", 1)
+    plan = planning.prepare(settings(data.root, tmp_path / "out", executor="local"))
+    with dask_workers.start(plan, 1, 1) as workers:
+        workers.client.wait_for_workers(1)
+        (found,) = workers.client.run(python_of_a_worker).values()
+    assert found[0] == machine.BETWEEN_COLLECTIONS
+    if sys.platform == "linux":
+        assert found[1] < 20  # of 256
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])

@@ -80,6 +80,36 @@ def test_where_the_system_has_no_such_calls(monkeypatch, tmp_path):
     assert machine.peak_memory_gb() == pytest.approx(linux / 1024, rel=0.1)
 
 
+FAULTS = """
+import resource, sys, numpy as np
+from bids_brainmask import machine
+if sys.argv[1] == "keep":
+    machine.keep_freed_memory()
+def faults():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+before = faults()
+for _ in range(100):
+    np.ones(2**17)  # 1 MB, in 256 pages
+print((faults() - before) // 100)
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc alone has mallopt")
+def test_a_worker_uses_the_memory_of_one_array_for_the_next():
+    """Though dask has set a threshold in its environment."""
+    found = {}
+    for what in ("keep", "leave"):
+        done = subprocess.run(
+            [sys.executable, "-c", FAULTS, what],
+            env=os.environ | {"MALLOC_TRIM_THRESHOLD_": "65536"},
+            check=True,
+            capture_output=True,
+            text=True,
+        )
+        found[what] = int(done.stdout)
+    assert found["keep"] < 20 < 200 < found["leave"]
+
+
 TUNED = """
 import atexit, gc, os, sys
 from bids_brainmask import machine
