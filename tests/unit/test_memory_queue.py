@@ -76,4 +76,4 @@ def test_the_memory_of_a_scan_is_predicted_by_the_models_of_its_image(tmp_path):
     huge.set_data_shape((600, 600, 600))
     huge.set_data_dtype(np.uint8)
     path.write_bytes(huge.binaryblock + bytes(4))
-    assert needed("brain") == pytest.approx(2 + (600**3 - 256**3) * 14e-9)
+    assert needed("brain") == pytest.approx(2 + (600**3 - 256**3) * 15e-9)
