@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Processors and memory that this process may use, and the memory that it has used."""
+"""Processors and memory that this process may use, has used, and how it uses them."""
 
 from __future__ import annotations
 

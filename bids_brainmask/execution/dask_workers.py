@@ -164,6 +164,13 @@ class Workers:
             raise cannot(error, f"the worker at {address}") from error
 
 
+def show_from(level: int) -> None:
+    """Set the level from which messages of dask are shown; some of its loggers have their own."""
+    for name in ("distributed", *logging.root.manager.loggerDict):
+        if name.partition(".")[0] == "distributed":
+            logging.getLogger(name).setLevel(level)
+
+
 @contextmanager
 def _answers() -> Iterator[None]:
     """Report any error of the client as a scheduler that is gone.
@@ -175,7 +182,7 @@ def _answers() -> Iterator[None]:
         yield
     except Exception as error:
         # The client is closing itself, and logs a traceback if it is closed meanwhile.
-        logging.getLogger("distributed").setLevel(logging.CRITICAL)
+        show_from(logging.CRITICAL)
         raise WorkerError(
             f"the scheduler does not answer ({error}). Finished scans are kept."
         ) from error
@@ -220,7 +227,7 @@ def start(run: Run, count: int, threads: int) -> Iterator[Workers]:
         given = machine.memory_gb() if run.settings.mem_gb is None else run.settings.mem_gb
 
     with ExitStack() as stack:
-        logging.getLogger("distributed").setLevel(batch_system.noise(run.settings))
+        show_from(batch_system.noise(run.settings))
         folder = stack.enter_context(scratch(run.settings))
         config = {
             "temporary-directory": str(folder),  # of this process

@@ -34,7 +34,7 @@ THIRD = rows.NetworkGrid(
 )
 POSITIVE = rows.Scaling(
     name="positive",
-    scale=lambda data: (data > 0).astype(np.float32),
+    scale=lambda data, below: (data[..., below:] > 0).astype(np.float32),
     scale_part=lambda part, whole: part > 0,
     is_bounded=False,
 )

@@ -3,6 +3,7 @@
 
 import gc
 import json
+import logging
 import os
 import re
 import resource
@@ -246,6 +247,19 @@ def test_a_scan_that_a_lost_worker_had_finished_is_not_done_again(disturbed, tmp
                     assert socket.laddr.ip == "127.0.0.1"  # and nobody else is listened to
     assert found[0][1] == ("done", dask_tasks.AGAIN)
     assert (out / "sub-05/anat/sub-05_desc-brain_mask.nii.gz").stat().st_mtime_ns == before
+
+
+def test_dask_is_silenced_in_all_its_loggers():
+    """One of them has a level of its own, which dask sets when it is imported."""
+    client, root = logging.getLogger("distributed.client"), logging.getLogger()
+    before, levels = root.level, {one: one.level for one in (client, client.parent)}
+    dask_workers.show_from(logging.CRITICAL)
+    try:
+        assert not client.isEnabledFor(logging.ERROR)
+        assert root.level == before
+    finally:
+        for one, level in levels.items():
+            one.setLevel(level)
 
 
 def python_of_a_worker():
