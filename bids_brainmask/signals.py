@@ -67,10 +67,11 @@ def stoppable() -> Iterator[None]:
 
 @contextmanager
 def postponed() -> Iterator[None]:
-    """Hear SIGTERM, SIGHUP and Ctrl-C when the context ends: what it starts is then there to end.
+    """Hear SIGTERM, SIGHUP and Ctrl-C only when the context ends.
 
-    Several signals count as one, the first. Signals that end the process at once, or are ignored,
-    stay so. Only the main thread hears signals: elsewhere nothing is changed.
+    Then whatever was started within it can be ended. Of several signals the first counts. Signals
+    that end the process at once, or are ignored, stay so. Only the main thread hears signals:
+    elsewhere nothing is changed.
     """
     heard: list[int] = []
     ours = (signal.SIGTERM, signal.SIGINT, getattr(signal, "SIGHUP", signal.SIGTERM))

@@ -54,7 +54,7 @@ class Share(WorkerPlugin):
         self.ready = False
 
     def setup(self, worker: Worker) -> None:
-        """Store the worker's number of threads, tune it, and switch off what dask does unused.
+        """Store the worker's number of threads, tune it, and switch off unused functions of dask.
 
         A backend keeps its memory for the next scan, so a worker must not pause when memory is
         full; its nanny ends it if it exceeds its limit. dask's profiler samples a hundred times
