@@ -127,7 +127,7 @@ def stages(head: Path) -> dict[str, tuple[float, float]]:
     target, conformed = step("conform", conform)
     below = max(conformed.shape[2] - model.height, 0)
     scaled = step("scale", lambda: scaling.scale_robustly(conformed, below))
-    for name in networks.keys() - {"float32"}:
+    for name in [one for one in networks if one != "float32"]:
         step(f"network in {name}", lambda name=name: inference.run(scaled, networks[name].run, 0))
     answer = np.zeros_like(conformed)
     answer[..., below:] = step("network", lambda: inference.run(scaled, network.run, 0))

@@ -25,9 +25,12 @@ BETWEEN_COLLECTIONS = 20_000
 """New objects, less those that are gone, after which Python looks for cyclic garbage; 700 by
 default (2,000 from Python 3.13)."""
 
-
 SWITCH_S = 0.0002
 """Seconds that a thread may run Python while another waits for it; 0.005 by default."""
+
+MALLOPT = {-3: 2**25, -1: 2**26}
+"""The C library's parameters M_MMAP_THRESHOLD and M_TRIM_THRESHOLD, in bytes: the largest values
+that it itself would come to."""
 
 
 def tune_python() -> None:
@@ -48,11 +51,6 @@ def tune_python() -> None:
     atexit.unregister(gc.freeze)
     atexit.register(gc.freeze)
     sys.setswitchinterval(SWITCH_S)
-
-
-MALLOPT = {-3: 2**25, -1: 2**26}
-"""The C library's parameters M_MMAP_THRESHOLD and M_TRIM_THRESHOLD, in bytes: the largest values
-that it itself would come to."""
 
 
 def keep_freed_memory() -> None:

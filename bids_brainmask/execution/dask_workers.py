@@ -292,7 +292,7 @@ def local(settings: Settings, count: int, threads: int) -> Iterator[LocalCluster
             # A signal during the constructor would leave its scheduler behind, and its files.
             with postponed():
                 cluster = LocalCluster(
-                    n_workers=0,  # as starting them takes seconds
+                    n_workers=0,  # they start below, where a signal is heard
                     threads_per_worker=threads,
                     host="127.0.0.1",
                     dashboard_address=None,

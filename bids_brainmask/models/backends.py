@@ -40,8 +40,8 @@ HIDDEN = ("", "-1", "none", "NoDevFiles")
 """Values of ``CUDA_VISIBLE_DEVICES`` that hide every GPU."""
 
 
-MOST_SHAPES = 16
-"""Shapes of blocks for which a network stays compiled; each takes some 10 MB."""
+MOST_SHAPES = 8
+"""Shapes of blocks for which a network stays compiled; each takes 10 to 40 MB."""
 
 CAPABILITIES = "OPTIMIZATION_CAPABILITIES"
 """OpenVINO's name for the precisions that a processor computes in."""

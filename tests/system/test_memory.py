@@ -33,6 +33,33 @@ def test_200_scans_in_one_process_hold_no_more_than_the_first_few(tmp_path):
     assert last - first < 5e6
 
 
+SHAPES = """
+from pathlib import Path
+import numpy as np
+from weight_files import random_weights
+from bids_brainmask.models import backends, unet
+
+network = backends.openvino_network(unet.COMPACT, random_weights(unet.COMPACT), 1)
+for length in range(128, 288, 32):
+    network.run(np.zeros((128, 128, length), np.float32))
+    print(int(Path("/proc/self/statm").read_text().split()[1]) * 4096)
+"""
+
+
+@pytest.mark.slow
+def test_a_network_holds_memory_for_one_shape_at_a_time():
+    """It stays compiled for all of them, but without the values between its layers."""
+    done = subprocess.run(
+        [sys.executable, "-c", SHAPES],
+        cwd=conftest.ROOT / "tests",
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    held = [int(line) for line in done.stdout.split()]
+    assert held[-1] - held[0] < 250e6  # 164 MB; 523 MB if all hold it
+
+
 MEASURE = """
 import sys
 from pathlib import Path

@@ -132,10 +132,13 @@ def test_a_network_is_compiled_for_few_shapes_at_a_time(monkeypatch):
 def test_a_shape_that_cannot_be_compiled_is_an_error_each_time_and_for_itself_alone():
     network = backends.openvino_network(TINY, random_weights(TINY), 1)
     expected = network.run(np.ones((8, 8, 8), np.float32))
+    errors = []
     for _ in range(2):
         network.prepare((8, 8, 9))  # 2 does not divide it; the error waits for the answer
-        with pytest.raises(RuntimeError, match="Argument shapes are inconsistent"):
+        with pytest.raises(RuntimeError, match="Argument shapes are inconsistent") as error:
             network.run(np.ones((8, 8, 9), np.float32))
+        errors.append(error.value)
+    assert errors[0] is not errors[1]  # it was tried again
     np.testing.assert_array_equal(network.run(np.ones((8, 8, 8), np.float32)), expected)
 
 

@@ -204,10 +204,8 @@ def test_interpolation_agrees_with_scipys_wherever_it_is_asked(shape):
 def test_interpolation_of_places_a_voxel_apart_agrees_with_scipys(start):
     """Where rows follow each other they are not copied; the data stay as they are."""
     data = np.random.default_rng(5).normal(size=(7, 8, 9)).astype(np.float32)
-    before, places = (
-        data.copy(),
-        [start + np.arange(5), start + np.arange(9.0) - 3, np.arange(9.0)],
-    )
+    before = data.copy()
+    places = [start + np.arange(5), start + np.arange(9.0) - 3, np.arange(9.0)]
     found = grid.interpolate(data, places, -2.0)
     where = np.stack(np.meshgrid(*places, indexing="ij"))
     expected = ndimage.map_coordinates(data, where, order=1, cval=-2.0)

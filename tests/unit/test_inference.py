@@ -205,6 +205,13 @@ def test_a_height_without_effect(height, block):
     assert sum(block.size for block in network.seen) == data.size
 
 
+@pytest.mark.parametrize(("height", "block"), [(0, 0), (16, 0), (64, 0), (16, 8)])
+def test_the_shape_of_what_a_network_is_shown_is_known_before(height, block):
+    network, data = Counter(), noise((8, 8, 24))
+    inference.probability(data, network, intensities="robust", block=block, height=height)
+    assert {one.shape for one in network.seen} == {inference.shown(data.shape, block, height)}
+
+
 def ramp(block):
     """A network that believes more and more from left to right: 0 to 0.8 times what it sees."""
     return block * np.linspace(0, 0.8, len(block), dtype=np.float32)[:, None, None]
