@@ -64,6 +64,7 @@ BRAIN = common(MASK) | {
     "AlreadyStripped": False,
     "HeadOrientation": "RAS",
     "IntensitiesShown": "as they are",
+    "AveragedWithMirrorImage": False,
     "Quality": {row.name: 1.0 for row in quality.MEASURES[:3]},
     "Chosen": {"Time": "2026-01-01T00:00:00+00:00", "Threshold": 0.5},
 }

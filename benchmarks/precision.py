@@ -47,6 +47,7 @@ image, in the other number format less in float32.
 """
 
 STEPS = {
+    "the mirror image": second_look.PLAIN,
     "the darker look": second_look.SURE,
     "other looks": second_look.UNSURE,
     "the flag": confidence.DOUBTFUL,
@@ -73,8 +74,11 @@ class Pair:
 def cases(
     members: Iterable[evaluate_brain.Member], degraded: Sequence[str]
 ) -> Iterator[tuple[str, str, Callable[[], tuple[image.Source, np.ndarray]]]]:
-    """Yield the set, the head, and what reads the image and its reference mask."""
-    for member in members:
+    """Yield the set, the head, and what reads the image and its reference mask.
+
+    Heads without a reference mask are left out.
+    """
+    for member in (one for one in members if one.head.references):
         yield member.group, member.head.name, partial(read, member.head)
         if member.head.name in degraded:
             for name, step in robustness.steps(grades=False):
@@ -98,10 +102,10 @@ def worse(
 
 
 def seen(
-    answer: Answers, look: Look, source: image.Source, model: registry.Model
+    answer: Answers, look: Look, source: image.Source, model: registry.Model, *, mirrored: bool
 ) -> tuple[np.ndarray, float]:
     """Find the mask in one look, (I, J, K) bool, and its predicted Dice; 0 without one."""
-    found = answer(look)
+    found = (answer(look) + answer(look.mirrored)) / 2 if mirrored else answer(look)
     cleaned = cleanup.brain(found >= model.threshold)
     if not cleaned.mask.any():
         return cleaned.mask, 0.0
@@ -117,12 +121,12 @@ def compare(
 ) -> dict:
     """Compare two networks, the first of which chooses the look, on one image."""
     each = [Answers(source, model, network, Options()) for network in networks]
-    found = [seen(answer, AS_IT_IS, source, model) for answer in each]
+    found = [seen(answer, AS_IT_IS, source, model, mirrored=False) for answer in each]
     first = tuple(predicted for _, predicted in found)
-    if first[0] < second_look.SURE:
-        kept = brains.extract(source, model, networks[0], model.threshold).look
-        if kept != AS_IT_IS:
-            found = [seen(answer, kept, source, model) for answer in each]
+    if first[0] < second_look.PLAIN:
+        kept = brains.extract(source, model, networks[0], model.threshold)
+        how = {"mirrored": kept.mirrored}
+        found = [seen(answer, kept.look, source, model, **how) for answer in each]
     (one, _), (other, _) = found
     return {
         "dice": (agreement.dice(one, brain), agreement.dice(other, brain)),

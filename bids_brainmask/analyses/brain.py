@@ -35,6 +35,7 @@ class Extraction:
     likeness: Mapping[str, float] | None = None  # by the names that `plausibility.measure` gives
     implausible: tuple[str, ...] = ()  # in what it is unlike a brain, in words
     look: Look = AS_IT_IS  # in which the network found it
+    mirrored: bool = False  # whether the mean with the mirror image was used
 
     @property
     def summary(self) -> str:
@@ -104,6 +105,7 @@ class Extraction:
             "AlreadyStripped": self.stripped,
             "HeadOrientation": self.look.orientation,
             "IntensitiesShown": self.look.intensities,
+            "AveragedWithMirrorImage": self.mirrored,
             "Quality": self.quality,
         }
 
@@ -185,6 +187,7 @@ def extract(
         likeness=likeness,
         implausible=tuple(plausibility.reasons(likeness, expected_ml)),
         look=view.look,
+        mirrored=view.mirrored,
     )
 
 
@@ -200,8 +203,10 @@ def _find(
     """Let the network look at the image, and look again where it is not sure."""
     volume, answer = source.volume, Answers(source, model, network, options)
 
-    def see(look: Look, *, once: bool = False) -> View:
-        found = answer(look, once=once)
+    def see(look: Look, *, once: bool = False, mean: View | None = None) -> View:
+        found = answer(look.mirrored if mean else look, once=once)
+        if mean:
+            found = (found + mean.probability) / 2
         cleaned = cleanup.brain(found >= threshold)
         likeness = beside.submit(plausibility.measure, volume, cleaned.mask, cleaned.removed)
         trust = _trust(cleaned, found, volume.spacing)
@@ -211,7 +216,8 @@ def _find(
         dice = trust.predicted_dice(model.confidence) if trust else None
         # Without a brain at the threshold there is nothing to measure, whatever the look.
         rank = own.predicted_dice(model.confidence) if trust and own else None
-        return View(look, found, cleaned, trust, dice, rank or 0.0, likeness)
+        mirrored = bool(mean) or answer.flips
+        return View(look, found, cleaned, trust, dice, rank or 0.0, mirrored, likeness)
 
     def glance(view: View) -> Callable[[Look], float]:
         coarse = answer.in_cube(view.cleaned.mask)

@@ -61,6 +61,7 @@ class Answers:
     def __init__(self, source: image.Source, model: Model, network: Network, options: Options):
         self.volume, self.model, self.network = source.volume, model, network
         self.options = options
+        self.flips = options.flips or model.flips
         row = rows.grid(model.grid)
         self.grid = row.make(self.volume, network.divisor)
         network.prepare(inference.shown(self.grid.shape, model.block, model.height))
@@ -75,7 +76,7 @@ class Answers:
             intensities=self.model.intensities,
             block=self.model.block,
             overlap=self.options.overlap,
-            flips=self.options.flips or self.model.flips,
+            flips=self.flips,
             once=once,
             height=self.model.height,
         )

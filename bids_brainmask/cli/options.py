@@ -188,7 +188,8 @@ def add_extraction(group: argparse._ActionsContainer) -> None:
         "--tta",
         action="store_true",
         help="average the probabilities with those of the mirrored image, as "
-        "embedded-meningioma always does; twice the network's time",
+        "embedded-meningioma always does, and embedded where it is not sure; twice the network's "
+        "time",
     )
     add_lesions(group)
     group.add_argument(

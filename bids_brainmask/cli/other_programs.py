@@ -20,7 +20,9 @@ _GRID = "every mask is on the grid of its image. Remove this option."
 _FREESURFER = "FreeSurfer is not used. Remove this option."
 _SENDS_NOTHING = "the program sends no data. Remove this option."
 _GPU = "a GPU is used if there is one; --engine tensorflow or openvino chooses the backend."
-_FLIPS = "mirrored images are averaged only with --tta. Remove this option."
+_FLIPS = (
+    "mirrored images are averaged with --tta, and where the network is not sure. Remove this option."
+)
 _FILES = "write BIDS_DIR OUTPUT_DIR LEVEL. For single files: brainmask extract IMAGE -o BRAIN."
 
 APP_ANSWERS = {
@@ -68,7 +70,9 @@ EXTRACT_SAME = {
 
 _LEVEL = "write --threshold P, the lowest probability of a brain voxel."
 _NO_BRAIN = "give only -m MASK: then no brain image is written."
-_NO_FLIPS = "mirrored images are not averaged here. Remove this option."
+_NO_FLIPS = (
+    "mirrored images are averaged only where the network is not sure. Remove this option."
+)
 _NO_STEP = "there is no such step. Remove this option."
 
 EXTRACT_ANSWERS = {

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import scipy
@@ -42,6 +42,11 @@ class Look:
         """Where the head's right, front and top lie in the header's terms; RAS if it holds."""
         pairs = zip(self.axes, self.signs, strict=True)
         return "".join(DIRECTIONS[axis][sign < 0] for axis, sign in pairs)
+
+    @property
+    def mirrored(self) -> Look:
+        """The same look at the mirror image: right and left of the head are exchanged."""
+        return replace(self, signs=(-self.signs[0], *self.signs[1:]))
 
     def show(self, data: np.ndarray) -> np.ndarray:
         """Change an image, (I, J, K) float32, to what the network sees."""

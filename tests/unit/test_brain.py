@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from bids_brainmask.analyses import brain, confidence, rows
+from bids_brainmask.analyses import brain, confidence, plausibility, rows
 from bids_brainmask.errors import ImageError
 from bids_brainmask.models import backends, registry
 from bids_brainmask.voxels import cleanup, image
@@ -58,6 +58,24 @@ def test_the_options_reach_the_network(stripped):
     brain.extract(stripped, replace(MODEL, confidence=()), ready, 0.5, Options(flips=True))
     assert len(blocks) == 2
     assert (blocks[0] == blocks[1][::-1]).all()
+
+
+def test_a_mask_that_is_not_sure_is_the_mean_with_that_of_the_mirror_image(stripped, monkeypatch):
+    """The network is a fifth less sure of the half of an image that comes first."""
+    monkeypatch.setattr(plausibility, "is_object", lambda *_: False)  # a ball is no head
+    seen = []
+
+    def network(block):
+        seen.append(block)
+        left = np.where(np.arange(len(block)) < len(block) / 2, np.float32(0.8), np.float32(1))
+        return inside(block) * left[:, None, None]
+
+    ready = backends.Network(network, "arithmetic 1", 16)
+    found = brain.extract(stripped, MODEL, ready, 0.5)
+    assert found.mirrored
+    assert found.record()["AveragedWithMirrorImage"] is True
+    assert any(np.array_equal(block, seen[0][::-1]) for block in seen[1:])
+    assert set(found.probability.round(3).ravel()) == {np.float32(0), np.float32(0.81)}
 
 
 def test_the_name_of_a_scan_is_its_prefix_and_a_suffix_that_is_not_t1w():

@@ -3,6 +3,7 @@
 
 import itertools
 from concurrent.futures import Future
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -24,6 +25,13 @@ def test_what_is_shown_turned_comes_back_as_it_was(look, ramp):
     shown = look.show(ramp)
     assert shown.shape == tuple(ramp.shape[axis] for axis in look.axes)
     assert (look.back(shown) == ramp).all()
+
+
+@pytest.mark.parametrize("look", [AS_IT_IS, *TURNED], ids=lambda look: look.orientation)
+def test_a_mirrored_look_exchanges_right_and_left_of_the_head_alone(look, ramp):
+    assert (look.mirrored.show(ramp) == look.show(ramp)[::-1]).all()
+    assert (look.mirrored.back(look.mirrored.show(ramp)) == ramp).all()
+    assert look.mirrored.mirrored == look
 
 
 def test_the_turns_are_all_rotations_of_a_cube_and_no_mirror_image():
@@ -65,8 +73,9 @@ def test_intensities_keep_their_order_when_darker_and_change_it_when_inverted():
 class Network:
     """Answers with a predicted Dice for each look, and counts what it is asked."""
 
-    def __init__(self, answers, otherwise=0.8):
-        self.answers, self.otherwise, self.seen = answers, otherwise, []
+    def __init__(self, answers, otherwise=0.8, *, flips=False):
+        self.answers, self.otherwise, self.flips, self.seen = answers, otherwise, flips, []
+        self.mean_of = {}  # the look that was averaged with its mirror image
         self.coarse, self.coarsely_seen = {}, []
 
     def glance(self, view):
@@ -76,22 +85,45 @@ class Network:
 
         return rank
 
-    def see(self, look, *, once=False):
+    def see(self, look, *, once=False, mean=None):
         assert once == (look in TURNED and look not in self.seen)
+        if mean:
+            assert mean.look == look == self.mean_of.setdefault(0, look)
+            return replace(mean, mirrored=True)
         self.seen.append(look)
         dice = self.answers.get(look, self.otherwise)
         mask = np.ones((1, 1, 1), bool)
         cleaned = cleanup.Cleaned(mask, 0, 0)
-        return View(look, mask.astype(np.float32), cleaned, None, dice, dice or 0.0, Future())
+        found = mask.astype(np.float32)
+        return View(look, found, cleaned, None, dice, dice or 0.0, self.flips, Future())
 
     def best(self, *, is_object=False, is_brain=True):
-        return best_view(self.see, self.glance, lambda view: is_object, lambda view: is_brain).look
+        view = best_view(self.see, self.glance, lambda view: is_object, lambda view: is_brain)
+        assert view.mirrored == (bool(self.mean_of) or self.flips)
+        return view.look
 
 
-def test_a_sure_mask_is_looked_at_once():
-    network = Network({AS_IT_IS: second_look.SURE})
+@pytest.mark.parametrize(
+    ("dice", "mirrored"), [(second_look.PLAIN, []), (second_look.SURE, [AS_IT_IS])]
+)
+def test_a_sure_mask_is_looked_at_once_or_mirrored_too(dice, mirrored):
+    network = Network({AS_IT_IS: dice})
     assert network.best() == AS_IT_IS
     assert network.seen == [AS_IT_IS]
+    assert [*network.mean_of.values()] == mirrored
+
+
+@pytest.mark.parametrize(("darker", "kept"), [(0.96, AS_IT_IS), (0.98, DARKER)])
+def test_the_look_that_is_kept_is_the_one_that_is_mirrored(darker, kept):
+    network = Network({AS_IT_IS: 0.96, DARKER: darker})
+    assert network.best() == kept
+    assert [*network.mean_of.values()] == [kept]
+
+
+def test_what_is_averaged_with_its_mirror_image_anyway_is_not_mirrored_again():
+    network = Network({AS_IT_IS: 0.96}, flips=True)
+    assert network.best() == AS_IT_IS
+    assert not network.mean_of
 
 
 @pytest.mark.parametrize("dice", [None, 0.0, second_look.HOPELESS - 0.001])
@@ -99,6 +131,7 @@ def test_no_calibration_no_brain_or_no_hope_no_second_look(dice):
     network = Network({AS_IT_IS: dice}, otherwise=0.99)
     assert network.best() == AS_IT_IS
     assert network.seen == [AS_IT_IS]
+    assert not network.mean_of
 
 
 @pytest.mark.parametrize(("dice", "kept"), [(0.9619, AS_IT_IS), (0.9621, DARKER)])
@@ -142,6 +175,7 @@ def test_an_object_gets_no_second_look():
     network = Network({AS_IT_IS: 0.90}, otherwise=0.99)
     assert network.best(is_object=True) == AS_IT_IS
     assert network.seen == [AS_IT_IS]
+    assert not network.mean_of
 
 
 def test_looks_without_a_brain_are_never_kept():
