@@ -48,10 +48,11 @@ def acquire(
     if ranges.gamma:
         power = np.float32(np.exp(rng.normal(0, ranges.gamma)))
         image = np.float32(unit) * (image / np.float32(unit)) ** power
-    down, up = zip(*axes_of(image.shape, ranges, rng), strict=True)
+    shape = image.shape
+    down, up = zip(*axes_of(shape, ranges, rng), strict=True)
     image = along_axes(image, down)
     if rng.random() < ranges.motion:
-        image = move(image, ranges, rng)
+        image = move(image, np.divide(shape, image.shape), ranges, rng)
     if rng.random() < ranges.ghost:
         axis = int(rng.integers(3))
         shift = int(image.shape[axis] * rng.uniform(0.1, 0.5))
@@ -135,16 +136,30 @@ def along_axes(image: np.ndarray, matrices: Iterable[np.ndarray]) -> np.ndarray:
     return np.ascontiguousarray(image)
 
 
-def move(image: np.ndarray, ranges: Acquisition, rng: np.random.Generator) -> np.ndarray:
-    """Shift the head once or twice during the acquisition: lines of k-space change phase."""
+def move(
+    image: np.ndarray, spacing: np.ndarray, ranges: Acquisition, rng: np.random.Generator
+) -> np.ndarray:
+    """Shift the head once or twice during the acquisition: lines of k-space change phase.
+
+    The head lies where it is while the middle of k-space is acquired, which decides where it is
+    seen: so the image stays on the voxels of its label.
+
+    Parameters
+    ----------
+    image : (I, J, K) float32 array
+        On the acquired voxels.
+    spacing : (3,) array
+        Their sizes, mm.
+    ranges : Acquisition
+    rng : Generator
+    """
     axis = int(rng.integers(3))
     size = image.shape[axis]
-    frequency = np.fft.fftfreq(size)
     order = np.fft.fftshift(np.arange(size))  # lines in the order of acquisition
-    phase = np.zeros(size)
+    shift = np.zeros(size)  # of each line, in voxels
     for start in rng.integers(1, size, rng.integers(1, 3)):
-        shift = rng.uniform(*ranges.moves) * rng.choice([-1, 1])
-        phase[order[start:]] += 2 * np.pi * frequency[order[start:]] * shift
+        shift[order[start:]] += rng.uniform(*ranges.moves) * rng.choice([-1, 1]) / spacing[axis]
+    phase = 2 * np.pi * np.fft.fftfreq(size) * (shift - shift[0])
     lines = np.fft.fft(np.moveaxis(image, axis, -1)).astype(np.complex64)
     moved = np.fft.ifft(lines * np.exp(1j * phase).astype(np.complex64))
     return np.moveaxis(np.abs(moved).astype(np.float32), -1, axis)

@@ -228,13 +228,42 @@ def test_noise_in_air_has_the_mean_of_rayleighs_distribution():
     assert found.mean() == pytest.approx(0.2 * np.sqrt(np.pi / 2), rel=0.01)
 
 
-def test_motion_that_is_the_same_for_all_lines_moves_the_image():
-    image = np.zeros((32, 32, 32), np.float32)
+@pytest.fixture
+def box():
+    """A box in air, (32, 34, 36) float32."""
+    image = np.zeros((32, 34, 36), np.float32)
     image[10:20, 12:18, 14:22] = 1
-    still = acquisition.move(image, Acquisition(moves=(0, 0)), np.random.default_rng(0))
-    np.testing.assert_allclose(still, image, atol=1e-5)
-    moved = acquisition.move(image, Acquisition(moves=(3, 3)), np.random.default_rng(0))
-    assert np.abs(moved - image).max() > 0.2
+    return image
+
+
+def moved(image, spacing, millimeters, seed):
+    ranges = Acquisition(moves=(millimeters, millimeters))
+    return acquisition.move(image, np.full(3, spacing), ranges, np.random.default_rng(seed))
+
+
+def test_motion_of_0_mm_changes_nothing(box):
+    np.testing.assert_allclose(moved(box, 1.0, 0, 0), box, atol=1e-5)
+
+
+def test_motion_leaves_the_head_where_its_label_is(box):
+    """The shift with the highest correlation is 0, or 1 voxel, of a movement by 4 or 8.
+
+    It may be more where the head moves between the middle line of k-space and the next.
+    """
+
+    def away(found):
+        together = np.fft.ifftn(np.fft.fftn(found) * np.fft.fftn(box).conj()).real
+        place = np.unravel_index(together.argmax(), box.shape)
+        return max(min(at, n - at) for at, n in zip(place, box.shape, strict=True))
+
+    images = [moved(box, 1.0, 4.0, seed) for seed in range(30)]
+    assert np.median([np.abs(found - box).max() for found in images]) > 0.1
+    assert sum(away(found) > 1 for found in images) <= 1
+
+
+def test_motion_is_in_millimeters(box):
+    """In voxels of 6 mm, 3 mm are half a voxel."""
+    np.testing.assert_array_equal(moved(box, 6.0, 3.0, 1), moved(box, 1.0, 0.5, 1))
 
 
 @pytest.mark.slow
