@@ -21,7 +21,8 @@ _FREESURFER = "FreeSurfer is not used. Remove this option."
 _SENDS_NOTHING = "the program sends no data. Remove this option."
 _GPU = "a GPU is used if there is one; --engine tensorflow or openvino chooses the backend."
 _FLIPS = (
-    "mirrored images are averaged with --tta, and where the network is not sure. Remove this option."
+    "mirrored images are averaged with --tta, and where the network is not sure. Remove this "
+    "option."
 )
 _FILES = "write BIDS_DIR OUTPUT_DIR LEVEL. For single files: brainmask extract IMAGE -o BRAIN."
 
