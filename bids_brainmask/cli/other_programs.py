@@ -71,9 +71,7 @@ EXTRACT_SAME = {
 
 _LEVEL = "write --threshold P, the lowest probability of a brain voxel."
 _NO_BRAIN = "give only -m MASK: then no brain image is written."
-_NO_FLIPS = (
-    "mirrored images are averaged only where the network is not sure. Remove this option."
-)
+_NO_FLIPS = "mirrored images are averaged only where the network is not sure. Remove this option."
 _NO_STEP = "there is no such step. Remove this option."
 
 EXTRACT_ANSWERS = {
