@@ -72,7 +72,7 @@ def write_records(out: Path, images: int, pages: int) -> str:
         measured = dict(zip(names, values[number].round(4).tolist(), strict=True))
         measured["volume_ml"] = round(1450 + 100 * rng.normal(), 2)
         record = {
-            "Parameters": {"Model": "embedded", "ModelVersion": "0.4.0", "Threshold": 0.5},
+            "Parameters": {"Model": "embedded", "ModelVersion": "0.5.0", "Threshold": 0.5},
             **{"BrainVolume": measured["volume_ml"], "BrainVolumeUnits": "mL"},
             **{"ContrastEnhanced": False, "Seconds": 2.5, "BoundaryUncertainty": 0.2},
             **{"VoxelsSHA256": f"{number:064x}", "Quality": measured},

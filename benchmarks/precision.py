@@ -47,8 +47,7 @@ image, in the other number format less in float32.
 """
 
 STEPS = {
-    "the mirror image": second_look.PLAIN,
-    "the darker look": second_look.SURE,
+    "the darker look and the mirror image": second_look.SURE,
     "other looks": second_look.UNSURE,
     "the flag": confidence.DOUBTFUL,
     "a head at all": second_look.HOPELESS,
@@ -123,7 +122,7 @@ def compare(
     each = [Answers(source, model, network, Options()) for network in networks]
     found = [seen(answer, AS_IT_IS, source, model, mirrored=False) for answer in each]
     first = tuple(predicted for _, predicted in found)
-    if first[0] < second_look.PLAIN:
+    if first[0] < second_look.SURE:
         kept = brains.extract(source, model, networks[0], model.threshold)
         how = {"mirrored": kept.mirrored}
         found = [seen(answer, kept.look, source, model, **how) for answer in each]

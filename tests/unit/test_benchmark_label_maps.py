@@ -87,5 +87,5 @@ def test_the_document_has_every_contrast_with_priors(data, monkeypatch):
     monkeypatch.setattr(sys, "argv", [*command, "--markdown", str(out)])
     benchmark.main()
     rows = cells(out.read_text())
-    contrasts = ["T1w", "T1wGd", "T2w", "FLAIR", "PDw", "T2starw", "UNIT1"]
+    contrasts = ["T1w", "T1wGd", "T1wSE", "T2w", "FLAIR", "PDw", "T2starw", "UNIT1"]
     assert [row[0] for row in rows[1:]] == contrasts

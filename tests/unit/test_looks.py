@@ -103,14 +103,11 @@ class Network:
         return view.look
 
 
-@pytest.mark.parametrize(
-    ("dice", "mirrored"), [(second_look.PLAIN, []), (second_look.SURE, [AS_IT_IS])]
-)
-def test_a_sure_mask_is_looked_at_once_or_mirrored_too(dice, mirrored):
-    network = Network({AS_IT_IS: dice})
+def test_a_sure_mask_is_looked_at_once():
+    network = Network({AS_IT_IS: second_look.SURE})
     assert network.best() == AS_IT_IS
     assert network.seen == [AS_IT_IS]
-    assert [*network.mean_of.values()] == mirrored
+    assert not network.mean_of
 
 
 @pytest.mark.parametrize(("darker", "kept"), [(0.96, AS_IT_IS), (0.98, DARKER)])
@@ -134,8 +131,8 @@ def test_no_calibration_no_brain_or_no_hope_no_second_look(dice):
     assert not network.mean_of
 
 
-@pytest.mark.parametrize(("dice", "kept"), [(0.9619, AS_IT_IS), (0.9621, DARKER)])
-def test_the_darker_look_is_kept_for_a_small_gain_and_ends_the_search(dice, kept):
+@pytest.mark.parametrize(("dice", "kept"), [(0.96, AS_IT_IS), (0.9601, DARKER)])
+def test_the_darker_look_is_kept_for_any_gain_and_ends_the_search(dice, kept):
     network = Network({AS_IT_IS: 0.96, DARKER: dice}, otherwise=0.99)
     assert network.best() == kept
     assert network.seen == [AS_IT_IS, DARKER]
