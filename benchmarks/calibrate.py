@@ -220,7 +220,8 @@ def main() -> None:
     print(f"confidence = {[round(float(weight), 4) for weight in weights]}")
     scatter(rows, args.folder / "confidence.png")
     write_table(rows, args.folder / "confidence.tsv")
-    origin = document.origin(COMMAND, [(model, network)])
+    command = COMMAND.replace("HEADS", "HEADS --contrast CONTRAST") if args.contrast else COMMAND
+    origin = document.origin(command, [(model, network)])
     (args.folder / "confidence.md").write_text(report(rows, weights, origin))
 
 

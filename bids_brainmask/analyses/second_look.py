@@ -25,7 +25,7 @@ surer of all but one of the 122 heads that it learnt from."""
 HOPELESS = 0.75
 """Predicted Dice under which no other look is taken: such images hold no head."""
 
-UNSURE = 0.955
+UNSURE = 0.97
 """Predicted Dice under which the image is also seen inverted and, if in vain, turned."""
 
 OTHER_GAIN = 0.02
@@ -104,7 +104,7 @@ def _best_look(first: View, see: See, glance: Glance, is_brain: Callable[[View],
     """Look at an image in other ways; the first view if none of them is better by its gain."""
     darker = see(DARKER)
     view = darker if darker.rank > first.rank else first
-    if view.rank < UNSURE:
+    if first.rank < UNSURE:
         view = _keep(see(INVERTED), view, first, is_brain)
     if view.rank < UNSURE:
         # A coarse pass each shows which few it may be, one pass which it is; that one gets all.
