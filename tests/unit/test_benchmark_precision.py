@@ -7,7 +7,7 @@ import pytest
 from bench import load
 
 NAMES = ("document", "heads", "degrade", "accuracy", "robustness", "evaluate_brain", "precision")
-*_, precision = map(load, NAMES)
+_, heads, *_, evaluate, precision = map(load, NAMES)
 
 
 def pair(group, head, dice, predicted, between=0.999):
@@ -28,9 +28,18 @@ def test_a_set_has_medians_and_the_differences_that_are_farthest_apart():
 
 def test_images_on_two_sides_of_a_decision_are_named():
     text = precision.calibration(PAIRS, "int8")
-    assert "first look under 0.97: the darker look | 2 | 3 |" in text
+    assert "first look under 0.98: the darker look and the mirror image | 3 | 3 |" in text
+    assert "first look under 0.97: other looks | 2 | 3 |" in text
     assert text.rstrip().endswith("steps: sub-1 (IXI): 0.9710, 0.9690.")
     assert "largest -0.0020 (sub-1, IXI)" in text
+
+
+def test_heads_without_a_reference_mask_are_left_out():
+    members = [
+        evaluate.Member("IXI", heads.Head(name, None, references))
+        for name, references in (("sub-1", {}), ("sub-2", {"deepbet": None}))
+    ]
+    assert [head for _, head, _ in precision.cases(members, [])] == ["sub-2"]
 
 
 def test_what_is_in_the_records_is_not_measured_again(tmp_path, monkeypatch):
@@ -42,10 +51,10 @@ def test_what_is_in_the_records_is_not_measured_again(tmp_path, monkeypatch):
 
     monkeypatch.setattr(precision, "compare", compare)
     records = tmp_path / "records.jsonl"
-    for heads in (["sub-1"], ["sub-1", "sub-2"]):
-        found = [("IXI", head, lambda head=head: (head,)) for head in heads]
+    for names in (["sub-1"], ["sub-1", "sub-2"]):
+        found = [("IXI", head, lambda head=head: (head,)) for head in names]
         pairs = precision.measure(found, None, None, records)
-        assert [one.head for one in pairs] == heads
+        assert [one.head for one in pairs] == names
     assert calls == ["sub-1", "sub-2"]
     assert [json.loads(line)["head"] for line in records.read_text().splitlines()] == calls
 
