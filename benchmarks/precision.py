@@ -48,7 +48,8 @@ image, in the other number format less in float32.
 
 STEPS = {
     "the darker look and the mirror image": second_look.SURE,
-    "other looks": second_look.UNSURE,
+    "the inverted look": second_look.UNSURE,
+    "turned looks": second_look.LOST,
     "the flag": confidence.DOUBTFUL,
     "a head at all": second_look.HOPELESS,
 }

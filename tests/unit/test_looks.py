@@ -168,6 +168,16 @@ def test_a_turned_look_gains_over_the_first_look_and_is_better_than_the_darker_o
     assert network.best() == kept
 
 
+@pytest.mark.parametrize(
+    ("dice", "turned"), [(second_look.LOST, 0), (second_look.LOST - 0.001, len(TURNED))]
+)
+def test_the_search_among_turned_looks_is_for_the_worst(dice, turned):
+    network = Network({AS_IT_IS: dice})
+    assert network.best() == AS_IT_IS
+    assert network.seen[:3] == [AS_IT_IS, DARKER, INVERTED]
+    assert len(network.coarsely_seen) == turned
+
+
 def test_an_object_gets_no_second_look():
     network = Network({AS_IT_IS: 0.90}, otherwise=0.99)
     assert network.best(is_object=True) == AS_IT_IS
