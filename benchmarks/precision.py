@@ -48,8 +48,7 @@ image, in the other number format less in float32.
 
 STEPS = {
     "the darker look and the mirror image": second_look.SURE,
-    "the inverted look": second_look.UNSURE,
-    "turned looks": second_look.LOST,
+    "other looks": second_look.UNSURE,
     "the flag": confidence.DOUBTFUL,
     "a head at all": second_look.HOPELESS,
 }

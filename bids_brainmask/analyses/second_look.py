@@ -22,15 +22,11 @@ SURE = 0.98
 """Predicted Dice from which an image is shown to the network once only. The registered network is
 surer of all but one of the 122 heads that it learnt from."""
 
-HOPELESS = 0.75
+HOPELESS = 0.55
 """Predicted Dice under which no other look is taken: such images hold no head."""
 
 UNSURE = 0.97
-"""Predicted Dice under which the image is also seen inverted."""
-
-LOST = 0.955
-"""Predicted Dice under which, if all that was in vain, the image is also seen turned: the longest
-search."""
+"""Predicted Dice under which the image is also seen inverted and, if in vain, turned."""
 
 OTHER_GAIN = 0.02
 """Gain in predicted Dice over the first look from which the inverted or a turned look is kept."""
@@ -110,7 +106,7 @@ def _best_look(first: View, see: See, glance: Glance, is_brain: Callable[[View],
     view = darker if darker.rank > first.rank else first
     if first.rank < UNSURE:
         view = _keep(see(INVERTED), view, first, is_brain)
-    if view.rank < LOST:
+    if view.rank < UNSURE:
         # A coarse pass each shows which few it may be, one pass which it is; that one gets all.
         few = sorted(TURNED, key=glance(view), reverse=True)[:COMPARED]
         best = max(few, key=lambda look: see(look, once=True).rank)

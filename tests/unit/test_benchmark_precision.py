@@ -29,7 +29,7 @@ def test_a_set_has_medians_and_the_differences_that_are_farthest_apart():
 def test_images_on_two_sides_of_a_decision_are_named():
     text = precision.calibration(PAIRS, "int8")
     assert "first look under 0.98: the darker look and the mirror image | 3 | 3 |" in text
-    assert "first look under 0.97: the inverted look | 2 | 3 |" in text
+    assert "first look under 0.97: other looks | 2 | 3 |" in text
     assert text.rstrip().endswith("steps: sub-1 (IXI): 0.9710, 0.9690.")
     assert "largest -0.0020 (sub-1, IXI)" in text
 
