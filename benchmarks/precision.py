@@ -124,8 +124,8 @@ def compare(
     first = tuple(predicted for _, predicted in found)
     if first[0] < second_look.SURE:
         kept = brains.extract(source, model, networks[0], model.threshold)
-        how = {"mirrored": kept.mirrored}
-        found = [seen(answer, kept.look, source, model, **how) for answer in each]
+        if kept.mirrored:  # otherwise it is the first look
+            found = [seen(answer, kept.look, source, model, mirrored=True) for answer in each]
     (one, _), (other, _) = found
     return {
         "dice": (agreement.dice(one, brain), agreement.dice(other, brain)),
